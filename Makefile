@@ -1,0 +1,35 @@
+# The two commands are `make app` and `make test`. What they set up, and how, is in .ci/setup.
+
+PYTHON  ?=
+PORT    ?= 8501
+ADDRESS ?= 127.0.0.1
+ARGS    ?=
+
+export PYTHON
+
+.PHONY: help app test lint clean
+
+help:
+	@echo "make app    set everything up and serve the app on http://$(ADDRESS):$(PORT)  (PORT=, ADDRESS=)"
+	@echo "make test   set everything up and run all tests                       (ARGS=\"-k schedule\")"
+	@echo "make lint   check the code with ruff"
+	@echo "make clean  remove .venv and the caches; outputs/ and data/ stay"
+	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.14) that .venv is built with."
+
+app:
+	@bash .ci/setup app
+	@exec .venv/bin/python -m streamlit run streamlit_app.py --server.address="$(ADDRESS)" --server.port="$(PORT)" $(ARGS)
+
+test:
+	@bash .ci/setup dev
+	@bash .ci/setup browser
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint:
+	@bash .ci/setup dev
+	@.venv/bin/python -m ruff check
+
+clean:
+	@bash .ci/setup clean
+	@rm -rf .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,49 @@
+"""Denoising diffusion models on small images: train them, sample them, look inside.
+
+import ddpm
+model = ddpm.load_model("mnist")
+for step in ddpm.sample(model, 16, labels=[3], seed=0):
+    ...                     # step.t, step.x_t, step.x0
+images = step.x0            # (16, 1, 32, 32), in [-1, 1]
+"""
+
+from .config import Config, SamplingConfig, config_to_yaml, load_config
+from .data import ImageSet, load_dataset
+from .diffusion import Prediction, diffusion_loss, make_denoiser, q_posterior, q_sample, to_prediction
+from .errors import ConfigError, DataError, DDPMError, ModelError
+from .models import Model, load_model
+from .samplers import SAMPLERS, Step, generate, sample
+from .schedule import SCHEDULES, NoiseSchedule, make_schedule, spaced_timesteps
+from .unet import UNet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SAMPLERS",
+    "SCHEDULES",
+    "Config",
+    "ConfigError",
+    "DDPMError",
+    "DataError",
+    "ImageSet",
+    "Model",
+    "ModelError",
+    "NoiseSchedule",
+    "Prediction",
+    "SamplingConfig",
+    "Step",
+    "UNet",
+    "config_to_yaml",
+    "diffusion_loss",
+    "generate",
+    "load_config",
+    "load_dataset",
+    "load_model",
+    "make_denoiser",
+    "make_schedule",
+    "q_posterior",
+    "q_sample",
+    "sample",
+    "spaced_timesteps",
+    "to_prediction",
+]

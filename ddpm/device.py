@@ -1,0 +1,44 @@
+"""Which device and which precision to compute with."""
+
+from __future__ import annotations
+
+import torch
+
+from .errors import ConfigError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """``auto`` is CUDA when there, else MPS, else the CPU; any other name is checked.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(f"device {name!r} is not available here: use auto, cpu, cuda, cuda:N or mps") from None
+    return device
+
+
+def resolve_precision(name: str, device: torch.device) -> torch.dtype:
+    """The dtype of mixed precision; float32 means none.
+
+    ``auto``: bf16 where the hardware multiplies it (CPUs with AVX512-BF16 or AMX, CUDA from Ampere on), fp16 on older
+    CUDA, else fp32.
+    """
+    if name == "fp16" and device.type != "cuda":
+        raise ConfigError("training.precision fp16 needs a CUDA device; use auto, bf16 or fp32")
+    if name != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        if features.get("avx512_bf16") or features.get("amx_bf16"):
+            return torch.bfloat16
+    return torch.float32

@@ -1,0 +1,182 @@
+"""The diffusion process: noising, the three parametrisations, the loss, and the denoiser that samplers see.
+
+With a_t = sqrt(alpha_bar_t) and s_t = sqrt(1 - alpha_bar_t), x_t = a_t x0 + s_t eps (Ho et al. 2020, eq. 4), and a
+network may predict any of
+
+    eps    the noise                                                    Ho et al. 2020, eq. 14
+    x0     the clean image
+    v      a_t eps - s_t x0                                             Salimans & Ho 2022, appendix D
+
+One function, ``to_prediction``, turns each of them into (x0, eps); the loss and every sampler go through it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .errors import ConfigError, unknown
+from .schedule import NoiseSchedule
+
+PREDICTION_TYPES = ("eps", "x0", "v")
+
+
+class Prediction(NamedTuple):
+    """What a denoiser says about x_t: the clean image and the noise, both of the shape of x_t."""
+
+    x0: Tensor
+    eps: Tensor
+
+
+def q_sample(schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
+    """x_t ~ q(x_t | x0) for the given noise (Ho et al. 2020, eq. 4). x0, eps: (B, ...); t: (B,) long."""
+    a, s = _coefficients(schedule, t, x0)
+    return a * x0 + s * eps
+
+
+def q_posterior(schedule: NoiseSchedule, x0: Tensor, x_t: Tensor, t: int, t_next: int) -> tuple[Tensor, float]:
+    """Mean and variance of q(x_s | x_t, x0) for any s = ``t_next`` < t; -1 is the clean image.
+
+    For s = t - 1 this is Ho et al. 2020, eq. 6 and 7; between spaced timesteps alpha_t is alpha_bar_t / alpha_bar_s.
+    """
+    ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+    alpha = ab_t / ab_s
+    mean = (math.sqrt(ab_s) * (1 - alpha) * x0 + math.sqrt(alpha) * (1 - ab_s) * x_t) / (1 - ab_t)
+    return mean, (1 - ab_s) / (1 - ab_t) * (1 - alpha)
+
+
+def to_prediction(schedule: NoiseSchedule, output: Tensor, x_t: Tensor, t: Tensor, prediction_type: str) -> Prediction:
+    """Turn a network's output into (x0, eps). output, x_t: (B, ...); t: (B,) long.
+
+    Raises:
+        ConfigError: prediction_type is not eps, x0 or v.
+    """
+    a, s = _coefficients(schedule, t, x_t)
+    if prediction_type == "eps":
+        return Prediction(x0=(x_t - s * output) / a, eps=output)
+    if prediction_type == "x0":
+        return Prediction(x0=output, eps=(x_t - a * output) / s)
+    if prediction_type == "v":
+        return Prediction(x0=a * x_t - s * output, eps=s * x_t + a * output)
+    raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
+
+
+def target(schedule: NoiseSchedule, x0: Tensor, eps: Tensor, t: Tensor, prediction_type: str) -> Tensor:
+    """What the network should output for (x0, eps): the inverse of ``to_prediction``."""
+    if prediction_type == "eps":
+        return eps
+    if prediction_type == "x0":
+        return x0
+    if prediction_type == "v":
+        a, s = _coefficients(schedule, t, x0)
+        return a * eps - s * x0
+    raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
+
+
+def _coefficients(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), rooted in float64 before they are cast."""
+    ab = schedule.alphas_cumprod
+    return schedule.at(ab.sqrt(), t, like), schedule.at((1 - ab).sqrt(), t, like)
+
+
+# -- the loss ------------------------------------------------------------------------------------------------------
+
+LOSSES: dict[str, Callable[..., Tensor]] = {"mse": F.mse_loss, "l1": F.l1_loss, "huber": F.huber_loss}
+WEIGHTINGS = ("uniform", "min_snr")
+
+
+def loss_weights(
+    schedule: NoiseSchedule, prediction_type: str, weighting: str = "uniform", min_snr_gamma: float = 5.0
+) -> Tensor:
+    """The weight of the loss at every timestep, shape (T,), float64.
+
+    min_snr weighs the error of x0 with min(SNR, gamma) (Hang et al. 2023, eq. 10). In the network's own output that is
+    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v.
+    """
+    if weighting == "uniform":
+        return torch.ones_like(schedule.snr)
+    if weighting != "min_snr":
+        raise ConfigError(unknown("loss weighting", weighting, WEIGHTINGS))
+    snr = schedule.snr
+    per_x0_error = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
+    if prediction_type not in per_x0_error:
+        raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
+    return snr.clamp(max=min_snr_gamma) / per_x0_error[prediction_type]
+
+
+def diffusion_loss(
+    schedule: NoiseSchedule,
+    model: Callable[[Tensor, Tensor, Tensor | None], Tensor],
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    y: Tensor | None = None,
+    *,
+    prediction_type: str = "eps",
+    loss: str = "mse",
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The training loss of every image, shape (B,): the (weighted) distance of output and target, mean over pixels.
+
+    Args:
+        model: the network, (x_t, t, y) -> output of the shape of x_t.
+        x0, eps: (B, C, H, W), x0 in [-1, 1].
+        t: (B,) long in 0..T-1.
+        y: (B,) long class labels, or None.
+        weights: (T,) from ``loss_weights``; None is uniform.
+    """
+    if loss not in LOSSES:
+        raise ConfigError(unknown("loss", loss, LOSSES))
+    output = model(q_sample(schedule, x0, t, eps), t, y).float()
+    per_image = LOSSES[loss](output, target(schedule, x0, eps, t, prediction_type), reduction="none").flatten(1).mean(1)
+    return per_image if weights is None else per_image * weights.to(t.device, torch.float32)[t]
+
+
+# -- the denoiser --------------------------------------------------------------------------------------------------
+
+Denoiser = Callable[[Tensor, Tensor], Prediction]
+"""All that a sampler knows of a model: (x_t, t) -> Prediction(x0, eps), with x_t (B, C, H, W) and t (B,) long."""
+
+
+def make_denoiser(
+    model: nn.Module,
+    schedule: NoiseSchedule,
+    prediction_type: str,
+    labels: Tensor | None = None,
+    *,
+    null_label: int | None = None,
+    guidance_scale: float = 1.0,
+    clip: bool = True,
+) -> Denoiser:
+    """Wrap a network as a ``Denoiser``, with classifier-free guidance (Ho & Salimans 2022) and clipping.
+
+    Args:
+        model: (x_t, t, y) -> output; y is None for a model without classes.
+        labels: (B,) long; ``null_label`` marks an unconditional image.
+        null_label: the label that the model learned as "no class"; None for a model without classes.
+        guidance_scale: w in D = D(null) + w (D(y) - D(null)). 1 is off, 0 unconditional, above 1 exaggerates the
+            class. This is the convention of EDM and k-diffusion; the paper's w is smaller by one.
+        clip: clamp x0 to [-1, 1], the range of the data, and derive eps from the clamped x0.
+    """
+    # All three outputs are affine in each other at fixed x_t, so guiding the raw output guides x0 and eps alike.
+    guided = labels is not None and guidance_scale != 1 and bool((labels != null_label).any())
+
+    def raw(x_t: Tensor, t: Tensor) -> Tensor:
+        if not guided:
+            return model(x_t, t, labels)
+        both = torch.cat([labels, torch.full_like(labels, null_label)])
+        conditional, unconditional = model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+        prediction = to_prediction(schedule, raw(x_t, t).float(), x_t, t, prediction_type)
+        if not clip:
+            return prediction
+        return to_prediction(schedule, prediction.x0.clamp(-1, 1), x_t, t, "x0")
+
+    return denoise

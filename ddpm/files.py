@@ -1,0 +1,117 @@
+"""Where files lie, and how those that matter are written: to a temporary name, flushed, and renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` to write to; rename it into place when the block succeeds.
+
+    A reader sees the old file or the new one, never a part; a failing block leaves ``path`` untouched. The temporary
+    name keeps the suffix, since writers choose their format by it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder, not a file to write", str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    except OSError as error:  # it names the temporary file, which means nothing to the user
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private to its owner
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a binary file atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def data_dir() -> Path:
+    """Where datasets lie, in torchvision's layout: $DDPM_DATA_DIR, else ./data."""
+    return Path(os.environ.get("DDPM_DATA_DIR") or "data")
+
+
+def output_dir() -> Path:
+    """Where run folders lie: $DDPM_OUTPUT_DIR, else ./outputs."""
+    return Path(os.environ.get("DDPM_OUTPUT_DIR") or "outputs")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of one run, ``outputs/<run>/``."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, name: str) -> RunFolder:
+        return cls(output_dir() / name)
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "logs" / "training_metrics.jsonl"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that trains the run."""
+        return self.path / ".lock"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "logs" / "train.log"
+
+    def log_tail(self, lines: int) -> str:
+        """The last lines that the run printed, "" where it printed none."""
+        if not self.log.is_file():
+            return ""
+        with open(self.log, "rb") as file:
+            file.seek(max(0, self.log.stat().st_size - 200 * lines))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "logs" / "evaluation_results.json"
+
+    def checkpoint(self, kind: str) -> Path:
+        """kind: latest, best or ema."""
+        return self.path / "ckpts" / f"{kind}.pt"
+
+    def grid(self, name: str) -> Path:
+        return self.path / "grids" / f"{name}.png"
+
+    def animation(self, name: str) -> Path:
+        return self.path / "animations" / name
+
+    def exists(self) -> bool:
+        return self.config.is_file()

@@ -1,0 +1,226 @@
+"""Figures: Plotly for the pages, matplotlib for files. Both draw the same quantities in the same colours."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from ..files import atomic_write
+from ..schedule import SCHEDULES, NoiseSchedule
+from ..training.history import History, smoothed
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Okabe & Ito's colour-blind-safe hues as in .streamlit/config.toml, where the reasons stand.
+PALETTE = ("#655DA8", "#E17702", "#348266", "#A94422", "#009BF4", "#AC8AA1")
+SCHEDULE_COLOURS = dict(zip(SCHEDULES, PALETTE, strict=False))
+
+
+class Quantity(NamedTuple):
+    """Something of a schedule that can be drawn over t."""
+
+    label: str  # for an axis
+    latex: str
+    meaning: str
+    attribute: str  # of NoiseSchedule
+    log_scale: bool = False
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "alpha_bar": Quantity(
+        "alpha_bar", r"\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)",
+        "Share of the image's variance that is left at t: 1 is the clean image, 0 pure noise.", "alphas_cumprod",
+    ),
+    "beta": Quantity(
+        "beta", r"\beta_t = 1 - \bar\alpha_t / \bar\alpha_{t-1}",
+        "Variance of the noise added in step t.", "betas", log_scale=True,
+    ),
+    "log_snr": Quantity(
+        "log SNR", r"\log \mathrm{SNR}_t = \log \frac{\bar\alpha_t}{1 - \bar\alpha_t}",
+        "Signal over noise, natural logarithm: 0 where both are equally strong.", "log_snr",
+    ),
+}  # fmt: skip
+
+
+def format_alpha_bar(value: float) -> str:
+    """Four decimals, or two significant digits where those would say 0 or 1."""
+    return f"{value:.4f}" if 5e-4 < value < 0.99995 else f"{value:.2g}" if value < 0.5 else f"1 - {1 - value:.1g}"
+
+
+def values_of(schedule: NoiseSchedule, quantity: str) -> np.ndarray:
+    """One of ``QUANTITIES`` over t, (T,); not-a-number where it is infinite, so that a plot leaves a gap."""
+    values = getattr(schedule, QUANTITIES[quantity].attribute).numpy()
+    return np.where(np.isfinite(values), values, np.nan)
+
+
+def schedule_figure(
+    schedules: Mapping[str, NoiseSchedule], quantity: str, marked_t: int | None = None, height: int = 300
+) -> go.Figure:
+    """A Plotly figure of one quantity of several schedules over t, with a line at ``marked_t``.
+
+    It has no legend: figures side by side share one, in ``SCHEDULE_COLOURS``.
+    """
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, schedule in schedules.items():
+        figure.add_scatter(
+            x=np.arange(schedule.num_timesteps),
+            y=values_of(schedule, quantity),
+            name=name,
+            mode="lines",
+            line={"color": SCHEDULE_COLOURS.get(name, PALETTE[-1]), "width": 2},
+            hovertemplate="%{y:.4g}",
+        )
+    if marked_t is not None:
+        figure.add_vline(x=marked_t, line={"width": 1, "dash": "dot", "color": "gray"})
+    if QUANTITIES[quantity].log_scale:
+        figure.update_yaxes(type="log", exponentformat="e", dtick=1)
+    return _styled(figure, "t", height)
+
+
+def _styled(figure: go.Figure, x_label: str, height: int, showlegend: bool = False) -> go.Figure:
+    return figure.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        hovermode="x unified",
+        showlegend=showlegend,
+        xaxis={"title": x_label},
+    )
+
+
+def save_schedules(schedules: Mapping[str, NoiseSchedule], path: Path) -> None:
+    """Write all quantities of several schedules side by side; the suffix of ``path`` chooses PNG, SVG or PDF."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * len(QUANTITIES), 3.6), layout="constrained")
+    for axes, (key, quantity) in zip(
+        np.atleast_1d(figure.subplots(1, len(QUANTITIES))), QUANTITIES.items(), strict=True
+    ):
+        for name, schedule in schedules.items():
+            draw = axes.semilogy if quantity.log_scale else axes.plot
+            draw(values_of(schedule, key), label=name, color=SCHEDULE_COLOURS.get(name), linewidth=1.8)
+        axes.set(xlabel="t", ylabel=quantity.label)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(schedules), frameon=False)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+# -- training curves -----------------------------------------------------------------------------------------------
+
+
+class Curve(NamedTuple):
+    """Something of a training run that can be drawn over its steps."""
+
+    label: str
+    meaning: str
+    columns: tuple[str, ...]
+    log_scale: bool = False
+    noisy: bool = True  # worth smoothing
+
+
+CURVES: dict[str, Curve] = {
+    "loss": Curve(
+        "loss",
+        "Solid: of the training batches. Dotted, with marks: of the averaged weights on the validation images.",
+        ("train_loss", "val_loss"),
+        True,
+    ),
+    "learning_rate": Curve("learning rate", "Warm-up, then a cosine to zero.", ("learning_rate",), noisy=False),
+    "grad_norm": Curve("gradient norm", "Before it is clipped.", ("grad_norm",), True),
+    "images_per_second": Curve("images / s", "Speed of training.", ("images_per_second",)),
+}
+AXES = {"step": "step", "epoch": "epoch", "elapsed": "time / s"}
+
+
+def run_colours(names: Iterable[str]) -> dict[str, str]:
+    """A colour for every run, the same on every page: its name decides, as far as colours go round."""
+    taken: dict[str, str] = {}
+    for name in sorted(names):
+        start = zlib.crc32(name.encode()) % len(PALETTE)
+        order = PALETTE[start:] + PALETTE[:start]
+        taken[name] = next((colour for colour in order if colour not in taken.values()), order[0])
+    return taken
+
+
+def history_figure(
+    histories: Mapping[str, History],
+    curve: str,
+    *,
+    axis: str = "step",
+    smoothing: float = 0.0,
+    log_scale: bool | None = None,
+    height: int = 300,
+) -> go.Figure:
+    """A Plotly figure of one of ``CURVES`` for several runs, over one of ``AXES``; raw values stay faintly visible.
+
+    It has no legend: figures side by side share one, in ``run_colours``.
+    """
+    import plotly.graph_objects as go
+
+    spec, figure, colours = CURVES[curve], go.Figure(), run_colours(histories)
+    for name, history in histories.items():
+        for column in spec.columns:
+            x, y = history.axis(axis, column), history.column(column)
+            validation = column == "val_loss"
+            if smoothing and spec.noisy and not validation:
+                figure.add_scatter(x=x, y=y, mode="lines", line={"color": colours[name], "width": 1}, opacity=0.25,
+                                   showlegend=False, hoverinfo="skip")  # fmt: skip
+                y = smoothed(y, smoothing)
+            figure.add_scatter(
+                x=x,
+                y=y,
+                name=f"{name}, validation" if validation else name,
+                mode="lines+markers" if validation else "lines",
+                line={"color": colours[name], "width": 2, "dash": "dot" if validation else "solid"},
+                hovertemplate="%{y:.4g}",
+            )
+    if spec.log_scale if log_scale is None else log_scale:
+        figure.update_yaxes(type="log", exponentformat="e")
+    return _styled(figure, AXES[axis], height)
+
+
+def bands_figure(history: History, *, axis: str = "step", smoothing: float = 0.0, height: int = 300) -> go.Figure:
+    """A Plotly figure of a run's loss by band of t: dark bands are small t, where detail is decided."""
+    import plotly.graph_objects as go
+    from plotly.colors import sample_colorscale
+
+    bands = history.column("loss_by_t")
+    figure = go.Figure()
+    for i, colour in enumerate(sample_colorscale("Viridis", np.linspace(0.05, 0.9, bands.shape[1]).tolist())):
+        y = smoothed(bands[:, i], smoothing)
+        figure.add_scatter(x=history.axis(axis, "loss_by_t"), y=y, mode="lines", line={"color": colour, "width": 1.5},
+                           name=f"t / T from {i / bands.shape[1]:.1f}", hovertemplate="%{y:.4g}")  # fmt: skip
+    figure.update_yaxes(type="log", exponentformat="e")
+    return _styled(figure, AXES[axis], height, showlegend=True)
+
+
+def save_curves(history: History, folder: Path) -> list[Path]:
+    """Write the curves of one run as PNG files, named as the seed report's; returns their paths."""
+    from matplotlib.figure import Figure
+
+    written = []
+    for name, column, log_scale in (
+        ("train_loss_curve", "train_loss", True),
+        ("val_loss_curve", "val_loss", True),
+        ("learning_rate", "learning_rate", False),
+        ("grad_norm", "grad_norm", True),
+        ("images_per_second", "images_per_second", False),
+    ):
+        figure = Figure(figsize=(6, 3.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(history.axis("step", column), history.column(column), color=PALETTE[0], linewidth=1.5)
+        axes.set(xlabel="step", ylabel=column.replace("_", " "), yscale="log" if log_scale else "linear")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        with atomic_write(folder / f"{name}.png") as temporary:
+            figure.savefig(temporary, dpi=150)
+        written.append(folder / f"{name}.png")
+    return written

@@ -1,0 +1,125 @@
+"""Images for people: grids, trajectories, PNG, GIF and MP4. Enlarging is always nearest-neighbour."""
+
+from __future__ import annotations
+
+import io
+import math
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..samplers import Step
+
+GAP = 128  # grey level between the images of a grid: a quiet line on a light page and on a dark one
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """[-1, 1] to uint8 0..255 on the CPU, clamped and rounded."""
+    return ((images.detach().float().cpu() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """One uint8 image (C, H, W), C = 1 or 3."""
+    array = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+
+
+def best_columns(count: int) -> int:
+    """Columns of a grid of ``count`` images: ten (five for ten) where that fills the rows, else near a square."""
+    if count % 10 == 0:
+        return 5 if count == 10 else 10
+    return math.ceil(math.sqrt(count))
+
+
+def make_grid(images: Tensor, columns: int | None = None, gap: int = 2) -> Image.Image:
+    """A grid of uint8 images (N, C, H, W), row by row."""
+    from ..torchvision_cpu import utils
+
+    grid = utils.make_grid(images, nrow=columns or best_columns(len(images)), padding=gap, pad_value=GAP)
+    return to_pil(grid[: images.shape[1]])  # torchvision turns grey into three equal channels
+
+
+def enlarge(image: Image.Image, at_least: int = 480) -> Image.Image:
+    """Scale by a whole, even number, so that the longer side is ``at_least`` pixels (and MP4 gets even sides)."""
+    factor = 2 * math.ceil(at_least / max(image.size) / 2)
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Recorded frames of the reverse process, for N images.
+
+    ``timesteps`` has F entries, falling to -1; ``x_t`` and ``x0`` are uint8 (F, N, C, H, W).
+    """
+
+    timesteps: list[int]
+    x_t: Tensor
+    x0: Tensor
+
+    @classmethod
+    def from_steps(cls, steps: Iterable[Step], num_steps: int, max_frames: int = 101) -> Trajectory:
+        """Record ``steps``, of which there are num_steps + 1, thinned evenly to ``max_frames`` with both ends kept."""
+        count = min(num_steps + 1, max_frames)
+        wanted = {round(i * num_steps / max(1, count - 1)) for i in range(count)} | {num_steps}
+        kept = [(s.t, to_uint8(s.x_t), to_uint8(s.x0)) for s in steps if s.index in wanted]
+        timesteps, x_t, x0 = zip(*kept, strict=True)
+        return cls(list(timesteps), torch.stack(x_t), torch.stack(x0))
+
+    @property
+    def images(self) -> Tensor:
+        """The finished images, uint8 (N, C, H, W)."""
+        return self.x0[-1]
+
+    def grids(self) -> list[Image.Image]:
+        """Every frame's x_t as an enlarged grid; noise does not compress, so no larger than it has to be."""
+        return [enlarge(make_grid(frame), at_least=256) for frame in self.x_t]
+
+    def strip(self, frames: int = 11) -> Image.Image:
+        """``frames`` moments from noise to image, evenly spaced: for every image a row of x_t above one of x0."""
+        chosen = np.linspace(0, len(self.timesteps) - 1, min(frames, len(self.timesteps))).round().astype(int).tolist()
+        rows = torch.stack([self.x_t[chosen], self.x0[chosen]]).permute(2, 0, 1, 3, 4, 5)  # image, x_t or x0, moment
+        return enlarge(make_grid(rows.flatten(0, 2), columns=len(chosen)), at_least=960)
+
+
+def png_bytes(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def gif_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
+    """A looping GIF; its last frame, the result, stays for two seconds."""
+    # GIF counts in hundredths of a second, and browsers play a frame of 10 ms or less for 100 ms.
+    durations = [max(20, round(1000 / fps))] * (len(frames) - 1) + [2000]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    return buffer.getvalue()
+
+
+def mp4_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
+    """An H.264 MP4; its last frame, the result, stays for two seconds. Frames need even sides, as ``enlarge`` gives."""
+    import imageio.v3 as iio
+
+    held = [*frames, *[frames[-1]] * round(2 * fps)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "movie.mp4"
+        stacked = np.stack([np.asarray(frame.convert("RGB")) for frame in held])
+        # macro_block_size 2: the encoder needs even sides; its default of 16 would rescale and blur the pixels.
+        iio.imwrite(path, stacked, fps=fps, codec="libx264", macro_block_size=2, ffmpeg_log_level="error")
+        return path.read_bytes()
+
+
+def npz_bytes(images: Tensor, labels: Sequence[int]) -> bytes:
+    """``images`` uint8 (N, H, W, C) and ``labels`` int64 (N,), -1 where unconditional, as a compressed NPZ."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).numpy(), labels=np.asarray(labels, dtype=np.int64))
+    return buffer.getvalue()
+
+
+ANIMATIONS = {".gif": gif_bytes, ".mp4": mp4_bytes}

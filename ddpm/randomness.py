@@ -1,0 +1,43 @@
+"""Randomness that comes in from outside: one CPU generator per image, seeded from (seed, index).
+
+All noise of image k of seed s is the same to the bit whatever the batch size, the device or the number of images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+
+def derive_seed(*parts: int | str) -> int:
+    """A 64-bit seed from integers and strings.
+
+    torch's CPU generator keeps the low 32 bits of a seed, so neighbouring seeds are hashed apart (BLAKE2b) instead of
+    added up.
+    """
+    digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1  # torch takes a signed 64-bit seed
+
+
+class ImageNoise:
+    """Standard normal noise for a batch of images, each drawn from its own generator.
+
+    Args:
+        seed: the seed of the whole set of images.
+        indices: which images of that set: B integers, or other names.
+        shape: (C, H, W) of one image.
+        device: where the noise is wanted; it is always drawn on the CPU.
+    """
+
+    def __init__(
+        self, seed: int, indices: Iterable[int | str], shape: tuple[int, ...], device: torch.device | str = "cpu"
+    ):
+        self.generators = [torch.Generator().manual_seed(derive_seed(seed, index)) for index in indices]
+        self.shape, self.device = shape, device
+
+    def __call__(self) -> Tensor:
+        """The next noise of every image: (B, C, H, W) float32."""
+        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)

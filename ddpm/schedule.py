@@ -1,0 +1,225 @@
+"""Noise schedules: how much of the image is left at every timestep.
+
+A schedule is one float64 tensor, ``alphas_cumprod`` (alpha_bar), of shape (T,): the forward process is
+
+    q(x_t | x0) = N(sqrt(alpha_bar_t) x0, (1 - alpha_bar_t) I)          Ho et al. 2020, eq. 4
+
+and everything else (betas, SNR, posterior variance) follows from it. ``t`` is 0-based; the step past t = 0 is the
+clean image, where alpha_bar = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, unknown
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """An immutable noise schedule of T = ``num_timesteps`` steps, everything derived from ``alphas_cumprod``.
+
+    Args:
+        alphas_cumprod: alpha_bar, shape (T,), float64, strictly decreasing in [0, 1). 0 is allowed at T - 1 only
+            (zero terminal SNR).
+
+    Raises:
+        ConfigError: T < 2, or values that are not a noise schedule.
+    """
+
+    alphas_cumprod: Tensor
+
+    def __post_init__(self):
+        ab = self.alphas_cumprod.detach().to("cpu", torch.float64).clone()
+        if ab.ndim != 1 or len(ab) < 2:
+            raise ConfigError(f"a noise schedule needs at least 2 timesteps, got shape {tuple(ab.shape)}")
+        if not (ab[0] < 1 and ab[-1] >= 0 and (ab[1:] < ab[:-1]).all()):
+            raise ConfigError("alphas_cumprod must fall strictly from below 1 to 0 or above")
+        object.__setattr__(self, "alphas_cumprod", ab)
+
+    @classmethod
+    def from_betas(cls, betas: Tensor) -> NoiseSchedule:
+        """The schedule of the given betas, shape (T,), each in (0, 1): alpha_bar_t = prod_{s<=t} (1 - beta_s)."""
+        return cls(torch.cumprod(1.0 - betas.to(torch.float64), dim=0))
+
+    @property
+    def num_timesteps(self) -> int:
+        return len(self.alphas_cumprod)
+
+    @cached_property
+    def alphas_cumprod_prev(self) -> Tensor:
+        """alpha_bar one step earlier, 1 before the first: shape (T,)."""
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alphas_cumprod[:-1]])
+
+    @cached_property
+    def betas(self) -> Tensor:
+        """beta_t = 1 - alpha_bar_t / alpha_bar_{t-1}, shape (T,)."""
+        return 1.0 - self.alphas_cumprod / self.alphas_cumprod_prev
+
+    @cached_property
+    def snr(self) -> Tensor:
+        """Signal-to-noise ratio alpha_bar / (1 - alpha_bar), shape (T,) (Kingma et al. 2021, eq. 3)."""
+        return self.alphas_cumprod / (1.0 - self.alphas_cumprod)
+
+    @cached_property
+    def log_snr(self) -> Tensor:
+        """Natural logarithm of ``snr``, shape (T,); -inf where the terminal SNR is zero."""
+        return self.snr.log()
+
+    @cached_property
+    def posterior_variance(self) -> Tensor:
+        """beta tilde_t, the variance of q(x_{t-1} | x_t, x0), shape (T,); 0 at t = 0 (Ho et al. 2020, eq. 7)."""
+        return (1.0 - self.alphas_cumprod_prev) / (1.0 - self.alphas_cumprod) * self.betas
+
+    def alpha_bar(self, t: int) -> float:
+        """alpha_bar at one timestep as a float; 1 for t = -1, the clean image."""
+        return 1.0 if t < 0 else float(self.alphas_cumprod[t])
+
+    def at(self, values: Tensor, t: Tensor, like: Tensor) -> Tensor:
+        """``values`` (T,) at ``t`` (B,), in the dtype and on the device of ``like`` (B, ...), shaped to broadcast."""
+        picked = values.to(like.dtype).to(like.device)[t]
+        return picked.view(-1, *[1] * (like.ndim - 1))
+
+
+# -- the named schedules -------------------------------------------------------------------------------------------
+
+
+def _power_betas(num_timesteps: int, beta_start: float, beta_end: float, power: float) -> Tensor:
+    ends = beta_start ** (1 / power), beta_end ** (1 / power)
+    return torch.linspace(*ends, num_timesteps, dtype=torch.float64) ** power
+
+
+def _betas_of(alpha_bar: Callable[[Tensor], Tensor], num_timesteps: int, max_beta: float = 0.999) -> Tensor:
+    """Betas whose product follows alpha_bar(u), u in [0, 1], each clipped at ``max_beta`` as in Nichol & Dhariwal."""
+    ab = alpha_bar(torch.linspace(0, 1, num_timesteps + 1, dtype=torch.float64))
+    return (1.0 - ab[1:] / ab[:-1]).clamp(max=max_beta)
+
+
+def _linear(num_timesteps, beta_start, beta_end):
+    return _power_betas(num_timesteps, beta_start, beta_end, power=1)
+
+
+def _quadratic(num_timesteps, beta_start, beta_end):
+    return _power_betas(num_timesteps, beta_start, beta_end, power=2)
+
+
+def _cosine(num_timesteps, cosine_s):
+    return _betas_of(lambda u: torch.cos((u + cosine_s) / (1 + cosine_s) * math.pi / 2) ** 2, num_timesteps)
+
+
+def _sigmoid(num_timesteps, sigmoid_start, sigmoid_end, sigmoid_tau):
+    def alpha_bar(u):
+        v = torch.sigmoid(-(u * (sigmoid_end - sigmoid_start) + sigmoid_start) / sigmoid_tau)
+        # Chen's curve ends at exactly 0; the clip of beta at 0.999 keeps the last step finite.
+        return (v - v[-1]) / (v[0] - v[-1])
+
+    return _betas_of(alpha_bar, num_timesteps)
+
+
+class ScheduleSpec(NamedTuple):
+    """A named schedule: its betas, the parameters it reads with their defaults, its formula and its source."""
+
+    betas: Callable[..., Tensor]
+    defaults: dict[str, float]
+    formula: str  # LaTeX
+    source: str
+
+
+SCHEDULES: dict[str, ScheduleSpec] = {
+    "linear": ScheduleSpec(
+        _linear,
+        {"beta_start": 1e-4, "beta_end": 0.02},
+        r"\beta_t = \beta_0 + \frac{t}{T-1}\,(\beta_{T-1} - \beta_0)",
+        "Ho et al. 2020, Denoising Diffusion Probabilistic Models, section 4 (arXiv:2006.11239)",
+    ),
+    "cosine": ScheduleSpec(
+        _cosine,
+        {"cosine_s": 0.008},
+        r"\bar\alpha(u) \propto \cos^2\!\left(\frac{u + s}{1 + s}\cdot\frac{\pi}{2}\right),\quad u = \frac{t+1}{T}",
+        "Nichol & Dhariwal 2021, Improved DDPM, eq. 17 (arXiv:2102.09672)",
+    ),
+    "sigmoid": ScheduleSpec(
+        _sigmoid,
+        {"sigmoid_start": -3.0, "sigmoid_end": 3.0, "sigmoid_tau": 1.0},
+        r"\bar\alpha(u) \propto \sigma\left(-\frac{a + u (b - a)}{\tau}\right) - \sigma\left(-\frac{b}{\tau}\right)",
+        "Chen 2023, On the Importance of Noise Scheduling for Diffusion Models, algorithm 1 (arXiv:2301.10972)",
+    ),
+    "quadratic": ScheduleSpec(
+        _quadratic,
+        {"beta_start": 1e-4, "beta_end": 0.02},
+        r"\sqrt{\beta_t} = \sqrt{\beta_0} + \frac{t}{T-1}\left(\sqrt{\beta_{T-1}} - \sqrt{\beta_0}\right)",
+        "Ho et al. 2020, the 'quad' schedule of the authors' code, over the paper's range of beta",
+    ),
+    "scaled_linear": ScheduleSpec(
+        _quadratic,
+        {"beta_start": 0.00085, "beta_end": 0.012},
+        r"\sqrt{\beta_t} = \sqrt{\beta_0} + \frac{t}{T-1}\left(\sqrt{\beta_{T-1}} - \sqrt{\beta_0}\right)",
+        "Rombach et al. 2022, Latent Diffusion (arXiv:2112.10752): the quadratic formula over a narrower range of beta",
+    ),
+}
+
+
+def make_schedule(
+    name: str = "linear", num_timesteps: int = 1000, *, zero_terminal_snr: bool = False, **parameters: float
+) -> NoiseSchedule:
+    """Build a schedule of ``SCHEDULES`` by name.
+
+    Args:
+        name: linear, cosine, sigmoid, quadratic or scaled_linear.
+        num_timesteps: T >= 2.
+        zero_terminal_snr: rescale so that alpha_bar at T - 1 is exactly 0 (Lin et al. 2024, algorithm 1).
+        **parameters: overrides of the schedule's own ``defaults``.
+
+    Raises:
+        ConfigError: unknown name or parameter, or values that give no schedule.
+    """
+    if name not in SCHEDULES:
+        raise ConfigError(unknown("schedule", name, SCHEDULES))
+    spec = SCHEDULES[name]
+    for key in parameters:
+        if key not in spec.defaults:
+            raise ConfigError(unknown(f"parameter of the {name} schedule", key, spec.defaults))
+    if num_timesteps < 2:
+        raise ConfigError(f"num_timesteps must be at least 2, got {num_timesteps}")
+    schedule = NoiseSchedule.from_betas(spec.betas(num_timesteps, **{**spec.defaults, **parameters}))
+    return rescale_zero_terminal_snr(schedule) if zero_terminal_snr else schedule
+
+
+def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
+    """Shift and scale sqrt(alpha_bar): its last value becomes 0, its first stays (Lin et al. 2024, algorithm 1)."""
+    root = schedule.alphas_cumprod.sqrt()
+    first, last = root[0], root[-1]
+    return NoiseSchedule(((root - last) * first / (first - last)) ** 2)
+
+
+# -- which timesteps a sampler visits ------------------------------------------------------------------------------
+
+SPACINGS = ("leading", "linspace", "trailing")
+
+
+def spaced_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailing") -> list[int]:
+    """The timesteps that a sampler of ``num_steps`` steps visits, falling, 0-based (Lin et al. 2024, table 2).
+
+    leading starts below T - 1 and ends at 0; linspace has both ends; trailing starts at T - 1 and ends above 0.
+
+    Raises:
+        ConfigError: unknown spacing, or num_steps outside 1..T.
+    """
+    if spacing not in SPACINGS:
+        raise ConfigError(unknown("timestep spacing", spacing, SPACINGS))
+    if not 1 <= num_steps <= num_timesteps:
+        raise ConfigError(f"num_steps must be between 1 and the model's {num_timesteps} timesteps, got {num_steps}")
+    if spacing == "leading":
+        return [i * (num_timesteps // num_steps) for i in reversed(range(num_steps))]
+    if spacing == "trailing":
+        return [round(num_timesteps * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
+    if num_steps == 1:  # both ends at once is impossible: start where the noise is
+        return [num_timesteps - 1]
+    return [round((num_timesteps - 1) * i / (num_steps - 1)) for i in reversed(range(num_steps))]

@@ -1,0 +1,104 @@
+"""Checkpoints: plain dicts of tensors and numbers, written atomically, opened with ``weights_only=True``.
+
+No random state is saved, since none is needed: the noise of a step and the order of an epoch are functions of the seed
+and the step (see ``ddpm.training.loop``).
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import Config
+from ..errors import ModelError
+from ..files import atomic_write
+from ..weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
+from .loop import TrainState
+
+# What the weights depend on: change it, and the checkpoint is of another model.
+DEFINING = ("data", "schedule", "diffusion", "model")
+
+
+def save_checkpoint(state: TrainState, path: Path) -> None:
+    """Write everything that training needs to go on."""
+    _save(
+        path,
+        state.config,
+        state.step,
+        model=state.model.state_dict(),
+        ema=state.ema.model.state_dict(),
+        optimizer=state.optimizer.state_dict(),
+        scaler=state.scaler.state_dict(),
+        best_val_loss=state.best_val_loss,
+        elapsed=state.elapsed,
+        made_on=_circumstances(state),
+    )
+
+
+def save_ema(state: TrainState, path: Path) -> None:
+    """Write the averaged weights alone, for sampling."""
+    _save(path, state.config, state.step, ema=state.ema.model.state_dict())
+
+
+def _save(path: Path, config: Config, step: int, **content: Any) -> None:
+    header = {"format": CHECKPOINT_FORMAT, "config": config.model_dump(mode="json"), "step": step}
+    with atomic_write(path) as temporary:
+        try:
+            torch.save({**header, **content}, temporary)
+        except RuntimeError as error:  # torch's writer does not say why a write failed
+            full = shutil.disk_usage(path.parent).free < 1 << 20
+            reason = "no space left on the disk" if full else str(error).splitlines()[0]
+            raise OSError(errno.ENOSPC if full else errno.EIO, reason, str(path)) from None
+
+
+def _circumstances(state: TrainState) -> dict[str, str | int]:
+    """On what the last bit of a step depends beside the state and the config."""
+    return {
+        "torch": str(torch.__version__),
+        "device": torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type,
+        "threads": torch.get_num_threads(),
+        "precision": str(state.precision).removeprefix("torch."),
+    }
+
+
+def restore(state: TrainState, path: Path) -> list[str]:
+    """Put a checkpoint of ``save_checkpoint`` into ``state``, whose config decides from here on.
+
+    Returns:
+        Why going on is not exact to the bit, one reason each; empty where it is.
+
+    Raises:
+        ModelError: unreadable, incomplete, or of another network, dataset or diffusion.
+    """
+    saved, content = read_checkpoint(path, "model", "ema", "optimizer", "scaler", "step", "best_val_loss", "elapsed")
+    old, new = saved.model_dump(mode="json"), state.config.model_dump(mode="json")
+    changed = [f"{section}.{key}" for section in old if section != "name" for key in new[section]
+               if old[section].get(key) != new[section][key]]  # fmt: skip
+    for field in changed:
+        if field.split(".")[0] in DEFINING:
+            section, key = field.split(".")
+            raise ModelError(
+                f"{field} was {old[section].get(key)!r} when {path} was written and is {new[section][key]!r} now: "
+                f"set it back, or start a new run"
+            )
+    load_weights(state.model, content["model"], str(path))
+    load_weights(state.ema.model, content["ema"], str(path))
+    try:
+        state.optimizer.load_state_dict(content["optimizer"])
+        state.scaler.load_state_dict(content["scaler"])
+    except (ValueError, KeyError, RuntimeError, TypeError) as error:
+        raise ModelError(f"checkpoint {path} holds an optimizer state that does not fit: {error}") from None
+    state.step, state.best_val_loss, state.elapsed = content["step"], content["best_val_loss"], content["elapsed"]
+    then, now = content.get("made_on", {}), _circumstances(state)
+    return [
+        *(f"{field} has changed" for field in changed if field.startswith("training.")),
+        *(
+            f"{name} was {then.get(name, 'not recorded')}, is {now[name]}"
+            for name in now
+            if then.get(name) != now[name]
+        ),
+    ]

@@ -1,0 +1,81 @@
+"""The metrics of a run as columns: read from its records, smoothed, written as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import DataError
+
+
+@dataclass(frozen=True)
+class History:
+    """The records of one run, oldest first: ``training`` of the steps, ``validation`` of the validations."""
+
+    training: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+
+    def column(self, name: str) -> np.ndarray:
+        """One value of every record that has it, (N,) float64; ``elapsed`` of a validation is that of its step."""
+        return np.array([record[name] for record in self._with(name)], dtype=np.float64)
+
+    def axis(self, name: str, of: str) -> np.ndarray:
+        """``step``, ``epoch`` or ``elapsed`` (seconds) of the records that have ``of``: (N,)."""
+        if name == "elapsed":
+            seconds = {record["step"]: record["elapsed"] for record in self.training}
+            return np.array([seconds.get(record["step"], np.nan) for record in self._with(of)])
+        return np.array([record[name] for record in self._with(of)], dtype=np.float64)
+
+    def _with(self, name: str) -> list[dict[str, Any]]:
+        return [record for record in (*self.training, *self.validation) if name in record]
+
+    def csv(self) -> str:
+        """All records as CSV, in the order of their steps; bands of t are columns loss_t0, loss_t1, ..."""
+        rows = []
+        for record in sorted((*self.training, *self.validation), key=lambda record: record["step"]):
+            flat = {key: value for key, value in record.items() if key != "loss_by_t"}
+            rows.append(flat | {f"loss_t{i}": value for i, value in enumerate(record.get("loss_by_t", ()))})
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        buffer = io.StringIO()
+        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return buffer.getvalue()
+
+
+def read_history(path: Path) -> History:
+    """Read ``training_metrics.jsonl``; a last line that is being written is left out.
+
+    Raises:
+        DataError: no such file, or a line in it is no record.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"no metrics at {path}: {error.strerror}") from None
+    training, validation = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            (training if "train_loss" in record else validation).append(record)
+            record["step"]  # every record has one
+        except (ValueError, TypeError, KeyError):
+            if number == len(lines):
+                break
+            raise DataError(f"{path}, line {number}: not a record of training metrics") from None
+    return History(training, validation)
+
+
+def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
+    """TensorBoard's smoothing: an exponential moving average, divided by the weight it has gathered so far."""
+    result, average = np.empty_like(values), 0.0
+    for i, value in enumerate(values):
+        average = weight * average + (1 - weight) * value
+        result[i] = average / (1 - weight ** (i + 1)) if weight < 1 else value
+    return result

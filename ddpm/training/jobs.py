@@ -1,0 +1,125 @@
+"""Runs as jobs: launched, stopped, killed and deleted from anywhere.
+
+A job is a process of its own, in a session of its own, that outlives whoever launched it. At most $DDPM_MAX_RUNS
+(default 1) run at once. The others wait in a queue that is nothing but their status files; whoever launches, ends or
+looks starts the next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+
+from ..config import Config, config_to_yaml
+from ..errors import ConfigError, ModelError
+from ..files import RunFolder, output_dir, write_text
+from .runs import ACTIVE, Status, all_runs, process_of, read_status, write_status
+
+_children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
+
+
+def max_runs() -> int:
+    """$DDPM_MAX_RUNS, how many runs may go at once."""
+    value = os.environ.get("DDPM_MAX_RUNS", "1")
+    if not value.isdigit() or int(value) < 1:
+        raise ConfigError(f"DDPM_MAX_RUNS must be a whole number from 1, got {value!r}")
+    return int(value)
+
+
+def launch(config: Config, *, resume: bool = False) -> RunFolder:
+    """Queue a run, and start it when there is room.
+
+    Raises:
+        ModelError: a run of that name is there already, or with ``resume`` nothing to resume.
+    """
+    folder = RunFolder.named(config.name)
+    status = read_status(folder)
+    if folder.exists() and status.state in ACTIVE:
+        raise ModelError(f"run {config.name} is {status.state} already")
+    if resume and not folder.checkpoint("latest").is_file():
+        raise ModelError(f"run {config.name} has nothing to resume")
+    if not resume and folder.path.exists() and any(folder.path.iterdir()):
+        raise ModelError(f"run {config.name} exists already: resume it, or choose another name")
+    write_text(folder.config, config_to_yaml(config))
+    write_status(folder, status.model_copy(update={"state": "queued", "error": None, "queued_at": time.time()}))
+    advance_queue()
+    return folder
+
+
+def advance_queue() -> None:
+    """Start queued runs, the oldest first, while fewer than ``max_runs`` go."""
+    if not any(read_status(folder).state == "queued" for folder in all_runs()):
+        return
+    lock = output_dir() / ".queue.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with open(lock, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        runs = [(folder, read_status(folder)) for folder in all_runs()]
+        free = max_runs() - sum(status.state == "running" for _, status in runs)
+        waiting = sorted((r for r in runs if r[1].state == "queued"), key=lambda run: run[1].queued_at or 0)
+        for folder, status in waiting[: max(0, free)]:
+            _start(folder, status)
+
+
+def _start(folder: RunFolder, status: Status) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ddpm",
+        "train",
+        "--config",
+        str(folder.config.resolve()),
+        "--run",
+        folder.path.name,
+    ]
+    if folder.checkpoint("latest").is_file():
+        command.append("--resume")
+    folder.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.log, "ab") as log:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # Threads that spin while they wait would starve the server, and every other run.
+            env={"OMP_WAIT_POLICY": "PASSIVE", **os.environ},
+        )
+    _children[:] = [one for one in _children if one.poll() is None] + [child]  # polling buries the dead
+    started = psutil.Process(child.pid).create_time()
+    write_status(folder, status.model_copy(update={"state": "running", "pid": child.pid, "process_started": started}))
+
+
+def stop(folder: RunFolder) -> None:
+    """Ask a run to finish its step, save and end as ``stopped``; a queued one just leaves the queue."""
+    status = read_status(folder)
+    if status.state == "queued":
+        write_status(folder, status.model_copy(update={"state": "stopped"}))
+    elif process := process_of(status):
+        process.send_signal(signal.SIGTERM)
+
+
+def kill(folder: RunFolder) -> None:
+    """End a run at once; what it learnt since its last checkpoint is lost, nothing else."""
+    if process := process_of(read_status(folder)):
+        process.kill()
+        process.wait(10)
+
+
+def delete(folder: RunFolder) -> None:
+    """Remove a run's folder with everything in it.
+
+    Raises:
+        ModelError: the run is queued or running.
+    """
+    status = read_status(folder)
+    if status.state in ACTIVE:
+        raise ModelError(f"run {folder.path.name} is {status.state}: stop it first")
+    shutil.rmtree(folder.path)

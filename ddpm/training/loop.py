@@ -1,0 +1,285 @@
+"""Training: a loop that yields events. Saving, plotting and printing are done by whoever listens.
+
+The randomness of a step is a function of (seed, step) alone, and so is the order of an epoch: a resumed run needs no
+random state to go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..data import ImageSet, epoch_order, to_float
+from ..device import resolve_device, resolve_precision
+from ..diffusion import diffusion_loss, loss_weights
+from ..errors import ConfigError, DDPMError
+from ..randomness import derive_seed
+from ..unet import UNet
+from .ema import EMA
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The mean over the steps since the last one."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    train_loss: float
+    loss_by_t: list[float | None]
+    """The loss in ``BANDS`` equal bands of t, from small to large; None where a band had no image."""
+    learning_rate: float
+    grad_norm: float
+    images_per_second: float
+    elapsed: float  # seconds of training steps, over all resumes
+    eta: float  # seconds
+
+
+@dataclass(frozen=True)
+class Validated:
+    """The loss of the averaged weights on the validation images, always with the same noise and timesteps."""
+
+    step: int
+    epoch: float
+    val_loss: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Training was asked to stop, and did after this step."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class SamplesDue:
+    """A good moment to draw samples from ``state.ema.model``."""
+
+    step: int
+
+
+Event = Progress | Validated | SamplesDue | Stopped
+
+BANDS = 10
+
+
+@dataclass
+class TrainState:
+    """All that changes during training; ``ddpm.training.checkpoint`` saves and restores it."""
+
+    config: Config
+    model: UNet = field(init=False)
+    ema: EMA = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
+    scaler: torch.amp.GradScaler = field(init=False)
+    device: torch.device = field(init=False)
+    precision: torch.dtype = field(init=False)
+    step: int = 0
+    best_val_loss: float = math.inf
+    elapsed: float = 0.0
+
+    def __post_init__(self):
+        training = self.config.training
+        self.device = resolve_device(training.device)
+        self.precision = resolve_precision(training.precision, self.device)
+        torch.manual_seed(derive_seed("weights", training.seed))
+        self.model = UNet(**self.config.network_arguments()).to(self.device)
+        self.ema = EMA(self.model, training.ema_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
+    """Share of the peak rate at ``step``, 0-based: linear warm-up, then a cosine to zero (Loshchilov & Hutter 2017)."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def steps_per_epoch(num_images: int, batch_size: int) -> int:
+    """Whole batches an epoch; the images left over come first in no other epoch, since each has its own order."""
+    return max(1, num_images // batch_size)
+
+
+def check_labels(images: ImageSet, config: Config) -> None:
+    """Refuse a dataset whose labels the model cannot take, before the first step."""
+    classes = config.model.num_classes
+    lowest, highest = int(images.labels.min()), int(images.labels.max())
+    if classes and not (lowest >= 0 and highest < classes):
+        has = "no labels" if lowest < 0 else f"labels up to {highest}"
+        raise ConfigError(f"model.num_classes is {classes}, but the dataset has {has}: set it to {highest + 1}")
+
+
+def train(
+    state: TrainState, train_set: ImageSet, val_set: ImageSet, should_stop: Callable[[], bool] = lambda: False
+) -> Iterator[Event]:
+    """Train from ``state.step`` to the end of ``config.training.epochs``; ``state`` is up to date at every event.
+
+    ``should_stop`` is asked after every step; when it says so, a last ``Progress`` and ``Stopped`` end the training.
+
+    Raises:
+        ConfigError: the model's classes do not fit the dataset's labels.
+        DDPMError: the loss is no longer finite; names the step and the learning rate.
+    """
+    config, training = state.config, state.config.training
+    check_labels(train_set, config)
+    per_epoch = steps_per_epoch(len(train_set), training.batch_size)
+    total = training.epochs * per_epoch
+    schedule = config.schedule.build()
+    weights = loss_weights(
+        schedule, config.diffusion.prediction_type, config.diffusion.weighting, config.diffusion.min_snr_gamma
+    )
+    images, labels = train_set.images.to(state.device), train_set.labels.to(state.device)
+    window, mark, order = _Window(state.device), time.perf_counter(), None
+
+    state.model.train()
+    while state.step < total:
+        epoch, position = divmod(state.step, per_epoch)
+        if order is None or position == 0:
+            order = epoch_order(len(train_set), training.seed, epoch).to(state.device)
+        batch = order[position * training.batch_size : (position + 1) * training.batch_size]
+        rate = training.learning_rate * learning_rate_factor(state.step, total, training.warmup_steps)
+        _train_step(state, schedule, weights, images[batch], labels[batch], rate, window)
+
+        now, stopping = time.perf_counter(), should_stop()
+        last = stopping or state.step == total
+        validating = state.step % training.val_every == 0 or state.step == total
+        # A record before every checkpoint: so that a resumed run averages over the same steps as one that went through.
+        if last or validating or state.step % training.log_every == 0:
+            state.elapsed += now - mark
+            speed = window.steps / (now - mark)
+            mark = now
+            mean_loss = window.mean_loss()
+            _check_finite("loss", mean_loss, state.step, rate)
+            yield Progress(
+                step=state.step,
+                total_steps=total,
+                epoch=state.step / per_epoch,
+                train_loss=mean_loss,
+                loss_by_t=window.loss_by_t(),
+                learning_rate=rate,
+                grad_norm=window.mean_norm(),
+                images_per_second=speed * training.batch_size,
+                elapsed=state.elapsed,
+                eta=(total - state.step) / speed,
+            )
+            window = _Window(state.device)
+        if validating:
+            val_loss = validate(state, val_set)
+            _check_finite("validation loss", val_loss, state.step, rate)  # before a checkpoint keeps such weights
+            is_best = val_loss < state.best_val_loss
+            state.best_val_loss = min(val_loss, state.best_val_loss)
+            yield Validated(state.step, state.step / per_epoch, val_loss, is_best)
+        if state.step % training.sample_every == 0 or state.step == total:
+            yield SamplesDue(state.step)
+        if stopping and state.step < total:
+            yield Stopped(state.step)
+            return
+        mark += time.perf_counter() - now  # what validation and listeners take is not the speed of training
+
+
+class _Window:
+    """Sums over the steps since the last record, left on the device."""
+
+    def __init__(self, device: torch.device):
+        self.steps = 0
+        self.losses, self.norms = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.band_sums, self.band_counts = torch.zeros(BANDS, device=device), torch.zeros(BANDS, device=device)
+
+    def add(self, per_image: Tensor, loss: Tensor, norm: Tensor, t: Tensor, num_timesteps: int) -> None:
+        self.steps += 1
+        self.losses += loss
+        self.norms += norm
+        band = t * BANDS // num_timesteps
+        self.band_sums.index_add_(0, band, per_image)
+        self.band_counts.index_add_(0, band, torch.ones_like(per_image))
+
+    def mean_loss(self) -> float:
+        return self.losses.item() / self.steps
+
+    def mean_norm(self) -> float:
+        return self.norms.item() / self.steps
+
+    def loss_by_t(self) -> list[float | None]:
+        pairs = zip(self.band_sums.tolist(), self.band_counts.tolist(), strict=True)
+        return [total / count if count else None for total, count in pairs]
+
+
+def _check_finite(name: str, loss: float, step: int, rate: float) -> None:
+    if not math.isfinite(loss):
+        raise DDPMError(
+            f"the {name} is {loss} at step {step}, learning rate {rate:.2g}: lower "
+            f"training.learning_rate or training.grad_clip; the last checkpoint is intact"
+        )
+
+
+def _train_step(state, schedule, weights, images: Tensor, labels: Tensor, rate: float, window: _Window) -> None:
+    """One optimizer step; its losses and gradient norm go to ``window``."""
+    config, training = state.config, state.config.training
+    torch.manual_seed(derive_seed("step", training.seed, state.step))
+    x0 = to_float(images)
+    if config.data.horizontal_flip:
+        x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=state.device) < 0.5, x0.flip(-1), x0)
+    y = None
+    if config.model.num_classes:
+        dropped = torch.rand(len(x0), device=state.device) < training.label_dropout
+        y = torch.where(dropped, config.model.num_classes, labels)
+    t = stratified_timesteps(len(x0), schedule.num_timesteps, state.device)
+    eps = torch.randn_like(x0)
+
+    for group in state.optimizer.param_groups:
+        group["lr"] = rate
+    with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
+        per_image = diffusion_loss(
+            schedule, state.model, x0, t, eps, y,
+            prediction_type=config.diffusion.prediction_type, loss=config.diffusion.loss, weights=weights,
+        )  # fmt: skip
+    loss = per_image.mean()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.scaler.scale(loss).backward()
+    state.scaler.unscale_(state.optimizer)
+    norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.step += 1
+    state.ema.update(state.model, state.step)
+    window.add(per_image.detach(), loss.detach(), norm, t, schedule.num_timesteps)
+
+
+def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
+    """n timesteps, each uniform on 0..T-1, spread over the batch (Kingma et al. 2021, appendix I.1): (n,) long."""
+    u = (torch.rand(1, device=device) + torch.arange(n, device=device) / n) % 1.0
+    return (u * num_timesteps).long().clamp(max=num_timesteps - 1)
+
+
+@torch.no_grad()
+def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256) -> float:
+    """The unweighted loss of the averaged weights: labels given, fixed noise, t spread evenly over 0..T-1."""
+    config = state.config
+    schedule = config.schedule.build()
+    generator = torch.Generator().manual_seed(derive_seed("validation"))
+    total = 0.0
+    for start in range(0, len(val_set), batch_size):
+        batch = val_set[start : start + batch_size]
+        x0 = batch.scaled()
+        eps = torch.randn(x0.shape, generator=generator)
+        # A golden-ratio sequence covers 0..T-1 evenly however many images there are.
+        u = (torch.arange(start, start + len(batch), dtype=torch.float64) * 0.6180339887498949) % 1.0
+        x0, eps, t, y = (v.to(state.device) for v in (x0, eps, (u * schedule.num_timesteps).long(), batch.labels))
+        with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
+            loss = diffusion_loss(
+                schedule, state.ema.model, x0, t, eps, y if config.model.num_classes else None,
+                prediction_type=config.diffusion.prediction_type, loss=config.diffusion.loss,
+            )  # fmt: skip
+        total += loss.sum().item()
+    return total / len(val_set)

@@ -1,0 +1,216 @@
+"""Runs: training whose truth is on disk, in a run folder.
+
+Whoever trains a run holds its lock, keeps ``status.json`` up to date and writes a record before it passes an event on.
+Whoever reads a status checks that the process of that id *and start time* is still there, so that a crash is seen and a
+process that merely got the same id is never signalled.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import psutil
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ..config import Config, config_to_yaml
+from ..data import ImageSet, load_dataset
+from ..errors import DDPMError, ModelError
+from ..files import RunFolder, output_dir, write_text
+from .checkpoint import restore, save_checkpoint, save_ema
+from .loop import Event, Progress, Stopped, TrainState, Validated, train
+
+ACTIVE = ("queued", "running")
+STATUS_SECONDS = 1.0  # between two writes of status.json
+
+
+class Status(BaseModel):
+    """What ``status.json`` says of a run. Times are Unix seconds, durations seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Literal["queued", "running", "stopped", "finished", "failed", "crashed"]
+    pid: int | None = None
+    process_started: float | None = None
+    queued_at: float | None = None
+    step: int = 0
+    total_steps: int = 0
+    images_per_second: float | None = None
+    elapsed: float = 0.0
+    eta: float | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    inexact: tuple[str, ...] = ()
+    """Why the last resume was not exact to the bit; empty where it was."""
+    error: str | None = None
+    updated: float = 0.0
+
+
+def write_status(folder: RunFolder, status: Status) -> None:
+    write_text(folder.status, status.model_copy(update={"updated": time.time()}).model_dump_json(indent=2) + "\n")
+
+
+def read_status(folder: RunFolder) -> Status:
+    """The status of a run as it is now; a run whose process has vanished is ``crashed``, with the end of its log."""
+    try:
+        status = Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Status(state="stopped")
+    except (ValidationError, UnicodeDecodeError):
+        return Status(state="crashed", error=f"{folder.status} is damaged")
+    if status.state == "running" and process_of(status) is None:
+        return status.model_copy(update={"state": "crashed", "error": folder.log_tail(5) or "the process vanished"})
+    return status
+
+
+def process_of(status: Status) -> psutil.Process | None:
+    """The living process of a running run, told by its start time as well as its id."""
+    if status.state != "running" or status.pid is None or status.process_started is None:
+        return None
+    try:
+        process = psutil.Process(status.pid)
+        same = abs(process.create_time() - status.process_started) < 0.01
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def all_runs() -> list[RunFolder]:
+    """Every run folder, the newest first."""
+    found = [RunFolder(path.parent) for path in output_dir().glob("*/config.yaml")]
+    return sorted(found, key=lambda folder: folder.config.stat().st_mtime, reverse=True)
+
+
+# -- training a run ------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """A run that this process trains: use it as a context, and iterate over ``events``.
+
+    Raises:
+        ModelError: the folder holds a run already, nothing to resume, or another process trains it.
+        ConfigError, DataError: the config or its dataset cannot be used. Nothing is written then.
+    """
+
+    def __init__(
+        self, config: Config, folder: RunFolder, *, resume: bool = False, data: tuple[ImageSet, ImageSet] | None = None
+    ):
+        """``data`` are training and validation images; by default those that the config names."""
+        self.config, self.folder, self.resume, self._data = config, folder, resume, data
+
+    def __enter__(self) -> Run:
+        latest = self.folder.checkpoint("latest")
+        if self.resume and not latest.is_file():
+            raise ModelError(f"nothing to resume: {latest} does not exist")
+        if not self.resume and (latest.exists() or self.folder.metrics.exists()):
+            raise ModelError(
+                f"{self.folder.path} holds a run already: continue it with --resume or choose another --run"
+            )
+        self.train_set, self.val_set = self._data or tuple(
+            load_dataset(self.config.data, split) for split in ("train", "val")
+        )
+        self.state = TrainState(self.config)
+        self._lock = _lock(self.folder)
+        self._lock.__enter__()
+        try:
+            inexact = restore(self.state, latest) if self.resume else []
+            _forget_after(self.folder.metrics, self.state.step)
+            write_text(self.folder.config, config_to_yaml(self.config))
+            me = psutil.Process()
+            self.status = read_status(self.folder).model_copy(
+                update={
+                    "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
+                    "step": self.state.step, "inexact": tuple(inexact),
+                }
+            )  # fmt: skip
+            write_status(self.folder, self.status)
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(self, kind, error, traceback) -> None:
+        try:
+            if error is not None:
+                self._set(state="failed", error=str(error) or kind.__name__, eta=None)
+            elif self.status.state == "running":  # left early, without asking the training to stop
+                self._set(state="stopped", eta=None)
+        finally:
+            self._lock.__exit__(None, None, None)
+
+    def events(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """``train``, every event recorded in the folder before it is passed on."""
+        self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            for event in train(self.state, self.train_set, self.val_set, should_stop):
+                self._record(event)
+                yield event
+        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "memory" not in str(error):
+                raise
+            raise DDPMError(
+                f"out of memory at step {self.state.step}: lower training.batch_size (now "
+                f"{self.config.training.batch_size}) or model.base_channels; the last checkpoint is intact"
+            ) from None
+        if self.status.state == "running":
+            self._set(state="finished", eta=None)
+
+    def _record(self, event: Event) -> None:
+        if isinstance(event, Progress | Validated):
+            with open(self.folder.metrics, "a", encoding="utf-8") as file:
+                file.write(json.dumps(asdict(event)) + "\n")
+        match event:
+            case Progress():
+                known = ("step", "total_steps", "images_per_second", "elapsed", "eta", "train_loss")
+                values = {name: getattr(event, name) for name in known}
+                self.status = self.status.model_copy(update=values)
+                if time.time() - self.status.updated > STATUS_SECONDS:
+                    self._set()
+            case Validated():
+                save_checkpoint(self.state, self.folder.checkpoint("latest"))
+                save_ema(self.state, self.folder.checkpoint("ema"))
+                if event.is_best:
+                    save_ema(self.state, self.folder.checkpoint("best"))
+                self._set(val_loss=event.val_loss, best_val_loss=self.state.best_val_loss)
+            case Stopped():
+                save_checkpoint(self.state, self.folder.checkpoint("latest"))
+                save_ema(self.state, self.folder.checkpoint("ema"))
+                self._set(state="stopped", eta=None)
+
+    def _set(self, **changes) -> None:
+        self.status = self.status.model_copy(update={**changes, "updated": time.time()})
+        write_status(self.folder, self.status)
+
+
+@contextmanager
+def _lock(folder: RunFolder) -> Iterator[None]:
+    """Hold the run for this process; the lock goes with the process, however that ends."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    with open(folder.lock, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise ModelError(f"run {folder.path.name} is being trained by process {owner}") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def _forget_after(metrics: Path, step: int) -> None:
+    """Drop the records of steps that a resumed run will take again, and a last line that a kill cut short."""
+    if metrics.is_file():
+        lines = metrics.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_text(metrics, "".join(line + "\n" for line in kept))

@@ -1,0 +1,69 @@
+"""The frame that all pages share: title, one sentence, links, and the box that says what one is looking at."""
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+# (script, label, icon, what one can do there), in the order of the sidebar.
+PAGES = (
+    ("streamlit_app.py", "Home", ":material/home:", ""),
+    (
+        "pages/playground.py",
+        "Playground",
+        ":material/draw:",
+        "Generate digits with your own settings, and step through the reverse process frame by frame.",
+    ),
+    (
+        "pages/schedules.py",
+        "Schedules",
+        ":material/show_chart:",
+        "See how fast each noise schedule destroys an image, and compare them on a real one.",
+    ),
+    (
+        "pages/curves.py",
+        "Curves",
+        ":material/monitoring:",
+        "Watch training runs learn, live, and compare them.",
+    ),
+)
+
+
+# Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither.
+STYLE = "<style>[data-testid=stMainBlockContainer] { padding-top: 3.5rem; max-width: 72rem; }</style>"
+
+
+def _icon(size: int = 64) -> Image.Image:
+    """A disc that dissolves into noise, in the accent colour. A named icon would be fetched from elsewhere."""
+    y, x = (np.mgrid[:size, :size] + 0.5) / size - 0.5
+    cells = np.random.default_rng(0).random((8, 8)).repeat(size // 8, 0).repeat(size // 8, 1)
+    inside = (x**2 + y**2 < 0.22) & (cells > x + 0.1)
+    return Image.fromarray(np.where(inside[..., None], (11, 110, 124, 255), 0).astype(np.uint8))
+
+
+def page(title: str, sentence: str) -> None:
+    """Open a page: set its title, draw the links in the sidebar and the heading. Call it first."""
+    name = title if title == "DDPM Lab" else f"{title} · DDPM Lab"
+    st.set_page_config(page_title=name, page_icon=_icon(), layout="wide")
+    st.html(STYLE)
+    with st.sidebar:
+        for path, label, icon, _ in PAGES:
+            st.page_link(path, label=label, icon=icon)
+    st.title(title, anchor=False)
+    st.markdown(sentence)
+
+
+def legend(colours: dict[str, str]) -> None:
+    """One legend for all figures of a page: a stroke of colour before each name."""
+    entries = "".join(
+        f'<span style="white-space:nowrap;margin-right:1.25rem"><span style="display:inline-block;width:1.5rem;'
+        f'border-top:3px solid {colour};vertical-align:middle;margin-right:0.4rem"></span>{name}</span>'
+        for name, colour in colours.items()
+    )
+    st.html(f'<div style="font-size:0.9rem">{entries}</div>')
+
+
+def about(text: str, paper: str, url: str) -> None:
+    """The box at the foot of a page: the formula, two sentences, the paper."""
+    with st.expander("What am I looking at?", icon=":material/help:"):
+        st.markdown(text)
+        st.markdown(f"Paper: [{paper}]({url})")

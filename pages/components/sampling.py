@@ -1,0 +1,192 @@
+"""Sampling on the pages: a request, its run with progress and preview, and the same thing as code."""
+
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import streamlit as st
+
+from ddpm.config import SamplingConfig, sampling_settings
+from ddpm.media.images import Trajectory, enlarge, make_grid, to_uint8
+from ddpm.models import Model
+from ddpm.samplers import SAMPLERS, Step, sample
+from ddpm.schedule import SPACINGS, NoiseSchedule
+
+from .models import INFERENCE
+
+STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
+PREVIEW_SECONDS = 0.25  # between two pictures: faster than this is more than a slow line can carry
+FRAME_BYTES = 2_000_000  # of all recorded frames together; they travel to the browser
+
+
+def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingConfig:
+    """Widgets for how a model is sampled, bound to the URL under ``prefix``; the model's own settings are the defaults.
+
+    ``with_class`` says whether a class is asked for: without one there is nothing to guide towards.
+
+    Raises:
+        ConfigError: a URL asks for what the model cannot do.
+    """
+
+    def bound(name: str) -> dict[str, str]:
+        return {"key": f"{prefix}_{name}", "bind": "query-params"}
+
+    own, chosen = model.config.sampling, {}
+    asked = st.query_params.get(f"{prefix}_steps", "")
+    linked = {int(asked)} & set(range(1, model.schedule.num_timesteps + 1)) if asked.isdecimal() else set()
+    chosen["sampler"] = st.segmented_control(
+        "Sampler",
+        list(SAMPLERS),
+        default=own.sampler,
+        required=True,
+        format_func=str.upper,
+        help="DDPM adds fresh noise at every step; DDIM with eta 0 adds none and needs far fewer steps.",
+        **bound("sampler"),
+    )
+    chosen["num_steps"] = st.select_slider(
+        "Steps",
+        sorted({own.num_steps, *linked, *(n for n in STEPS if n <= model.schedule.num_timesteps)}),
+        own.num_steps,
+        help="Steps of the sampler, each one look of the network at the image (two under guidance). More is slower and "
+        f"usually better; this model was trained with T = {model.schedule.num_timesteps}.",
+        **bound("steps"),
+    )
+    if chosen["sampler"] == "ddim":
+        chosen["eta"] = st.slider(
+            "eta",
+            0.0,
+            1.0,
+            own.eta,
+            0.1,
+            help="Fresh noise in DDIM: 0 is deterministic, 1 has the noise of DDPM (Song et al. 2021, eq. 16).",
+            **bound("eta"),
+        )
+    chosen["spacing"] = st.selectbox(
+        "Timestep spacing",
+        SPACINGS,
+        SPACINGS.index(own.spacing),
+        help="Which timesteps are visited. Trailing starts at T - 1, where the noise is strongest; leading ends at 0 "
+        "but starts below T - 1, where training saw a little signal; linspace has both ends (Lin et al. 2024).",
+        **bound("spacing"),
+    )
+    if model.num_classes:
+        chosen["guidance_scale"] = st.slider(
+            "Guidance",
+            0.0,
+            6.0,
+            own.guidance_scale,
+            0.25,
+            disabled=not with_class,
+            help="Prediction = without class + w x (with class - without). 0 ignores the class, 1 follows it plainly, "
+            "above 1 exaggerates it: clearer digits, more alike, at two evaluations a step. Ho & Salimans 2022 count "
+            "from 0: their w is this one less 1.",
+            **bound("guidance"),
+        )
+    return sampling_settings(model.config, **chosen)
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that decides a picture."""
+
+    reference: str
+    count: int
+    labels: tuple[int, ...] | None
+    settings: SamplingConfig
+    seed: int
+
+    @property
+    def evaluations(self) -> int:
+        """Images x times that the network sees each: twice a step under guidance."""
+        guided = self.labels is not None and self.settings.guidance_scale != 1
+        return self.count * self.settings.num_steps * (2 if guided else 1)
+
+    def command_line(self) -> str:
+        settings = self.settings
+        words = ["python", "-m", "ddpm", "sample", "grid", "--model", self.reference]
+        words += ["--num-samples", str(self.count)]
+        words += ["--labels", ",".join(map(str, self.labels)) if self.labels else "none"]
+        words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps), "--eta", f"{settings.eta:g}"]
+        words += ["--spacing", settings.spacing, "--guidance-scale", f"{settings.guidance_scale:g}"]
+        words += ["--seed", str(self.seed), "--out", "digits.png"]
+        return shlex.join(words)
+
+    def python(self) -> str:
+        changed = self.settings.model_dump()
+        arguments = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        labels = list(self.labels) if self.labels else None
+        return (
+            "# from the repository's root\n"
+            "import ddpm\n"
+            "from ddpm.media.images import enlarge, make_grid, to_uint8\n\n"
+            f"model = ddpm.load_model({self.reference!r})\n"
+            f"settings = ddpm.SamplingConfig({arguments})\n"
+            f"for step in ddpm.sample(model, {self.count}, labels={labels}, settings=settings, seed={self.seed}):\n"
+            "    print(step.t, end=' ')   # step.x_t is the noisy state, step.x0 the predicted clean image\n"
+            "enlarge(make_grid(to_uint8(step.x0))).save('digits.png')\n"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    request: Request
+    trajectory: Trajectory
+    schedule: NoiseSchedule
+    seconds: float
+
+
+def run(request: Request, model: Model, on_step=lambda step: None) -> Result:
+    """Sample a request, telling ``on_step`` of every step."""
+    started = time.perf_counter()
+    steps = sample(model, request.count, labels=request.labels, settings=request.settings, seed=request.seed)
+    channels, height, width = model.config.image_shape
+    frames = max(21, min(101, FRAME_BYTES // (request.count * channels * height * width)))
+    trajectory = Trajectory.from_steps(_told(_locked(steps), on_step), request.settings.num_steps, frames)
+    return Result(request, trajectory, model.schedule, time.perf_counter() - started)
+
+
+def run_with_preview(request: Request, model: Model, picture, progress) -> Result:
+    """``run`` with a live picture in the placeholder ``picture``, and a progress bar, an ETA and a way to stop in
+    ``progress``."""
+    with progress.container():
+        bar = st.progress(0.0, "Starting from noise")
+        st.button(
+            "Stop",
+            icon=":material/stop_circle:",
+            key="sampling_stop",
+            on_click=lambda: st.toast("Stopped. The last finished picture stays."),
+            help="Keeps the last finished picture.",
+        )
+    started, shown = time.perf_counter(), 0.0
+
+    def on_step(step: Step) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if now - shown < PREVIEW_SECONDS:
+            return
+        shown = now
+        done = (step.index + 1) / (request.settings.num_steps + 1)
+        left = (now - started) * (1 / done - 1)
+        bar.progress(done, f"Step {step.index} of {request.settings.num_steps}, about {left:.0f} s left")
+        picture.image(enlarge(make_grid(to_uint8(step.x_t))), width="stretch", output_format="PNG", alt="Noise so far")
+
+    result = run(request, model, on_step)
+    progress.empty()
+    return result
+
+
+def _locked(steps: Iterator[Step]) -> Iterator[Step]:
+    """The steps, each computed while no other visitor's is."""
+    while True:
+        with INFERENCE:
+            step = next(steps, None)
+        if step is None:
+            return
+        yield step
+
+
+def _told(steps: Iterator[Step], on_step) -> Iterator[Step]:
+    for step in steps:
+        on_step(step)
+        yield step

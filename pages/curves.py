@@ -1,0 +1,113 @@
+"""The Curves page: how training runs go, live while they do."""
+
+import streamlit as st
+
+from ddpm.errors import DDPMError
+from ddpm.files import RunFolder
+from ddpm.media.figures import AXES, CURVES, bands_figure, history_figure, run_colours
+from ddpm.training.history import History, read_history
+from ddpm.training.runs import ACTIVE, all_runs, read_status
+from pages.components.frame import about, legend, page
+
+page("Curves", "Watch training runs learn: the loss falls, the digits come out of the noise.")
+
+BOUND = {"bind": "query-params"}
+runs = {folder.path.name: folder for folder in all_runs()}
+if not runs:
+    st.info("There is no run yet. Start one: `python -m ddpm runs launch --config configs/digits.yaml`")
+    st.stop()
+
+with st.sidebar:
+    st.divider()
+    names = st.multiselect("Runs", list(runs), list(runs)[:1], key="curves_runs", **BOUND)
+    axis = st.segmented_control(
+        "Over", list(AXES), default="step", required=True, key="curves_axis", format_func=AXES.get, **BOUND
+    )
+    smoothing = st.slider(
+        "Smoothing", 0.0, 0.99, 0.6, 0.01, key="curves_smoothing", **BOUND,
+        help="Weight of the past in an exponential moving average, as in TensorBoard; validation is not smoothed.",
+    )  # fmt: skip
+    log_scale = st.toggle("Logarithmic loss", True, key="curves_log", **BOUND)
+
+
+def history_of(folder: RunFolder) -> History | None:
+    """The metrics of a run; None before its first record, and where they are damaged, which is said."""
+    if not folder.metrics.exists():
+        return None
+    try:
+        return read_history(folder.metrics)
+    except DDPMError as error:
+        st.error(str(error))
+        return None
+
+
+def any_active() -> bool:
+    return any(read_status(runs[name]).state in ACTIVE for name in names)
+
+
+live = any_active()
+
+
+@st.fragment(run_every=2 if live else None)
+def curves() -> None:
+    if live and not any_active():
+        st.rerun()  # the whole page, so that it stops asking every two seconds
+    for name in names:
+        status = read_status(runs[name])
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{name}** {status.state}")
+            if status.total_steps:
+                st.progress(status.step / status.total_steps, f"step {status.step:,} of {status.total_steps:,}")
+        if status.error:
+            st.error(status.error)
+    histories = {name: history for name in names if (history := history_of(runs[name])) and history.training}
+    if not histories:
+        st.info("Nothing recorded yet.")
+        return
+    legend(run_colours(histories))
+    columns = st.columns(2)
+    for i, (key, curve) in enumerate(CURVES.items()):
+        with columns[i % 2]:
+            st.markdown(f"**{curve.label}**", help=curve.meaning)
+            figure = history_figure(
+                histories, key, axis=axis, smoothing=smoothing, log_scale=log_scale if key == "loss" else None
+            )
+            st.plotly_chart(figure, key=f"curves_plot_{key}", config={"displayModeBar": False})
+    first = next(iter(histories))
+    st.markdown(f"**loss by band of t**, {first}", help="Small t is fine detail, large t is which digit it will be.")
+    st.plotly_chart(
+        bands_figure(histories[first], axis=axis, smoothing=smoothing),
+        key="curves_plot_bands",
+        config={"displayModeBar": False},
+    )
+    grids(runs[first])
+    with st.expander("Log"):
+        st.code(runs[first].log_tail(30) or "Nothing printed yet.", language=None)
+    st.download_button("CSV", histories[first].csv(), f"{first}.csv", "text/csv", on_click="ignore")
+
+
+def grids(folder: RunFolder) -> None:
+    """The sample grids of a run under a slider over steps."""
+    pictures = sorted(folder.grid("step").parent.glob("step_*.png"))
+    if not pictures:
+        return
+    steps = [int(path.stem.removeprefix("step_")) for path in pictures]
+    step = steps[-1]
+    if len(steps) > 1:
+        step = st.select_slider(
+            "Samples after step", steps, steps[-1], key=f"curves_grid_{folder.path.name}_{len(steps)}"
+        )
+    st.image(str(pictures[steps.index(step)]), width=480, output_format="PNG")
+
+
+curves()
+
+about(
+    r"""
+The loss is the mean squared error between what the network predicts and what it should, $\lVert v - \hat v\rVert^2$
+for v-prediction, over random images, timesteps and noises. Validation uses held-out images, the averaged weights, and
+always the same noise, so that its curve is smooth.
+""",
+    "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, section 3.4",
+    "https://arxiv.org/abs/2006.11239",
+)

@@ -1,0 +1,117 @@
+"""The Playground: generate images with any model, and step through how they came about."""
+
+import random
+
+import streamlit as st
+
+from ddpm.errors import DDPMError
+from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
+from ddpm.models import repeat_labels
+from pages.components.frame import about, page
+from pages.components.models import pick_model
+from pages.components.player import player
+from pages.components.sampling import Request, Result, run_with_preview, sampler_controls
+
+page(
+    "Playground",
+    "Generate digits, change one setting at a time, and watch each image come out of the noise. "
+    "The model and its sampler are set in the sidebar.",
+)
+
+BOUND = {"bind": "query-params"}
+
+
+def roll() -> None:
+    st.session_state.play_seed = random.randrange(100_000)
+    st.session_state.play_go = True
+
+
+with st.sidebar:
+    st.divider()
+    reference, model = pick_model("play_model")
+
+classes = [str(k) for k in range(model.num_classes)]
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    draw = st.selectbox(
+        "Draw",
+        ["all classes", *classes, "no class"] if classes else ["no class"],
+        key="play_draw",
+        width=150,
+        help="Which class to ask for. 'no class' leaves the choice to the model.",
+        **BOUND,
+    )
+    count = st.number_input("Images", 1, 64, 10, key="play_count", width=130, **BOUND)
+    seed = st.number_input(
+        "Seed",
+        0,
+        2**31 - 1,
+        0,
+        key="play_seed",
+        width=150,
+        help="The same seed gives the same images: image 3 of a seed stays itself however many you ask for.",
+        **BOUND,
+    )
+    st.button("Roll", icon=":material/casino:", on_click=roll, key="play_roll", help="A new seed, drawn at once.")
+    go = st.button("Generate", type="primary", icon=":material/auto_awesome:", key="play_generate")
+go = st.session_state.pop("play_go", False) or go
+
+labels = tuple(range(model.num_classes)) if draw == "all classes" else (int(draw),) if draw.isdigit() else None
+picture, facts = st.columns([3, 2], gap="large")
+picture, progress = picture.empty(), facts.empty()
+try:
+    with st.sidebar:
+        settings = sampler_controls(model, "play", labels is not None)
+    request = Request(reference, count, labels, settings, seed)
+    if go or "play_result" not in st.session_state:
+        st.session_state.play_result = run_with_preview(request, model, picture, progress)
+except DDPMError as error:
+    st.error(str(error))
+    st.stop()
+
+result: Result = st.session_state.play_result
+shown, trajectory = result.request, result.trajectory
+grid = enlarge(make_grid(trajectory.images))
+picture.image(grid, width="stretch", output_format="PNG", alt=f"{shown.count} generated images")
+with facts:
+    if shown != request:
+        st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")
+    first, second = st.columns(2)
+    first.metric("Time", f"{result.seconds:.2f} s", help="From the first noise to the last image, on this server.")
+    second.metric(
+        "Evaluations",
+        f"{shown.evaluations:,}",
+        help="How often the network looked at an image: images × steps, twice that under guidance.",
+    )
+    with st.container(horizontal=True):
+        name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"
+        given = repeat_labels(shown.labels, shown.count)
+        for label, make, kind in (
+            ("PNG", lambda: png_bytes(grid), "image/png"),
+            ("GIF", lambda: gif_bytes(trajectory.grids()), "image/gif"),
+            ("MP4", lambda: mp4_bytes(trajectory.grids()), "video/mp4"),
+            ("NPZ", lambda: npz_bytes(trajectory.images, given), "application/octet-stream"),
+        ):
+            st.download_button(label, make, f"{name}.{label.lower()}", kind, on_click="ignore")
+    st.caption("PNG is the picture, GIF and MP4 how it came about, NPZ its pixels and labels for numpy.")
+
+st.subheader("Step through the reverse process", anchor=False)
+player(trajectory, result.schedule, str(shown), key="play_player")
+
+with st.expander("The same picture from the command line", icon=":material/terminal:"):
+    st.code(shown.command_line(), language="bash", wrap_lines=True)
+with st.expander("The same picture in Python", icon=":material/code:"):
+    st.code(shown.python(), language="python", wrap_lines=True)
+
+about(
+    r"""
+At every step the network looks at $x_t$ and predicts the clean image $\hat x_0$ and the noise $\hat\varepsilon$ in it.
+DDIM goes to the next timestep $s < t$ by mixing the two again, with less noise:
+
+$$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z.$$
+
+DDPM is the case $\eta = 1$, with as much fresh noise $z$ as the forward process took away. Early steps decide the shape
+(and, where no class is asked for, which digit), late ones the edges: compare $x_t$ with the predicted $x_0$.
+""",
+    "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models",
+    "https://arxiv.org/abs/2010.02502",
+)

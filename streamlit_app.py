@@ -1,0 +1,68 @@
+"""The home page: what a diffusion model does, at once, and where to go."""
+
+import random
+
+import streamlit as st
+
+from pages.components.frame import PAGES, about, page
+from pages.components.models import cached_model, default_model
+from pages.components.sampling import Request, run
+
+page(
+    "DDPM Lab",
+    "A diffusion model turns noise into an image, a little at a time. This one was trained on handwritten digits.",
+)
+
+
+reference = default_model()
+if reference is None:
+    st.info(
+        "No model is shipped with this copy. Train one in two minutes: "
+        "`python -m ddpm train --config configs/digits.yaml`"
+    )
+    st.stop()
+
+
+def roll() -> None:
+    st.query_params["seed"] = str(random.randrange(10_000))
+
+
+seed = st.query_params.get("seed", "0")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    digit = st.pills("Which digit?", range(10), default=3, key="home_digit", bind="query-params", required=True)
+    st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
+
+model, place = cached_model(reference), st.empty()
+request = Request(reference, 1, (digit,), model.config.sampling, int(seed) if seed.isdecimal() else 0)
+# Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
+result = run(request, model, lambda step: place.progress(step.index / request.settings.num_steps, "Drawing"))
+moments = 7
+place.image(
+    result.trajectory.strip(moments),
+    width="stretch",
+    output_format="PNG",
+    alt=f"From noise to a {digit}, in {moments} moments",
+)
+st.caption(
+    f"Above, from pure noise to a {digit}: {moments} of the {request.settings.num_steps + 1} states that the sampler "
+    f"went through. Below each, the clean image that the network then guessed behind it. "
+    f"Drawn just now, in {result.seconds:.1f} s."
+)
+
+for column, (path, label, icon, promise) in zip(st.columns(len(PAGES) - 1), PAGES[1:], strict=True):
+    with column, st.container(border=True, height="stretch"):
+        st.page_link(path, label=f"**{label}**", icon=icon)
+        st.write(promise)
+
+about(
+    r"""
+Training adds noise to images and teaches a network to tell the noise from the image:
+
+$$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I).$$
+
+Sampling runs this backwards: it starts from noise alone, asks the network what the clean image may be, takes a small
+step towards it, and asks again.
+""",
+    "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
+    "https://arxiv.org/abs/2006.11239",
+)

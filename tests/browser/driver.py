@@ -1,0 +1,53 @@
+"""What the browser tests share beside their fixtures: which Chromium they drive, and when a page has settled.
+
+Run as a script, it prints the Chromium's path or exits 1; `make test` asks so whether one has to be installed.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+CHROMIUMS = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+)
+
+
+def _runs(path: str) -> bool:
+    # Ubuntu's chromium-browser may be a script that only says where to get one, and a download may lack libraries.
+    try:
+        return subprocess.run([path, "--version"], capture_output=True, timeout=30).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def find_chromium() -> str | None:
+    """The Chromium to drive: $CHROMIUM and nothing else where it is set; one in PATH; Playwright's own."""
+    if named := os.environ.get("CHROMIUM"):
+        found = shutil.which(named)
+        return found if found and _runs(found) else None
+    for name in CHROMIUMS:
+        if (found := shutil.which(name)) and _runs(found):
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.executable_path
+    return found if os.path.exists(found) and _runs(found) else None
+
+
+def wait_until_idle(page, timeout: float = 30_000) -> None:
+    """Wait until the script behind the page has run to its end (milliseconds, as everywhere in Playwright)."""
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout)
+
+
+if __name__ == "__main__":
+    path = find_chromium()
+    if not path:
+        sys.exit(1)
+    print(path)

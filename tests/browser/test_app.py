@@ -1,0 +1,174 @@
+"""What a visitor meets: every page on a cold server, and the Playground's story from click to download."""
+
+import json
+import time
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.driver import wait_until_idle
+
+PAGES = {"": "DDPM Lab", "playground": "Playground", "schedules": "Schedules", "curves": "Curves"}
+PHONE = {"width": 420, "height": 840}
+
+
+def open_page(page, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("h1")
+    wait_until_idle(page, 60_000)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_deep_link_shows_the_full_frame(page, app_url, name):
+    open_page(page, f"{app_url}/{name}")
+    assert page.locator("h1").inner_text() == PAGES[name]
+    links = page.locator("[data-testid=stSidebar] [data-testid=stPageLink-NavLink]")
+    assert links.count() == len(PAGES)
+    assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
+    if name != "curves":  # which has nothing to show yet
+        assert page.get_by_text("What am I looking at?").is_visible()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_is_wider_than_a_phone(page, app_url, name):
+    page.set_viewport_size(PHONE)
+    open_page(page, f"{app_url}/{name}")
+    main = page.locator("[data-testid=stMain]")
+    assert main.evaluate("e => e.scrollWidth <= e.clientWidth"), "the page scrolls sideways"
+
+
+def test_home_draws_the_digit_that_is_asked_for(page, app_url):
+    open_page(page, app_url)
+    before = page.locator("[data-testid=stImage] img").get_attribute("src")
+    page.locator(".st-key-home_digit").get_by_text("7", exact=True).click()
+    page.get_by_text("from pure noise to a 7").wait_for()
+    assert page.locator("[data-testid=stImage] img").get_attribute("src") != before
+    assert "home_digit=7" in page.url
+
+
+def generate(page) -> None:
+    page.locator(".st-key-play_generate").get_by_role("button").click()
+    page.get_by_text("The settings have changed").wait_for(state="hidden", timeout=60_000)
+    wait_until_idle(page, 60_000)
+
+
+def result_image(page) -> bytes:
+    """The pixels of the grid on the page, as the server sent them."""
+    page.locator(".st-key-sampling_stop").wait_for(state="detached", timeout=60_000)
+    source = page.locator("[data-testid=stImage] img").first.evaluate("e => e.src")
+    return page.request.get(source).body()
+
+
+def test_a_preview_comes_at_once_and_sixteen_images_soon_after_the_click(page, app_url):
+    open_page(page, f"{app_url}/playground?play_steps=20&play_count=16")
+    result_image(page)
+    started = time.monotonic()
+    page.get_by_role("button", name="Roll").click()
+    page.get_by_alt_text("Noise so far").wait_for()
+    preview = time.monotonic() - started
+    page.get_by_alt_text("16 generated images").wait_for()
+    finished = time.monotonic() - started
+    # Twice the goals of 1 s and 3 s: a busy machine is no fault of the page.
+    assert preview < 2
+    assert finished < 6
+
+
+def test_a_link_reproduces_the_picture_in_a_fresh_profile(page, app_url, browser):
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4")
+    seed = page.locator(".st-key-play_seed input")
+    seed.fill("12")
+    seed.press("Enter")
+    page.get_by_text("The settings have changed").wait_for()
+    generate(page)
+    assert "play_seed=12" in page.url
+    context = browser.new_context()
+    try:
+        other = context.new_page()
+        open_page(other, page.url)
+        assert result_image(other) == result_image(page)
+    finally:
+        context.close()
+
+
+def test_the_player_steps_and_plays_without_asking_the_server(page, app_url):
+    messages = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda payload: messages.append(payload)))
+    open_page(page, f"{app_url}/playground?play_steps=10&play_count=4")
+    player = page.locator(".st-key-play_player")
+    slider, caption = player.locator("input.slider"), player.locator("p.caption")
+    slider.wait_for()
+    assert int(slider.get_attribute("max")) == 10
+    assert int(slider.input_value()) == 6
+    page.wait_for_timeout(500)
+    messages.clear()
+
+    final = player.locator("img.xt").get_attribute("src")
+    slider.focus()
+    slider.press("Home")
+    assert caption.inner_text().startswith("t = 999")
+    assert player.locator("img.xt").get_attribute("src") != final
+    slider.press("ArrowRight")
+    assert caption.inner_text().startswith("t = 899")
+    player.locator("button.play").click()
+    page.wait_for_function("e => Number(e.value) >= 5", arg=slider.element_handle())
+    player.locator("button.play").click()
+    assert messages == []
+
+
+def test_every_download_opens(page, app_url):
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4&play_draw=3")
+
+    def download(label: str) -> Path:
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=label).click()
+        return waiting.value.path()
+
+    with Image.open(download("PNG")) as image:
+        assert image.format == "PNG"
+    with Image.open(download("GIF")) as image:
+        assert image.n_frames == 6
+    frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(download("MP4")))
+    assert (frames, round(seconds, 1)) == (6 + 24, 2.5)  # the last one is held for two seconds
+    with np.load(download("NPZ")) as arrays:
+        assert arrays["images"].shape == (4, 32, 32, 1)
+        assert arrays["labels"].tolist() == [3] * 4
+
+
+def test_stop_keeps_the_last_picture(page, app_url):
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4")
+    before = result_image(page)
+    steps = page.locator(".st-key-play_steps").get_by_role("slider")
+    steps.focus()
+    steps.press("End")
+    page.get_by_text("The settings have changed").wait_for()
+    page.locator(".st-key-play_generate").get_by_role("button").click()
+    page.locator(".st-key-sampling_stop").get_by_role("button").first.click()
+    page.locator(".st-key-sampling_stop").wait_for(state="detached")
+    wait_until_idle(page)
+    assert result_image(page) == before
+
+
+def test_schedules_redraws_when_t_moves(page, app_url):
+    open_page(page, f"{app_url}/schedules?sched_t=0.5")
+    page.get_by_text("linear at t = 500").wait_for()
+    thumb = page.locator(".st-key-sched_t").get_by_role("slider")
+    thumb.focus()
+    thumb.press("ArrowRight")
+    page.get_by_text("linear at t = 510").wait_for()
+
+
+def test_a_link_with_nonsense_in_it_still_opens(page, app_url):
+    open_page(page, f"{app_url}/playground?play_model=../../etc/passwd&play_steps=-3&play_seed=x&play_count=9999999")
+    assert page.locator("[data-testid=stException]").count() == 0
+    result_image(page)
+
+
+def test_the_code_on_the_page_is_a_command_of_this_repo(page, app_url):
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4")
+    page.get_by_text("The same picture from the command line").click()
+    code = page.locator("[data-testid=stCode]").first
+    code.wait_for()
+    assert json.dumps(code.inner_text()).startswith('"python -m ddpm sample grid --model')

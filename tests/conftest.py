@@ -1,0 +1,153 @@
+import copy
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def output_dir(tmp_path, monkeypatch) -> Path:
+    """Every test has an outputs/ of its own, and none writes into the user's."""
+    path = tmp_path / "outputs"
+    monkeypatch.setenv("DDPM_OUTPUT_DIR", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder in which torchvision finds MNIST; skips the test where there is none."""
+    path = os.environ.get("DDPM_DATA_DIR")
+    if not path or not Path(path, "MNIST", "raw", "train-images-idx3-ubyte").is_file():
+        pytest.skip("no MNIST: set DDPM_DATA_DIR to a folder that holds MNIST/raw/")
+    return Path(path)
+
+
+@pytest.fixture
+def run_cli(tmp_path):
+    """Run ``python -m ddpm`` as a user does, in an empty folder; returns the completed process, output as text."""
+
+    def run(*arguments, timeout=300) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-m", "ddpm", *map(str, arguments)],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def decode_mp4():
+    """Decode MP4 bytes with ffmpeg itself: frames (N, H, W, 3) and the rate in frames per second."""
+    import imageio_ffmpeg
+    import numpy as np
+
+    def decode(video: bytes):
+        options = ["-f", "mp4", "-i", "pipe:", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+        done = subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), *options], input=video, capture_output=True, check=True)
+        about = done.stderr.decode()
+        assert "yuv420p" in about  # what every browser plays
+        width, height = map(int, re.search(r"Video: .*?, (\d+)x(\d+)", about).groups())
+        fps = float(re.search(r"([\d.]+) fps", about).group(1))
+        return np.frombuffer(done.stdout, np.uint8).reshape(-1, height, width, 3), fps
+
+    return decode
+
+
+# -- tiny models ---------------------------------------------------------------------------------------------------
+
+TINY = {
+    "name": "tiny",
+    "data": {"dataset": "digits", "image_size": 8, "val_fraction": 0.1},
+    "schedule": {"num_timesteps": 20},
+    "diffusion": {"prediction_type": "v"},
+    "model": {
+        "base_channels": 8,
+        "channel_mult": [1, 2],
+        "num_res_blocks": 1,
+        "attention_resolutions": [4],
+        "head_channels": 8,
+        "num_classes": 10,
+    },
+    "training": {
+        "epochs": 1,
+        "batch_size": 64,
+        "learning_rate": 2e-3,
+        "warmup_steps": 5,
+        "ema_decay": 0.9,
+        "precision": "fp32",
+        "device": "cpu",
+        "log_every": 5,
+        "val_every": 10,
+        "sample_every": 1000,
+    },
+    "sampling": {"num_steps": 5, "guidance_scale": 1.5},
+}
+
+
+@pytest.fixture
+def tiny_config():
+    """Make the config of a tiny 8x8 digit model; keyword arguments change fields: training__epochs=2."""
+    from ddpm.config import config_from_dict
+
+    def make(**changes):
+        values = copy.deepcopy(TINY)
+        for name, value in changes.items():
+            *sections, field = name.split("__")
+            node = values
+            for section in sections:
+                node = node.setdefault(section, {})
+            node[field] = value
+        return config_from_dict(values)
+
+    return make
+
+
+@pytest.fixture
+def random_model(tiny_config):
+    """Make a ``Model`` whose every weight is random, so that no zero-initialised layer hides a branch."""
+    import torch
+
+    from ddpm.models import Model
+    from ddpm.unet import UNet
+
+    def make(seed: int = 0, scale: float = 0.05, **changes):
+        config = tiny_config(**changes)
+        torch.manual_seed(seed)
+        network = UNet(**config.network_arguments()).eval().requires_grad_(False)
+        for parameter in network.parameters():
+            parameter.add_(scale * torch.randn_like(parameter))
+        return Model(config, network, "random model")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def _trained_outputs(tmp_path_factory) -> Path:
+    """An outputs folder with one finished run, ``tiny``, trained once for all tests."""
+    from ddpm.config import config_from_dict
+    from ddpm.files import RunFolder
+    from ddpm.training.runs import Run
+
+    outputs = tmp_path_factory.mktemp("trained") / "outputs"
+    config, folder = config_from_dict(copy.deepcopy(TINY)), RunFolder(outputs / "tiny")
+    with Run(config, folder) as run:
+        list(run.events())
+    return outputs
+
+
+@pytest.fixture
+def tiny_run(_trained_outputs, output_dir) -> Path:
+    """The folder of a trained run ``tiny``, a copy of this test's own below DDPM_OUTPUT_DIR."""
+    shutil.copytree(_trained_outputs, output_dir)
+    return output_dir / "tiny"

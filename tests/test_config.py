@@ -1,0 +1,278 @@
+"""The config: YAML there and back, and every fault named in one line."""
+
+import typing
+
+import pytest
+from pydantic import ValidationError
+
+from ddpm.config import (
+    DATASETS,
+    Config,
+    Section,
+    config_to_yaml,
+    load_config,
+    parse_yaml,
+    with_overrides,
+)
+from ddpm.errors import ConfigError
+from ddpm.schedule import SCHEDULES, make_schedule
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def load(text: str, tmp_path, overrides=()) -> Config:
+    path = tmp_path / "some.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_config(path, list(overrides))
+
+
+def fault_of(text: str, tmp_path, overrides=()) -> str:
+    """The message of the one ConfigError that this YAML gives, without the file's name; it is a single line."""
+    with pytest.raises(ConfigError) as caught:
+        load(text, tmp_path, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message.replace(f"{tmp_path / 'some.yaml'}", "FILE")
+
+
+# -- there and back ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_in_the_repo_survives_yaml(path, tmp_path):
+    config = load_config(path)
+    assert config.name == path.stem
+    assert load(config_to_yaml(config), tmp_path) == config
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_saved_config_says_which_schedule_ran(name, tmp_path):
+    config = load(f"schedule: {{name: {name}, num_timesteps: 50}}\nsampling: {{num_steps: 10}}", tmp_path)
+    saved = parse_yaml(config_to_yaml(config))["schedule"]
+    assert {key: saved[key] for key in SCHEDULES[name].defaults} == SCHEDULES[name].defaults
+    assert (config.schedule.build().alphas_cumprod == make_schedule(name, 50).alphas_cumprod).all()
+
+
+def test_an_empty_file_is_the_defaults(tmp_path):
+    assert load("", tmp_path) == Config()
+
+
+@pytest.mark.parametrize("text", ["2e-4", "2E-4", "2.0e-4", "0.0002", "'2e-4'", "+2e-4"])
+def test_two_e_minus_four_is_a_number(text, tmp_path):
+    assert load(f"training: {{learning_rate: {text}}}", tmp_path).training.learning_rate == 2e-4
+
+
+def test_the_defaults_are_those_of_the_papers():
+    config = Config()
+    assert (config.schedule.name, config.schedule.num_timesteps) == ("linear", 1000)
+    assert (config.schedule.beta_start, config.schedule.beta_end) == (1e-4, 0.02)
+    assert (config.diffusion.prediction_type, config.diffusion.loss) == ("eps", "mse")
+    assert not config.data.horizontal_flip
+    assert config.image_shape == (1, 32, 32)
+
+
+def sections(model=Config):
+    yield model
+    for field in model.model_fields.values():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
+            yield from sections(field.annotation)
+
+
+@pytest.mark.parametrize("section", list(sections()), ids=lambda section: section.__name__)
+def test_every_field_has_a_description_and_a_default(section):
+    for name, field in section.model_fields.items():
+        assert not field.is_required(), name
+        if field.annotation not in list(sections()):
+            assert field.description, name
+            assert field.description.endswith("."), name
+
+
+@pytest.mark.parametrize("section", list(sections()), ids=lambda section: section.__name__)
+def test_the_config_is_frozen(section):
+    name = next(iter(section.model_fields))
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(section(), name, None)
+
+
+def test_the_choices_are_those_that_the_code_knows():
+    def choices(section, field):
+        return typing.get_args(Config.model_fields[section].annotation.model_fields[field].annotation)
+
+    from ddpm.diffusion import LOSSES, PREDICTION_TYPES, WEIGHTINGS
+    from ddpm.samplers import SAMPLERS
+    from ddpm.schedule import SPACINGS
+
+    assert choices("data", "dataset") == tuple(DATASETS)
+    assert choices("schedule", "name") == tuple(SCHEDULES)
+    assert choices("diffusion", "prediction_type") == PREDICTION_TYPES
+    assert choices("diffusion", "loss") == tuple(LOSSES)
+    assert choices("diffusion", "weighting") == WEIGHTINGS
+    assert choices("sampling", "sampler") == tuple(SAMPLERS)
+    assert choices("sampling", "spacing") == SPACINGS
+
+
+# -- faults --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("modle: {}", "FILE: modle: unknown key 'modle': did you mean 'model'? valid are name, data, schedule"),
+        (
+            "training: {lerning_rate: 1}",
+            "FILE: training.lerning_rate: unknown key 'lerning_rate': did you mean 'learning_rate'?",
+        ),
+        ("training: {epochs: many}", "FILE: training.epochs: input should be a valid integer"),
+        ("training: {epochs: 0}", "FILE: training.epochs: input should be greater than or equal to 1, got 0"),
+        ("training: {learning_rate: .nan}", "FILE: training.learning_rate: input should be a finite number, got nan"),
+        ("training: 5", "FILE: training: expected a section with fields, got 5"),
+        ("- 1", "FILE: expected sections such as 'data:' and 'model:', got list"),
+        ("name: Not A Name", "FILE: name: String should match pattern '^[a-z0-9][a-z0-9_-]{0,63}$', got 'Not A Name'"),
+        ("name: ../up", "FILE: name: String should match pattern"),
+        (
+            "data: {dataset: minst}",
+            "FILE: data.dataset: input should be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or 'folder'",
+        ),
+        ("data: {dataset: cifar10}", "FILE: data: channels must be 3 for cifar10, got 1"),
+        ("data: {dataset: folder}", "FILE: data: path goes with dataset 'folder', and only with it"),
+        ("data: {path: x}", "FILE: data: path goes with dataset 'folder', and only with it"),
+        ("data: {val_fraction: 0.5}", "FILE: data.val_fraction: input should be less than 0.5, got 0.5"),
+        ("schedule: {num_timesteps: 1}", "FILE: schedule.num_timesteps: input should be greater than or equal to 2"),
+        ("schedule: {name: cos}", "FILE: schedule.name: input should be 'linear', 'cosine'"),
+        ("schedule: {name: [cosine]}", "FILE: schedule.name: input should be 'linear', 'cosine'"),
+        (
+            "schedule: {name: cosine, beta_start: 0.1}",
+            "FILE: schedule: beta_start does not belong to the cosine schedule, which takes cosine_s",
+        ),
+        (
+            "schedule: {beta_start: 0.5}",
+            "FILE: schedule: beta_start must be below beta_end, got 0.5 and 0.02",
+        ),
+        (
+            "schedule: {name: sigmoid, sigmoid_start: 4}",
+            "FILE: schedule: sigmoid_start must be below sigmoid_end, got 4.0 and 3.0",
+        ),
+        ("schedule: {beta_end: 0.9, num_timesteps: 10000}", "FILE: schedule: alphas_cumprod must fall strictly"),
+        (
+            "schedule: {zero_terminal_snr: true}",
+            "FILE: schedule.zero_terminal_snr needs diffusion.prediction_type v or x0",
+        ),
+        (
+            "diffusion: {prediction_type: epsilon}",
+            "FILE: diffusion.prediction_type: input should be 'eps', 'x0' or 'v'",
+        ),
+        (
+            "data: {image_size: 30}",
+            "FILE: data.image_size 30 must be divisible by 4 = model.patch_size 1 x 4 from 3 levels",
+        ),
+        (
+            "data: {image_size: 28}\nmodel: {patch_size: 2}",
+            "FILE: data.image_size 28 must be divisible by 8 = model.patch_size 2 x 4 from 3 levels",
+        ),
+        (
+            "model: {attention_resolutions: [7]}",
+            "FILE: model.attention_resolutions: 7 does not occur; this model has [32, 16, 8]",
+        ),
+        ("model: {channel_mult: []}", "FILE: model.channel_mult: Tuple should have at least 1 item"),
+        (
+            "model: {channel_mult: [1, 0, 4]}",
+            "FILE: model: channel_mult must be 1 or more at every level, got [1, 0, 4]",
+        ),
+        ("model: {base_channels: 20}", "FILE: model.base_channels: input should be a multiple of 8, got 20"),
+        (
+            "model: {base_channels: 24, head_channels: 16}",
+            "FILE: model: head_channels 16 must divide the channels of every level wider than it",
+        ),
+        ("model: {num_classes: 9}", "FILE: model.num_classes must be 0 or 10 for mnist, got 9"),
+        (
+            "sampling: {num_steps: 1001}",
+            "FILE: sampling.num_steps must be at most schedule.num_timesteps (1000), got 1001",
+        ),
+        ("sampling: {sampler: dpm}", "FILE: sampling.sampler: input should be 'ddpm' or 'ddim', got 'dpm'"),
+        ("sampling: {eta: 1.5}", "FILE: sampling.eta: input should be less than or equal to 1, got 1.5"),
+        ("data: {dataset: mnist", "FILE, line 1, column 22: not valid YAML: expected ',' or '}'"),
+        (
+            "name: !!python/object:os.system x",
+            "FILE, line 1, column 7: not valid YAML: could not determine a constructor",
+        ),
+        ("name: \x00", "FILE: not valid YAML"),
+        ("name: 2024-13-45", "FILE: not valid YAML"),
+        ("[" * 5000, "FILE: not valid YAML"),
+    ],
+)
+def test_a_fault_is_one_line_that_names_the_field_and_what_is_right(text, message, tmp_path):
+    assert fault_of(text, tmp_path).startswith(message)
+
+
+@pytest.mark.parametrize("value", ["true", "yes"])
+def test_a_switch_is_no_number(value, tmp_path):
+    assert fault_of(f"training: {{epochs: {value}}}", tmp_path).startswith("FILE: training.epochs: input should")
+
+
+def test_a_level_of_a_single_pixel_is_refused(tmp_path):
+    """GroupNorm over one pixel of eight channels has groups of one value: it fails, or leaves nothing of the image."""
+    model = "{base_channels: 8, channel_mult: [1, 1, 1, 1], attention_resolutions: []}"
+    assert "image_size" in fault_of(f"data: {{dataset: digits, image_size: 8}}\nmodel: {model}", tmp_path)
+
+
+def test_two_faults_are_one_line_each(tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        load("training: {epochs: 0, batch_size: 0}", tmp_path)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == [
+        "training.epochs",
+        "training.batch_size",
+    ]
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", None])
+def test_a_file_that_cannot_be_read_is_named(content, tmp_path):
+    path = tmp_path / "some.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"config {path} cannot be read: ")
+
+
+def test_a_folder_is_no_config(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_config(tmp_path)
+
+
+# -- overrides -----------------------------------------------------------------------------------------------------
+
+
+def test_overrides_change_one_field_each_and_create_their_section(tmp_path):
+    config = load("name: a", tmp_path, ["training.epochs=6", "model.channel_mult=[1, 2]", "training.learning_rate=2e-4",
+                                        "model.attention_resolutions=[16]", "name=b"])  # fmt: skip
+    assert (config.training.epochs, config.model.channel_mult, config.name) == (6, (1, 2), "b")
+    assert config.training.learning_rate == 2e-4
+
+
+def test_overrides_of_a_config_leave_the_original_alone():
+    config = Config()
+    changed = with_overrides(config, ["sampling.num_steps=7"])
+    assert (changed.sampling.num_steps, config.sampling.num_steps) == (7, 50)
+    assert changed.model_copy(update={"sampling": config.sampling}) == config
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_another_schedule_brings_its_own_parameters(name, tmp_path):
+    assert load("name: a", tmp_path, [f"schedule.name={name}"]).schedule.parameters == SCHEDULES[name].defaults
+    assert with_overrides(Config(), [f"schedule.name={name}"]).schedule.parameters == SCHEDULES[name].defaults
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("training.epochs", "--set takes section.field=value, got 'training.epochs'"),
+        ("=3", "--set takes section.field=value, got '=3'"),
+        ("training.epochs.more=3", "--set training.epochs.more: training.epochs is no section"),
+        ("training.epoch=3", "FILE: training.epoch: unknown key 'epoch': did you mean 'epochs'?"),
+        ("training.epochs=[", "--set training.epochs, line 1, column 2: not valid YAML"),
+        ("training.epochs=", "FILE: training.epochs: input should be a valid integer, got None"),
+    ],
+)
+def test_a_wrong_override_is_named(override, message, tmp_path):
+    assert fault_of("training: {epochs: 2}", tmp_path, [override]).startswith(message)

@@ -1,0 +1,184 @@
+"""Runs as jobs: real processes, stopped, killed, queued and resumed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from ddpm.config import config_to_yaml
+from ddpm.errors import ModelError
+from ddpm.files import RunFolder, write_text
+from ddpm.training import jobs
+from ddpm.training.runs import Run, Status, process_of, read_status, write_status
+
+
+@pytest.fixture
+def slow_config(tiny_config):
+    """Steps enough for a process to be caught at."""
+
+    def make(name="job", **changes):
+        return tiny_config(name=name, training__epochs=20, training__val_every=25, **changes)
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test(output_dir, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    yield
+    for path in output_dir.glob("*/status.json"):
+        write_status(RunFolder(path.parent), read_status(RunFolder(path.parent)).model_copy(update={"queued_at": None}))
+        jobs.kill(RunFolder(path.parent))
+
+
+def wait_for(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def trained(config, folder) -> dict:
+    with Run(config, folder) as run:
+        list(run.events())
+    return torch.load(folder.checkpoint("ema"), weights_only=True)
+
+
+def test_a_launched_run_finishes_by_itself(tiny_config, output_dir):
+    folder = jobs.launch(tiny_config(name="job", training__epochs=2))
+    assert read_status(folder).state == "running"
+    wait_for(lambda: read_status(folder).state != "running")
+    status = read_status(folder)
+    assert (status.state, status.step, status.total_steps) == ("finished", 42, 42)
+    assert "validation loss" in folder.log.read_text()
+
+
+def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_config, output_dir):
+    config = slow_config()
+    torch.set_num_threads(1)
+    whole = trained(config, RunFolder(output_dir / "whole"))
+    folder = jobs.launch(config)
+    wait_for(lambda: read_status(folder).step > 30)
+    jobs.stop(folder)
+    wait_for(lambda: read_status(folder).state == "stopped")
+    at = read_status(folder).step
+    assert torch.load(folder.checkpoint("latest"), weights_only=True)["step"] == at < 420
+    jobs.launch(config, resume=True)
+    wait_for(lambda: read_status(folder).state == "finished")
+    assert read_status(folder).inexact == ()
+    resumed = torch.load(folder.checkpoint("ema"), weights_only=True)
+    assert all(torch.equal(resumed["ema"][name], value) for name, value in whole["ema"].items())
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(slow_config, output_dir):
+    config, kills = slow_config(), 0
+    torch.set_num_threads(1)
+    whole = RunFolder(output_dir / "whole")
+    weights = trained(config, whole)
+    folder = jobs.launch(config)
+    pauses = [0.05, 0.4, 0.9]
+    while kills < len(pauses):
+        before = read_status(folder).pid
+        wait_for(lambda: folder.checkpoint("latest").is_file())
+        wait_for(
+            lambda at=before: (
+                process_of(read_status(folder)) and read_status(folder).step and read_status(folder).pid == at
+            )
+        )
+        time.sleep(pauses[kills])
+        assert read_status(folder).state == "running", "the kill came too late to count"
+        jobs.kill(folder)
+        assert read_status(folder).state == "crashed"
+        kills += 1
+        jobs.launch(config, resume=True)
+    wait_for(lambda: read_status(folder).state == "finished")
+    resumed = torch.load(folder.checkpoint("ema"), weights_only=True)
+    assert all(torch.equal(resumed["ema"][name], value) for name, value in weights["ema"].items())
+
+    def steps(run):
+        return [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()]
+
+    assert steps(folder) == steps(whole)
+
+
+def test_a_second_run_waits_in_the_queue_until_the_first_ends(slow_config, tiny_config):
+    first, second = jobs.launch(slow_config("first")), jobs.launch(tiny_config(name="second"))
+    assert [read_status(run).state for run in (first, second)] == ["running", "queued"]
+    wait_for(lambda: read_status(first).step)
+    jobs.stop(first)
+    wait_for(lambda: read_status(second).state == "finished")
+    assert read_status(first).state == "stopped"
+
+
+def test_a_queued_run_can_be_stopped_and_a_going_one_not_deleted(slow_config, tiny_config):
+    first, second = jobs.launch(slow_config("first")), jobs.launch(tiny_config(name="second"))
+    jobs.stop(second)
+    assert read_status(second).state == "stopped"
+    with pytest.raises(ModelError, match="first is running: stop it first"):
+        jobs.delete(first)
+    jobs.delete(second)
+    assert not second.path.exists()
+
+
+def test_a_process_that_got_the_same_id_is_not_taken_for_the_run(output_dir):
+    folder, bystander = (
+        RunFolder(output_dir / "old"),
+        subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE),
+    )
+    try:
+        born = psutil.Process(bystander.pid).create_time()
+        write_status(folder, Status(state="running", pid=bystander.pid, process_started=born - 100))
+        assert read_status(folder).state == "crashed"
+        jobs.kill(folder)
+        jobs.stop(folder)
+        assert bystander.poll() is None
+    finally:
+        bystander.communicate(b"\n")
+
+
+def test_two_processes_do_not_train_one_run(slow_config, output_dir, tiny_config):
+    folder = jobs.launch(slow_config())
+    wait_for(lambda: folder.checkpoint("latest").is_file())
+    with pytest.raises(ModelError, match=rf"is being trained by process {read_status(folder).pid}"):
+        Run(slow_config(), folder, resume=True).__enter__()
+    with pytest.raises(ModelError, match="is running already"):
+        jobs.launch(slow_config(), resume=True)
+    assert read_status(folder).state == "running"
+
+
+def test_a_changed_network_is_refused_and_a_changed_rate_is_not_exact(tiny_run, tiny_config):
+    folder = RunFolder(tiny_run)
+    with pytest.raises(
+        ModelError, match=r"model.base_channels was 8 when .* is 16 now: set it back, or start a new run"
+    ):
+        Run(tiny_config(model__base_channels=16), folder, resume=True).__enter__()
+    with Run(tiny_config(training__learning_rate=1e-4), folder, resume=True) as run:
+        assert "training.learning_rate has changed" in run.status.inexact
+
+
+def test_a_damaged_status_is_said_to_be(output_dir, tiny_config):
+    folder = RunFolder(output_dir / "x")
+    write_text(folder.config, config_to_yaml(tiny_config()))
+    write_text(folder.status, "{")
+    assert "status.json is damaged" in read_status(folder).error
+
+
+def test_ctrl_c_finishes_the_step_and_exits_with_130(slow_config, output_dir):
+    config = slow_config()
+    write_text(output_dir / "job.yaml", config_to_yaml(config))
+    command = [sys.executable, "-m", "ddpm", "train", "--config", str(output_dir / "job.yaml")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = RunFolder(output_dir / "job")
+    wait_for(lambda: read_status(folder).step)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with --resume" in said
+    assert read_status(folder).state == "stopped"

@@ -1,0 +1,174 @@
+"""The house: who may import whom, what ``import ddpm`` loads, and which names are public."""
+
+import ast
+import inspect
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import ddpm
+from tests.conftest import ROOT
+
+PACKAGE = ROOT / "ddpm"
+LAYERS = [  # a module imports from its own layer or an earlier one
+    [
+        "errors",
+        "files",
+        "randomness",
+        "device",
+        "torchvision_cpu",
+        "config",
+        "schedule",
+        "unet",
+        "data",
+        "weights",
+        "hub",
+    ],
+    ["diffusion"],
+    ["samplers", "models"],
+    ["training", "evaluation"],
+    ["media"],
+    ["cli", "__main__"],
+]
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+HEAVY = ("streamlit", "plotly", "lpips", "huggingface_hub", "torchvision", "matplotlib")
+
+
+def imported_modules(path) -> set[str]:
+    """The modules of ddpm that a file imports at run time, as dotted names below ``ddpm``; also inside functions."""
+    package = ["ddpm", *path.relative_to(PACKAGE).parts[:-1]] if path.is_relative_to(PACKAGE) else []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    typing_only = {
+        node
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and ast.unparse(test.test) == "TYPE_CHECKING"
+        for node in ast.walk(test)
+    }
+    found = set()
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *(node.module.split(".") if node.module else [])])
+            found |= {module, *(f"{module}.{alias.name}" for alias in node.names)}
+    return {name.removeprefix("ddpm.") for name in found if name.startswith("ddpm.")}
+
+
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+INNER = [path for path in SOURCES if path != PACKAGE / "__init__.py"]
+
+
+def top(path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", INNER, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_one_way(path):
+    assert top(path) in RANK, f"{top(path)} has no layer yet: give it one here and in the design"
+    for name in imported_modules(path):
+        other = name.split(".")[0]
+        if other in RANK:
+            assert RANK[other] <= RANK[top(path)], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {
+        str(path.relative_to(PACKAGE)).removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path
+        for path in INNER
+    }
+    edges = {name: imported_modules(path) & modules.keys() - {name} for name, path in modules.items()}
+    while leaves := {name for name, targets in edges.items() if not targets & edges.keys()}:
+        edges = {name: targets for name, targets in edges.items() if name not in leaves}
+    assert not edges, f"these import each other: {sorted(edges)}"
+
+
+def test_the_library_knows_neither_the_app_nor_streamlit():
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+        assert not {name.split(".")[0] for name in names} & {"streamlit", "pages"}, path
+
+
+def test_the_training_loop_draws_no_picture():
+    for path in (PACKAGE / "training").glob("*.py"):
+        assert not any(name.startswith(("media", "samplers")) for name in imported_modules(path)), path
+
+
+def test_no_file_is_called_utils():
+    assert [
+        path for path in [*SOURCES, *ROOT.glob("pages/**/*.py")] if "util" in path.stem or path.stem == "helpers"
+    ] == []
+
+
+def test_import_ddpm_loads_nothing_heavy():
+    code = f"import sys, json, ddpm; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert json.loads(result.stdout) == []
+    assert result.stderr == ""
+
+
+def test_the_public_names_are_these():
+    assert ddpm.__all__ == [
+        "SAMPLERS",
+        "SCHEDULES",
+        "Config",
+        "ConfigError",
+        "DDPMError",
+        "DataError",
+        "ImageSet",
+        "Model",
+        "ModelError",
+        "NoiseSchedule",
+        "Prediction",
+        "SamplingConfig",
+        "Step",
+        "UNet",
+        "config_to_yaml",
+        "diffusion_loss",
+        "generate",
+        "load_config",
+        "load_dataset",
+        "load_model",
+        "make_denoiser",
+        "make_schedule",
+        "q_posterior",
+        "q_sample",
+        "sample",
+        "spaced_timesteps",
+        "to_prediction",
+    ]
+
+
+@pytest.mark.parametrize("name", ddpm.__all__)
+def test_every_public_name_exists_and_is_documented(name):
+    value = getattr(ddpm, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        # A docstring of its own: pydantic and NamedTuple write one where there is none.
+        source = ast.parse(inspect.getsource(value))
+        assert ast.get_docstring(source.body[0]), name
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_every_module_says_what_it_is(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree) or not tree.body
+
+
+def test_the_errors_are_one_family():
+    assert issubclass(ddpm.ConfigError, ddpm.DDPMError)
+    assert issubclass(ddpm.ConfigError, ValueError)
+    assert issubclass(ddpm.ModelError, ddpm.DDPMError)
+    assert issubclass(ddpm.DataError, ddpm.DDPMError)

@@ -1,0 +1,256 @@
+"""From a reference to a model; and files that are no model, which are refused in one line and never run."""
+
+import os
+import pickle
+import zipfile
+
+import pytest
+import torch
+import yaml
+
+from ddpm.errors import DDPMError, ModelError
+from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, export_model, load_model, reference_of, resolve, shipped_models
+from ddpm.samplers import generate
+from ddpm.weights import load_weights, read_safetensors, weights_sha256
+
+
+def fault_of(reference) -> str:
+    """The message of the ModelError that loading gives; it is a single line."""
+    with pytest.raises(ModelError) as caught:
+        load_model(str(reference))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# -- the resolver --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reference", ["tiny", "run:tiny", "FOLDER", "FOLDER/ckpts/ema.pt", "FOLDER/ckpts/best.pt"])
+def test_a_run_is_found_by_name_and_by_path(tiny_run, reference):
+    model = load_model(reference.replace("FOLDER", str(tiny_run)))
+    assert model.config.name == "tiny"
+    kind = "best" if "best" in reference else "ema"
+    weights = torch.load(tiny_run / f"ckpts/{kind}.pt", weights_only=True)["ema"]
+    assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
+
+
+def test_a_model_says_where_it_came_from(tiny_run):
+    assert load_model("run:tiny").source == "run 'tiny'"
+    assert load_model("mnist").source == "shipped model 'mnist'"
+    best = tiny_run / "ckpts" / "best.pt"
+    assert load_model(str(best)).source == str(best)
+
+
+def test_a_shipped_name_wins_over_a_run_of_that_name_and_run_means_the_run(tiny_run):
+    run = tiny_run.rename(tiny_run.with_name("mnist"))
+    assert resolve("mnist") == PRETRAINED / "mnist" / WEIGHTS
+    assert resolve("run:mnist") == run / "ckpts" / "ema.pt"
+
+
+def test_a_config_means_its_run_and_else_the_shipped_model(tiny_run, tiny_config):
+    assert reference_of(tiny_config()) == "run:tiny"
+    assert reference_of(tiny_config(name="mnist")) == "mnist"
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_every_shipped_model_loads_and_is_named_after_its_folder(name):
+    model = load_model(name)
+    assert model.config.name == name
+    assert (PRETRAINED / name / CONFIG).is_file()
+    assert not model.network.training
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        ("mnits", "unknown model 'mnits': did you mean 'mnist'? valid are "),
+        ("run:tiy", "unknown model 'run:tiy': did you mean 'run:tiny'? valid are "),
+        ("run:../tiny", "unknown model 'run:../tiny'"),
+        ("", "unknown model ''"),
+        ("nowhere/run", "no model at nowhere/run: expected a run folder, a .pt checkpoint or a model.safetensors"),
+        ("nowhere.pt", "no model at nowhere.pt: expected a run folder"),
+    ],
+)
+def test_an_unknown_reference_is_named_with_the_nearest(tiny_run, reference, message):
+    assert fault_of(reference).startswith(message)
+
+
+def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
+    file = export_model("run:tiny", tmp_path / "export")
+    again, original = load_model(str(file)), load_model("run:tiny")
+    assert again.config == original.config
+    assert torch.equal(generate(again, 2, seed=1), generate(original, 2, seed=1))
+    assert load_model(str(tmp_path / "export")).config == original.config
+    assert len(weights_sha256(file)) == 64
+
+
+def test_a_loaded_model_keeps_no_gradients_and_evaluates(tiny_run):
+    network = load_model("run:tiny").network
+    assert not network.training
+    assert not any(parameter.requires_grad for parameter in network.parameters())
+
+
+# -- bad checkpoints -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def content(tiny_run) -> dict:
+    return torch.load(tiny_run / "ckpts" / "ema.pt", weights_only=True)
+
+
+class Payload:
+    """Unpickling this creates the file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize("container", ["pickle", "torch", "inside a checkpoint"])
+def test_a_pickle_posing_as_a_checkpoint_is_never_run(tmp_path, content, container, protocol):
+    bad, proof = tmp_path / "bad.pt", tmp_path / "proof"
+    if container == "pickle":
+        bad.write_bytes(pickle.dumps(Payload(proof), protocol=protocol))
+    else:
+        payload = content | {"extra": Payload(proof)} if container == "inside a checkpoint" else Payload(proof)
+        torch.save(payload, bad, pickle_protocol=protocol)
+    assert fault_of(bad) == f"checkpoint {bad} is damaged, or holds Python objects, which are never loaded"
+    assert not proof.exists()
+    torch.load(bad, weights_only=False) if container != "pickle" else pickle.loads(bad.read_bytes())
+    assert proof.exists()  # the payload was a live one
+
+
+def foreign_files(folder):
+    with zipfile.ZipFile(folder / "zip.pt", "w") as archive:
+        archive.writestr("hello.txt", "no checkpoint")
+    torch.save({"model": {}}, folder / "dict.pt")
+    torch.save([1, 2, 3], folder / "list.pt")
+    torch.save(torch.zeros(3), folder / "tensor.pt")
+    torch.save({"format": "ddpm-lab/1"}, folder / "empty.pt")
+    (folder / "text.pt").write_text("no checkpoint")
+    (folder / "nothing.pt").write_bytes(b"")
+    (folder / "zeros.pt").write_bytes(bytes(4096))
+    (folder / "pickle.pt").write_bytes(pickle.dumps({"format": "ddpm-lab/1"}))
+    (folder / "yaml.pt").write_text("name: x")
+    return ["zip", "dict", "list", "tensor", "empty", "text", "nothing", "zeros", "pickle", "yaml"]
+
+
+def test_a_foreign_file_is_refused(tmp_path):
+    for name in foreign_files(tmp_path):
+        assert fault_of(tmp_path / f"{name}.pt").startswith(f"checkpoint {tmp_path / name}.pt ")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_checkpoint_is_refused(tiny_run, share):
+    file = tiny_run / "ckpts" / "ema.pt"
+    file.write_bytes(file.read_bytes()[: int(share * file.stat().st_size)])
+    assert fault_of("run:tiny").startswith(f"checkpoint {file} is damaged")
+
+
+def test_a_checkpoint_with_flipped_bytes_loads_or_is_refused_but_never_crashes(tiny_run):
+    file = tiny_run / "ckpts" / "ema.pt"
+    whole = file.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    structure = [*range(2000), *range(len(whole) - 4000, len(whole))]  # the pickle, and the archive's directory
+    faults = []
+    for _ in range(60):
+        damaged = bytearray(whole)
+        for position in torch.randint(len(structure), (3,), generator=generator).tolist():
+            damaged[structure[position]] ^= int(torch.randint(1, 256, (), generator=generator))
+        file.write_bytes(damaged)
+        try:
+            load_model("run:tiny")
+        except DDPMError as error:
+            faults.append(str(error))
+    assert len(faults) > 10
+    assert all("\n" not in fault for fault in faults)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("ema"), "holds no 'ema'; it has format, config, step"),
+        (lambda c: c.update(format="other"), "was not written by ddpm (no format 'ddpm-lab/1' in it)"),
+        (lambda c: c.update(ema=[1]), "holds no weights"),
+        (lambda c: c.update(ema={"a": 1}), "holds no weights"),
+        (lambda c: c["ema"].pop("conv_in.bias"), "does not fit its config: conv_in.bias is missing"),
+        (lambda c: c["ema"].update(x=torch.zeros(1)), "does not fit its config: x is not in the network"),
+        (lambda c: c["ema"].update({3: torch.zeros(1)}), "does not fit its config: 3 is not in the network"),
+        (
+            lambda c: c["ema"].update({"conv_in.bias": torch.zeros(9)}),
+            "does not fit its config: conv_in.bias is (9,), not (8,)",
+        ),
+        (
+            lambda c: c["ema"]["conv_in.bias"].fill_(torch.nan),
+            "is damaged: conv_in.bias holds values that are not finite",
+        ),
+        (
+            lambda c: c["ema"]["conv_in.bias"].fill_(-torch.inf),
+            "is damaged: conv_in.bias holds values that are not finite",
+        ),
+        (lambda c: c["config"]["model"].update(base_channels=16), "does not fit its config: "),
+        (lambda c: c["config"]["model"].update(base_chanels=8), "model.base_chanels: unknown key 'base_chanels'"),
+        (
+            lambda c: c["config"]["model"].update(base_channels=-8, num_classes=-1),
+            "model.base_channels: input should be",
+        ),
+        (lambda c: c.update(config=3), "expected sections such as 'data:' and 'model:', got int"),
+        (lambda c: c.update(config=None), "expected sections such as 'data:' and 'model:', got NoneType"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_and_says_where(tiny_run, content, change, message):
+    change(content)
+    torch.save(content, tiny_run / "ckpts" / "ema.pt")
+    fault = fault_of("run:tiny")
+    assert str(tiny_run) in fault
+    assert message in fault
+
+
+def test_weights_are_loaded_whole_or_not_at_all(tiny_run):
+    network = load_model("run:tiny").network
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    bad = {name: torch.ones_like(value) for name, value in before.items()}
+    bad["conv_out.bias"] = torch.full_like(bad["conv_out.bias"], torch.nan)
+    with pytest.raises(ModelError):
+        load_weights(network, bad, "bad")
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+# -- bad safetensors -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 4, 8, 100, 5000, -1])
+def test_truncated_safetensors_are_refused(tiny_run, tmp_path, size):
+    file = export_model("run:tiny", tmp_path / "export")
+    file.write_bytes(file.read_bytes()[:size])
+    assert fault_of(file).startswith(f"{file} is damaged or no safetensors file: ")
+
+
+def test_a_pickle_named_safetensors_is_never_run(tiny_run, tmp_path):
+    file = export_model("run:tiny", tmp_path / "export")
+    file.write_bytes(pickle.dumps(Payload(tmp_path / "proof")))
+    assert fault_of(file).startswith(f"{file} is damaged or no safetensors file: ")
+    assert not (tmp_path / "proof").exists()
+
+
+def test_safetensors_need_the_config_beside_them_and_must_fit_it(tiny_run, tmp_path):
+    file = export_model("run:tiny", tmp_path / "export")
+    values = yaml.safe_load(file.with_name(CONFIG).read_text())
+    values["model"]["base_channels"] = 16
+    file.with_name(CONFIG).write_text(yaml.safe_dump(values))
+    assert "does not fit its config: " in fault_of(file)
+    file.with_name(CONFIG).unlink()
+    assert fault_of(file) == f"{file} has no config.yaml beside it"
+
+
+def test_safetensors_with_nan_are_refused(tiny_run, tmp_path):
+    from safetensors.torch import save_file
+
+    file = export_model("run:tiny", tmp_path / "export")
+    weights = read_safetensors(file)
+    weights["conv_in.bias"] = torch.full_like(weights["conv_in.bias"], torch.nan)
+    save_file(weights, file)
+    assert fault_of(file) == f"{file} is damaged: conv_in.bias holds values that are not finite"

@@ -1,0 +1,89 @@
+"""The pages without a browser: what they show where something is missing, and that their recipes tell the truth."""
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from ddpm.media.figures import PALETTE
+from ddpm.media.images import enlarge, make_grid
+from pages.components.sampling import Request, run
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = ["streamlit_app.py", "pages/playground.py", "pages/schedules.py", "pages/curves.py"]
+
+
+def open_page(path: str, **query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / PAGES[0]), default_timeout=60)
+    for key, value in query.items():
+        app.query_params[key] = value
+    return app.run() if path == PAGES[0] else app.switch_page(path).run()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_without_models_or_data_says_what_to_do(path, monkeypatch, tmp_path):
+    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
+    monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
+    app = open_page(path)
+    assert not app.exception
+    if "schedules" not in path:
+        assert "--config configs/digits.yaml" in app.info[0].value
+
+
+def test_curves_show_a_finished_run(tiny_run):
+    app = open_page("pages/curves.py")
+    assert not app.exception
+    assert any("tiny" in text.value and "finished" in text.value for text in app.markdown)
+    assert len(app.get("plotly_chart")) == 5
+
+
+def test_damaged_metrics_are_named_on_the_curves_page(tiny_run):
+    metrics = tiny_run / "logs" / "training_metrics.jsonl"
+    metrics.write_text("nonsense\n" + metrics.read_text())
+    app = open_page("pages/curves.py")
+    assert not app.exception
+    assert "line 1: not a record" in app.error[0].value
+
+
+def test_a_damaged_model_is_named_on_the_page(tiny_run, monkeypatch, tmp_path):
+    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
+    (tiny_run / "ckpts" / "ema.pt").write_bytes(b"not a checkpoint")
+    app = open_page("pages/playground.py")
+    assert not app.exception
+    assert "ema.pt is damaged" in app.error[0].value
+
+
+def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path):
+    from ddpm.models import load_model
+
+    model = load_model("run:tiny")
+    request = Request("run:tiny", 6, (3, 4), model.config.sampling.model_copy(update={"eta": 0.5}), seed=7)
+    shown = np.asarray(enlarge(make_grid(run(request, model).trajectory.images)))
+
+    command = [sys.executable if word == "python" else word for word in shlex.split(request.command_line())]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert np.abs(np.asarray(Image.open(tmp_path / "digits.png")).astype(int) - shown).max() <= 2
+
+    subprocess.run([sys.executable, "-c", request.python()], cwd=tmp_path, env=environment, check=True, timeout=120)
+    assert np.abs(np.asarray(Image.open(tmp_path / "digits.png")).astype(int) - shown).max() <= 2
+
+
+def test_evaluations_count_guidance_twice(random_model):
+    settings = random_model().config.sampling
+    assert Request("x", 3, (1,), settings.model_copy(update={"guidance_scale": 1.0}), 0).evaluations == 15
+    assert Request("x", 3, (1,), settings, 0).evaluations == 30
+    assert Request("x", 3, None, settings, 0).evaluations == 15
+
+
+def test_figures_and_theme_use_one_palette():
+    import tomllib
+
+    theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
+    assert tuple(theme["chartCategoricalColors"][: len(PALETTE)]) == PALETTE

@@ -1,0 +1,72 @@
+"""The shipped models: whole, within their size, described truthfully, and as good as they are said to be."""
+
+import json
+
+import pytest
+import torch
+
+from ddpm.config import DataConfig, load_config, sampling_settings
+from ddpm.data import load_dataset
+from ddpm.evaluation import classifier
+from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
+from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_models
+from ddpm.samplers import generate
+from ddpm.weights import weights_sha256
+
+# The table of the report that this project set out to beat.
+SEED_MSE = (0.28145, 0.038997, 0.026961, 0.020087, 0.014219, 0.0076577, 0.0023240, 0.00052305, 0.00012593, 0.000064818)
+SEED_PSNR = (52.032, 28.797, 23.810, 20.146, 16.802, 14.040, 13.014, 12.453, 10.917, 7.8016)
+
+
+def results_of(name: str) -> dict:
+    return json.loads((PRETRAINED / name / "evaluation_results.json").read_text())
+
+
+def test_mnist_and_digits_are_shipped_within_25_megabytes():
+    assert shipped_models() == ["digits", "mnist"]
+    assert sum(file.stat().st_size for file in PRETRAINED.rglob("*") if file.is_file()) < 25e6
+    assert classifier.SHIPPED.stat().st_size < 1e6
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_shipped_config_is_the_one_in_configs(name):
+    shipped = load_config(PRETRAINED / name / CONFIG)
+    assert shipped == load_config(PRETRAINED.parent.parent / "configs" / f"{name}.yaml")
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_results_and_the_model_card_are_of_these_weights(name):
+    results, card = results_of(name), (PRETRAINED / name / "README.md").read_text()
+    assert results["made_by"]["sha256"] == weights_sha256(PRETRAINED / name / WEIGHTS)
+    calibration = results["calibration"]
+    for t, mse, psnr in zip(calibration["timesteps"], calibration["mse"], calibration["psnr"], strict=True):
+        assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
+
+
+def test_every_row_of_the_seed_reports_table_is_beaten():
+    calibration = results_of("mnist")["calibration"]
+    assert calibration["num_images"] == 10_000
+    assert tuple(calibration["timesteps"]) == SEED_TIMESTEPS
+    assert all(ours <= seed for ours, seed in zip(calibration["mse"], SEED_MSE, strict=True))
+    assert all(ours >= seed for ours, seed in zip(calibration["psnr"], SEED_PSNR, strict=True))
+
+
+def test_the_committed_table_is_what_the_weights_give(mnist_dir):
+    model, committed = load_model("mnist"), results_of("mnist")["calibration"]
+    images = load_dataset(model.config.data, "test")[:100].scaled()
+    for row in calibrate(model, images, [111, 666]):
+        # 100 of the 10,000 images: the mean of so many differs by some per cent.
+        assert row.mse == pytest.approx(committed["mse"][committed["timesteps"].index(row.t)], rel=0.15)
+
+
+def test_the_classifier_is_right_on_more_than_994_of_1000_test_images(mnist_dir):
+    test = load_dataset(DataConfig(dataset="mnist", image_size=32), "test")
+    assert classifier.accuracy(classifier.load_classifier(), test) >= 0.994
+
+
+def test_conditional_samples_are_the_digits_that_were_asked_for():
+    model = load_model("mnist")
+    settings = sampling_settings(model.config, num_steps=20)
+    images = generate(model, 100, labels=range(10), settings=settings, seed=0, batch_size=50)
+    judged = classifier.classify(images).argmax(1)
+    assert (judged == torch.arange(10).repeat(10)).double().mean() >= 0.97

@@ -1,0 +1,277 @@
+"""Noise schedules against closed forms, the papers' formulas and diffusers."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm.errors import ConfigError
+from ddpm.schedule import SCHEDULES, NoiseSchedule, make_schedule, rescale_zero_terminal_snr, spaced_timesteps
+
+T = 1000
+ALL = [(name, zero) for name in SCHEDULES for zero in (False, True)]
+every_schedule = pytest.mark.parametrize(("name", "zero_terminal_snr"), ALL)
+
+
+def diffusers_scheduler(**settings):
+    from diffusers import DDPMScheduler
+
+    return DDPMScheduler(num_train_timesteps=T, **settings)
+
+
+def exact_alphas_cumprod(betas: list[float]) -> list[float]:
+    """The running product, through correctly rounded sums of logarithms."""
+    logs = [math.log1p(-beta) for beta in betas]
+    return [math.exp(math.fsum(logs[: t + 1])) for t in range(len(logs))]
+
+
+# -- the named schedules -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "power", "ends"),
+    [("linear", 1, (1e-4, 0.02)), ("quadratic", 2, (1e-4, 0.02)), ("scaled_linear", 2, (0.00085, 0.012))],
+)
+def test_power_schedules_equal_the_closed_form_in_float64(name, power, ends):
+    first, last = (end ** (1 / power) for end in ends)
+    betas = [(first + (last - first) * t / (T - 1)) ** power for t in range(T)]
+    schedule = make_schedule(name, T)
+    np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), exact_alphas_cumprod(betas), rtol=1e-12)
+    np.testing.assert_allclose(schedule.betas.numpy(), betas, rtol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "ends"),
+    [
+        ("linear", "linear", (1e-4, 0.02)),
+        ("scaled_linear", "scaled_linear", (0.00085, 0.012)),
+        ("cosine", "squaredcos_cap_v2", None),
+    ],
+)
+def test_schedules_equal_diffusers(name, theirs, ends):
+    settings = {"beta_start": ends[0], "beta_end": ends[1]} if ends else {}
+    reference = diffusers_scheduler(beta_schedule=theirs, **settings)
+    schedule = make_schedule(name, T)
+    np.testing.assert_allclose(schedule.betas.numpy(), reference.betas.numpy(), rtol=1e-5, atol=1e-8)
+    # diffusers multiplies a thousand float32.
+    np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), reference.alphas_cumprod.numpy(), rtol=1e-4)
+
+
+def test_cosine_equals_equation_17_until_beta_is_clipped():
+    def f(u, s=0.008):
+        return math.cos((u + s) / (1 + s) * math.pi / 2) ** 2
+
+    schedule = make_schedule("cosine", T)
+    expected = [f((t + 1) / T) / f(0) for t in range(T - 1)]
+    np.testing.assert_allclose(schedule.alphas_cumprod[:-1].numpy(), expected, rtol=1e-10)
+    assert schedule.betas[-1].item() == pytest.approx(0.999, abs=1e-12)
+
+
+@pytest.mark.parametrize(("start", "end", "tau"), [(-3, 3, 1.0), (0, 3, 0.7), (-2, 1, 0.3)])
+def test_sigmoid_equals_chens_algorithm_1(start, end, tau):
+    def sigmoid(x):
+        return 1 / (1 + math.exp(-x))
+
+    def gamma(u):
+        v_start, v_end = sigmoid(start / tau), sigmoid(end / tau)
+        return (v_end - sigmoid((u * (end - start) + start) / tau)) / (v_end - v_start)
+
+    schedule = make_schedule("sigmoid", T, sigmoid_start=start, sigmoid_end=end, sigmoid_tau=tau)
+    expected = [gamma((t + 1) / T) for t in range(T - 1)]
+    np.testing.assert_allclose(schedule.alphas_cumprod[:-1].numpy(), expected, rtol=1e-9)
+    # Chen's curve ends at 0; here beta is clipped at 0.999.
+    assert schedule.alphas_cumprod[-1].item() == pytest.approx(expected[-1] * 0.001, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "t", "value"),
+    [
+        ("linear", 0, 0.9999),
+        ("linear", 499, 0.0786),
+        ("linear", 999, 4.0358e-5),
+        ("cosine", 499, 0.4938),
+        ("sigmoid", 499, 0.5000),
+        ("scaled_linear", 999, 0.0047),
+    ],
+)
+def test_alpha_bar_has_the_values_known_from_the_literature(name, t, value):
+    assert make_schedule(name, T).alpha_bar(t) == pytest.approx(value, rel=2e-2 if name == "scaled_linear" else 1e-3)
+
+
+# -- zero terminal SNR ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_zero_terminal_snr_equals_diffusers(name):
+    from diffusers.schedulers.scheduling_ddim import rescale_zero_terminal_snr as theirs
+
+    plain = make_schedule(name, T)
+    expected = torch.cumprod(1 - theirs(plain.betas), 0)
+    rescaled = make_schedule(name, T, zero_terminal_snr=True)
+    torch.testing.assert_close(rescaled.alphas_cumprod, expected, rtol=1e-7, atol=1e-15)
+    torch.testing.assert_close(rescale_zero_terminal_snr(plain).alphas_cumprod, rescaled.alphas_cumprod)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_zero_terminal_snr_is_exactly_zero_and_keeps_the_first_step(name):
+    rescaled, plain = make_schedule(name, T, zero_terminal_snr=True), make_schedule(name, T)
+    assert rescaled.alpha_bar(T - 1) == 0.0
+    assert rescaled.alpha_bar(0) == pytest.approx(plain.alpha_bar(0), rel=1e-14)
+    assert rescaled.log_snr[-1] == -math.inf
+
+
+# -- identities ----------------------------------------------------------------------------------------------------
+
+
+@every_schedule
+def test_betas_give_alphas_cumprod_back(name, zero_terminal_snr):
+    schedule = make_schedule(name, T, zero_terminal_snr=zero_terminal_snr)
+    again = torch.cumprod(1 - schedule.betas, 0)
+    torch.testing.assert_close(again, schedule.alphas_cumprod, rtol=1e-10, atol=1e-16)
+    assert schedule.alphas_cumprod.dtype == schedule.betas.dtype == torch.float64
+
+
+@every_schedule
+def test_snr_and_log_snr_are_those_of_alpha_bar(name, zero_terminal_snr):
+    schedule = make_schedule(name, T, zero_terminal_snr=zero_terminal_snr)
+    for t in (0, 1, T // 2, T - 2):
+        ab = schedule.alpha_bar(t)
+        assert schedule.snr[t].item() == pytest.approx(ab / (1 - ab), rel=1e-14)
+        assert schedule.log_snr[t].item() == pytest.approx(math.log(ab) - math.log1p(-ab), rel=1e-10)
+    assert (schedule.snr[1:] < schedule.snr[:-1]).all()
+
+
+@every_schedule
+def test_posterior_variance_is_the_product_of_two_gaussians(name, zero_terminal_snr):
+    """1 / beta tilde = alpha_t / beta_t + 1 / (1 - alpha_bar_{t-1}): precisions of likelihood and prior add up."""
+    schedule = make_schedule(name, T, zero_terminal_snr=zero_terminal_snr)
+    beta, before = schedule.betas[1:], schedule.alphas_cumprod[:-1]
+    precision = (1 - beta) / beta + 1 / (1 - before)
+    torch.testing.assert_close(schedule.posterior_variance[1:], 1 / precision, rtol=1e-10, atol=0)
+    assert schedule.posterior_variance[0] == 0
+
+
+@every_schedule
+@pytest.mark.parametrize("num_timesteps", [2, 3, 10, 10_000])
+def test_every_schedule_is_valid_for_every_number_of_timesteps(name, zero_terminal_snr, num_timesteps):
+    schedule = make_schedule(name, num_timesteps, zero_terminal_snr=zero_terminal_snr)
+    ab = torch.cat([torch.ones(1, dtype=torch.float64), schedule.alphas_cumprod])
+    assert len(ab) == num_timesteps + 1
+    assert (ab[1:] < ab[:-1]).all()
+    assert (schedule.alphas_cumprod > 0)[:-1].all()
+    assert schedule.posterior_variance.isfinite().all()
+
+
+def test_the_step_past_t_0_is_the_clean_image():
+    schedule = make_schedule("linear", T)
+    assert schedule.alpha_bar(-1) == 1.0
+    assert schedule.alphas_cumprod_prev[0] == 1.0
+    assert torch.equal(schedule.alphas_cumprod_prev[1:], schedule.alphas_cumprod[:-1])
+
+
+# -- immutability and errors ---------------------------------------------------------------------------------------
+
+
+def test_a_schedule_cannot_be_reassigned_nor_changed_through_the_tensor_it_was_built_from():
+    given = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    schedule = NoiseSchedule(given)
+    given[0] = 0.0
+    assert schedule.alpha_bar(0) == 0.9
+    with pytest.raises(AttributeError):
+        schedule.alphas_cumprod = given
+
+
+def test_at_picks_per_image_and_broadcasts_in_the_dtype_of_the_images():
+    schedule = make_schedule("linear", T)
+    picked = schedule.at(schedule.alphas_cumprod, torch.tensor([0, 999]), torch.zeros(2, 1, 4, 4))
+    assert picked.shape == (2, 1, 1, 1)
+    assert picked.dtype == torch.float32
+    assert picked.flatten().tolist() == pytest.approx([0.9999, 4.0358e-5], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "alphas_cumprod",
+    [[0.5], [[0.9, 0.5]], [1.0, 0.5], [0.5, 0.9], [0.5, 0.5], [0.5, -0.1], [0.5, 0.0, 0.0], [math.nan, 0.1]],
+)
+def test_values_that_are_no_schedule_are_refused(alphas_cumprod):
+    with pytest.raises(ConfigError):
+        NoiseSchedule(torch.tensor(alphas_cumprod))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parameters", "message"),
+    [
+        (("cosin", T), {}, "unknown schedule 'cosin': did you mean 'cosine'? valid are linear, cosine"),
+        (("linear", 1), {}, "num_timesteps must be at least 2, got 1"),
+        (
+            ("cosine", T),
+            {"beta_start": 0.1},
+            "unknown parameter of the cosine schedule 'beta_start': valid are cosine_s",
+        ),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, parameters, message):
+    with pytest.raises(ConfigError) as caught:
+        make_schedule(*arguments, **parameters)
+    assert str(caught.value).startswith(message)
+
+
+# -- which timesteps are visited -----------------------------------------------------------------------------------
+
+STEPS = [2, 3, 4, 7, 10, 20, 50, 64, 100, 250, 300, 333, 500, 999, 1000]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("num_steps", STEPS)
+def test_spaced_timesteps_equal_diffusers(spacing, num_steps):
+    reference = diffusers_scheduler(timestep_spacing=spacing)
+    reference.set_timesteps(num_steps)
+    assert spaced_timesteps(T, num_steps, spacing) == reference.timesteps.tolist()
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_spaced_timesteps_fall_strictly_inside_the_range_for_every_t_and_n(spacing):
+    for num_timesteps in range(2, 41):
+        for num_steps in range(1, num_timesteps + 1):
+            steps = spaced_timesteps(num_timesteps, num_steps, spacing)
+            assert len(steps) == num_steps
+            assert all(a > b for a, b in pairwise(steps))
+            assert num_timesteps > steps[0] >= steps[-1] >= 0
+
+
+@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+def test_all_steps_are_all_timesteps(spacing):
+    assert spaced_timesteps(T, T, spacing) == list(range(T - 1, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("spacing", "expected"),
+    [
+        ("leading", [800, 600, 400, 200, 0]),
+        ("trailing", [999, 799, 599, 399, 199]),
+        ("linspace", [999, 749, 500, 250, 0]),
+    ],
+)
+def test_the_ends_of_each_spacing(spacing, expected):
+    assert spaced_timesteps(T, 5, spacing) == expected
+
+
+@pytest.mark.parametrize(("spacing", "only"), [("leading", 0), ("trailing", T - 1), ("linspace", T - 1)])
+def test_a_single_step(spacing, only):
+    assert spaced_timesteps(T, 1, spacing) == [only]
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "spacing", "message"),
+    [
+        (T + 1, "trailing", "num_steps must be between 1 and the model's 1000 timesteps, got 1001"),
+        (0, "trailing", "num_steps must be between 1 and the model's 1000 timesteps, got 0"),
+        (10, "trailling", "unknown timestep spacing 'trailling': did you mean 'trailing'?"),
+    ],
+)
+def test_wrong_spacings_are_named(num_steps, spacing, message):
+    with pytest.raises(ConfigError) as caught:
+        spaced_timesteps(T, num_steps, spacing)
+    assert str(caught.value).startswith(message)
