@@ -6,6 +6,7 @@ import streamlit as st
 
 from pages.components.frame import PAGES, about, page
 from pages.components.models import cached_model, default_model
+from pages.components.pictures import show
 from pages.components.sampling import Request, run
 
 page(
@@ -37,12 +38,7 @@ request = Request(reference, 1, (digit,), model.config.sampling, int(seed) if se
 # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
 result = run(request, model, lambda step: place.progress(step.index / request.settings.num_steps, "Drawing"))
 moments = 7
-place.image(
-    result.trajectory.strip(moments),
-    width="stretch",
-    output_format="PNG",
-    alt=f"From noise to a {digit}, in {moments} moments",
-)
+show(result.trajectory.strip(moments), f"From noise to a {digit}, in {moments} moments", place=place)
 st.caption(
     f"Above, from pure noise to a {digit}: {moments} of the {request.settings.num_steps + 1} states that the sampler "
     f"went through. Below each, the clean image that the network then guessed behind it. "

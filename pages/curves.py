@@ -8,6 +8,7 @@ from ddpm.media.figures import AXES, CURVES, bands_figure, history_figure, run_c
 from ddpm.training.history import History, read_history
 from ddpm.training.runs import ACTIVE, all_runs, read_status
 from pages.components.frame import about, legend, page
+from pages.components.pictures import show
 
 page("Curves", "Watch training runs learn: the loss falls, the digits come out of the noise.")
 
@@ -97,7 +98,7 @@ def grids(folder: RunFolder) -> None:
         step = st.select_slider(
             "Samples after step", steps, steps[-1], key=f"curves_grid_{folder.path.name}_{len(steps)}"
         )
-    st.image(str(pictures[steps.index(step)]), width=480, output_format="PNG")
+    show(pictures[steps.index(step)].read_bytes(), f"Samples after step {step}", width=480)
 
 
 curves()

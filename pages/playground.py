@@ -9,6 +9,7 @@ from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_byte
 from ddpm.models import repeat_labels
 from pages.components.frame import about, page
 from pages.components.models import pick_model
+from pages.components.pictures import show
 from pages.components.player import player
 from pages.components.sampling import Request, Result, run_with_preview, sampler_controls
 
@@ -71,7 +72,7 @@ except DDPMError as error:
 result: Result = st.session_state.play_result
 shown, trajectory = result.request, result.trajectory
 grid = enlarge(make_grid(trajectory.images))
-picture.image(grid, width="stretch", output_format="PNG", alt=f"{shown.count} generated images")
+show(grid, f"{shown.count} generated images", place=picture)
 with facts:
     if shown != request:
         st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")

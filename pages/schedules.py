@@ -12,6 +12,7 @@ from ddpm.media.images import enlarge, to_pil, to_uint8
 from ddpm.randomness import ImageNoise
 from ddpm.schedule import SCHEDULES, make_schedule
 from pages.components.frame import about, legend, page
+from pages.components.pictures import show
 
 page("Schedules", "A noise schedule says how much of the image is left at every timestep. Move t and compare.")
 
@@ -59,19 +60,19 @@ x0 = pictures[index : index + 1].scaled()
 eps = ImageNoise(seed, [0], tuple(x0.shape[1:]))()
 
 
-def show(place, image: torch.Tensor, caption: str) -> None:
+def card(place, image: torch.Tensor, caption: str) -> None:
     """One picture of the row; on a phone the row wraps, two by two."""
     with place.container(width=168):
-        st.image(enlarge(to_pil(to_uint8(image)[0])), width="stretch", output_format="PNG", alt=caption.split("  ")[0])
+        show(enlarge(to_pil(to_uint8(image)[0])), caption.split("  ")[0])
         st.markdown(caption)
 
 
 row = st.container(horizontal=True)
-show(row, x0, f"**The image**  \nlabel {int(pictures.labels[index])}")
+card(row, x0, f"**The image**  \nlabel {int(pictures.labels[index])}")
 for name, schedule in schedules.items():
     x_t = q_sample(schedule, x0, torch.tensor([t]), eps)
     numbers = f"$\\bar\\alpha$ = {format_alpha_bar(schedule.alpha_bar(t))}, SNR = {float(schedule.snr[t]):.3g}"
-    show(row, x_t, f"**{name}** at t = {t}  \n{numbers}")
+    card(row, x_t, f"**{name}** at t = {t}  \n{numbers}")
 
 legend({name: SCHEDULE_COLOURS[name] for name in names})
 for column, (key, quantity) in zip(st.columns(len(QUANTITIES)), QUANTITIES.items(), strict=True):

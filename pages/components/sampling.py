@@ -14,6 +14,7 @@ from ddpm.samplers import SAMPLERS, Step, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
 
 from .models import INFERENCE
+from .pictures import show
 
 STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
 PREVIEW_SECONDS = 0.25  # between two pictures: faster than this is more than a slow line can carry
@@ -169,7 +170,7 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
         done = (step.index + 1) / (request.settings.num_steps + 1)
         left = (now - started) * (1 / done - 1)
         bar.progress(done, f"Step {step.index} of {request.settings.num_steps}, about {left:.0f} s left")
-        picture.image(enlarge(make_grid(to_uint8(step.x_t))), width="stretch", output_format="PNG", alt="Noise so far")
+        show(enlarge(make_grid(to_uint8(step.x_t))), "Noise so far", place=picture)
 
     result = run(request, model, on_step)
     progress.empty()

@@ -1,0 +1,62 @@
+"""The command line: ``python -m ddpm``.
+
+``sample grid`` may be written ``sample.grid``; ``_`` and ``-`` are the same in names of options and commands. Exit
+codes: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ..errors import DDPMError
+from . import evaluation, looking, sampling, training
+
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+    "show_default": True,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and not arguments[0].startswith("-"):
+        arguments[:1] = arguments[0].split(".")
+    try:
+        code = cli.main(arguments, prog_name="python -m ddpm", standalone_mode=False) or 0
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except DDPMError as error:
+        click.echo(f"error: {error}", err=True)
+        code = 1
+    except OSError as error:
+        if not error.filename:
+            raise
+        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        code = 1
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = 130
+    sys.exit(code)
+
+
+@click.group(context_settings=CONTEXT)
+def cli() -> None:
+    """Train, sample and look at denoising diffusion models."""
+
+
+for command in (
+    training.train_command,
+    sampling.sample_group,
+    evaluation.eval_command,
+    looking.viz_group,
+    training.runs_group,
+    looking.models_command,
+    looking.export_command,
+    training.train_classifier_command,
+):
+    cli.add_command(command)

@@ -1,0 +1,75 @@
+"""What several commands share: which model, how it is sampled, and names to write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ..config import SamplingConfig, load_config
+from ..errors import ConfigError
+from ..models import Model, load_model, reference_of, resolve
+from ..samplers import SAMPLERS
+from ..schedule import SPACINGS
+
+
+def model_options(command: Callable) -> Callable:
+    """Which model, and how it is sampled; what is left out is the model's own default."""
+    for option in reversed(
+        [
+            click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path."),
+            click.option(
+                "--config", type=click.Path(path_type=Path), help="The run or shipped model that this YAML names."
+            ),
+            click.option("--sampler", "--method", type=click.Choice(list(SAMPLERS)), help="Reverse process."),
+            click.option("--num-steps", "--steps", type=int, help="Network evaluations per image."),
+            click.option("--eta", type=float, help="Fresh noise in DDIM: 0 none, 1 as DDPM."),
+            click.option("--spacing", type=click.Choice(SPACINGS), help="Which timesteps are visited."),
+            click.option("--guidance-scale", "--guidance", type=float, help="Classifier-free guidance; 1 is off."),
+            click.option(
+                "--labels",
+                metavar="0,1,...",
+                help="Classes, repeated to fill; 'none' for no class. Default: all in turn.",
+            ),
+            click.option("--seed", type=int, default=0, help="Image k of a seed is the same however many there are."),
+            click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def open_model(reference: str | None, config: Path | None, device: str) -> Model:
+    if (reference is None) == (config is None):
+        raise click.UsageError("name a model: either --model REF or --config FILE")
+    reference = reference or reference_of(load_config(config))
+    model = load_model(reference, device)
+    click.echo(f"model: {model.source} ({resolve(reference)})", err=True)
+    return model
+
+
+def labels_of(model: Model, text: str | None) -> list[int] | None:
+    """The labels that --labels means, checked against the model; left out, it is all classes in turn."""
+    if text is None:
+        return list(range(model.num_classes)) or None
+    if text == "none":
+        return None
+    try:
+        labels = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--labels takes numbers such as 0,1,2 or 'none', got {text!r}") from None
+    model.class_labels(labels, len(labels))
+    return labels
+
+
+def default_name(kind: str, settings: SamplingConfig, seed: int, count: int) -> str:
+    return f"{kind}_{count}_{settings.sampler}_{settings.num_steps}steps_seed{seed}"
+
+
+def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
+    """Refuse a name to write whose suffix says something else, before any work is done."""
+    if path and path.suffix.lower() not in suffixes:
+        *most, last = suffixes
+        expected = f"{', '.join(most)} or {last}" if most else last
+        raise ConfigError(f"{option} {path}: expected a name that ends in {expected}")

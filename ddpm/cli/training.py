@@ -1,0 +1,236 @@
+"""``train``, ``runs`` and ``train-classifier``."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..config import load_config, with_overrides
+from ..errors import ModelError, unknown
+from ..files import RunFolder, write_bytes
+from ..models import Model
+from ..samplers import generate
+from .options import labels_of
+
+
+@click.command("train")
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), required=True, help="A YAML such as configs/digits.yaml."
+)
+@click.option("--run", help="Name of the run.  [default: the config's name]")
+@click.option("--resume", is_flag=True, help="Go on from the run's latest checkpoint.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
+)
+def train_command(path: Path, run: str | None, resume: bool, overrides: tuple[str, ...]) -> None:
+    """Train a model; its folder is outputs/<run>."""
+    from ..training.jobs import advance_queue
+    from ..training.runs import Run
+
+    config = load_config(path, list(overrides))
+    if run:
+        config = with_overrides(config, [f"name={run}"])
+    folder = RunFolder.named(config.name)
+    try:
+        with Run(config, folder, resume=resume) as going, interruptible() as interrupted:
+            state = going.state
+            parameters = sum(p.numel() for p in state.model.parameters())
+            click.echo(
+                f"run {config.name}: {len(going.train_set):,} training and {len(going.val_set):,} validation images, "
+                f"{parameters / 1e6:.2f} M parameters, {state.device}, {str(state.precision).removeprefix('torch.')}"
+            )
+            for reason in going.status.inexact:
+                click.echo(f"going on, not exact to the bit: {reason}")
+            listener = TrainingPrinter(state, folder)
+            for event in going.events(interrupted.is_set):
+                listener(event)
+    finally:
+        advance_queue()
+    if going.status.state == "stopped":
+        click.echo(f"interrupted; saved at step {state.step:,}, go on with --resume", err=True)
+        raise click.exceptions.Exit(130)
+    click.echo(f"done in {state.elapsed / 60:.1f} min; sample it: python -m ddpm sample grid --model run:{config.name}")
+
+
+@contextmanager
+def interruptible() -> Iterator[threading.Event]:
+    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts as ever."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before[signal.SIGINT])
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class TrainingPrinter:
+    """Listens to a training run: prints its progress and draws its sample grids."""
+
+    def __init__(self, state: Any, folder: RunFolder):
+        self.state, self.folder, self.last_line = state, folder, 0.0
+
+    def __call__(self, event: Any) -> None:
+        from ..training.loop import Progress, SamplesDue, Validated
+
+        match event:
+            case Progress() if sys.stdout.isatty() or time.monotonic() - self.last_line > 10:
+                self.last_line = time.monotonic()
+                self.echo(
+                    f"step {event.step:,}/{event.total_steps:,}  epoch {event.epoch:.1f}  loss {event.train_loss:.4f}  "
+                    f"{event.images_per_second:,.0f} images/s  ETA {duration(event.eta)}",
+                    newline=not sys.stdout.isatty(),
+                )
+            case Validated():
+                note = "  (best)" if event.is_best else ""
+                self.echo(f"step {event.step:,}  validation loss {event.val_loss:.5f}{note}", newline=True)
+            case SamplesDue():
+                self.draw(event.step)
+
+    def echo(self, text: str, newline: bool) -> None:
+        click.echo(f"\r{text:<100}" if sys.stdout.isatty() else text, nl=newline)
+
+    def draw(self, step: int) -> None:
+        from ..media.images import enlarge, make_grid, png_bytes, to_uint8
+
+        config = self.state.config
+        model = Model(config, self.state.ema.model, f"run {config.name!r}")
+        count = 4 * config.model.num_classes if config.model.num_classes in range(1, 17) else 64
+        images = to_uint8(generate(model, count, labels=labels_of(model, None), seed=config.training.seed))
+        write_bytes(self.folder.grid(f"step_{step:06d}"), png_bytes(enlarge(make_grid(images))))
+
+
+def duration(seconds: float) -> str:
+    """3725 -> 1:02:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+@click.group("runs", invoke_without_command=True)
+@click.pass_context
+def runs_group(context: click.Context) -> None:
+    """List the runs; or launch, stop, kill, resume or delete one."""
+    if context.invoked_subcommand is None:
+        list_runs()
+
+
+def list_runs() -> None:
+    from ..training.jobs import advance_queue
+    from ..training.runs import all_runs, read_status
+
+    advance_queue()
+    for folder in all_runs():
+        status = read_status(folder)
+        line = f"{folder.path.name:<24} {status.state:<9} {status.step:,}/{status.total_steps:,}"
+        if status.eta is not None and status.state == "running":
+            line += f"  {status.images_per_second:,.0f} images/s  ETA {duration(status.eta)}"
+        if status.best_val_loss is not None:
+            line += f"  best validation loss {status.best_val_loss:.5f}"
+        click.echo(line)
+        if status.error:
+            click.echo(f"    {status.error}")
+
+
+@runs_group.command("launch")
+@click.option(
+    "--config", "path", type=click.Path(path_type=Path), required=True, help="A YAML such as configs/digits.yaml."
+)
+@click.option("--run", help="Name of the run.  [default: the config's name]")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
+)
+def runs_launch(path: Path, run: str | None, overrides: tuple[str, ...]) -> None:
+    """Train in the background; the run goes on when this terminal closes."""
+    from ..training.jobs import launch
+
+    config = load_config(path, [*overrides, *([f"name={run}"] if run else [])])
+    click.echo(f"{launch(config).path}")
+
+
+def run_named(name: str) -> RunFolder:
+    from ..training.runs import all_runs
+
+    runs = {folder.path.name: folder for folder in all_runs()}
+    if name not in runs:
+        raise ModelError(unknown("run", name, runs))
+    return runs[name]
+
+
+def run_action(name: str, help: str) -> Callable:
+    """A subcommand of ``runs`` that does one thing to one run."""
+
+    def decorate(function: Callable[[RunFolder], None]) -> click.Command:
+        @runs_group.command(name, help=help)
+        @click.argument("run")
+        def command(run: str) -> None:
+            function(run_named(run))
+
+        return command
+
+    return decorate
+
+
+@run_action("stop", "Finish the step, save, and end.")
+def runs_stop(folder: RunFolder) -> None:
+    from ..training.jobs import stop
+
+    stop(folder)
+
+
+@run_action("kill", "End at once; what was learnt since the last checkpoint is lost.")
+def runs_kill(folder: RunFolder) -> None:
+    from ..training.jobs import kill
+
+    kill(folder)
+
+
+@run_action("resume", "Go on from the latest checkpoint.")
+def runs_resume(folder: RunFolder) -> None:
+    from ..training.jobs import launch
+
+    launch(load_config(folder.config), resume=True)
+
+
+@run_action("delete", "Remove the run's folder; asks first.")
+def runs_delete(folder: RunFolder) -> None:
+    from ..training.jobs import delete
+
+    click.confirm(f"Delete {folder.path} and everything in it?", abort=True)
+    delete(folder)
+
+
+@click.command("train-classifier")
+@click.option("--epochs", type=click.IntRange(1), default=12, help="Passes over MNIST's training images.")
+@click.option("--seed", type=int, default=0)
+@click.option("--out", type=click.Path(path_type=Path), help="The .safetensors to write.  [default: the shipped file]")
+def train_classifier_command(epochs: int, seed: int, out: Path | None) -> None:
+    """Train the digit classifier that judges samples."""
+    import torch
+
+    from ..data import load_dataset
+    from ..evaluation import classifier
+    from ..weights import write_safetensors
+
+    torch.manual_seed(seed)
+    model = classifier.Classifier()
+    train_set, test_set = load_dataset(classifier.DATA, "train"), load_dataset(classifier.DATA, "test")
+    for done in classifier.train_classifier(model, train_set, epochs, seed):
+        click.echo(f"epoch {done.epoch}/{epochs}  loss {done.loss:.4f}")
+    click.echo(f"accuracy on {len(test_set):,} test images: {classifier.accuracy(model, test_set):.2%}")
+    out = out or classifier.SHIPPED
+    write_safetensors(model, out)
+    click.echo(out)
