@@ -15,7 +15,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm.cli import duration, main
+from ddpm.cli import main
+from ddpm.cli.training import duration
 from ddpm.models import load_model
 from ddpm.samplers import generate
 from tests.conftest import ROOT, TINY
