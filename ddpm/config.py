@@ -7,14 +7,17 @@ A YAML file holds only what differs from the defaults. An unknown key, a wrong t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from .errors import ConfigError, unknown
+from .errors import ConfigError, Fault, unknown
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule
+from .yaml_text import lines_of, parse_yaml
 
 
 class DatasetInfo(NamedTuple):
@@ -189,13 +192,20 @@ class SamplingConfig(Section):
 class Config(Section):
     """Everything that defines a model, its training and its default sampling."""
 
-    name: str = Field("run", pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Name of the run: a-z, 0-9, - and _.")
+    name: str = Field("run", description="Name of the run and of its folder.")
     data: DataConfig = DataConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     diffusion: DiffusionConfig = DiffusionConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _is_a_folder_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,63}", name):
+            raise ValueError("must be 1 to 64 of a-z, 0-9, - and _, the first a letter or digit")
+        return name
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self):
@@ -249,39 +259,34 @@ def check_num_steps(num_steps: int, num_timesteps: int) -> None:
 # -- reading and writing -------------------------------------------------------------------------------------------
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's floats: 1.1 reads 2e-4 as a string."""
+def config_from_dict(
+    values: Any, source: str = "config", lines: Mapping[str, int | None] = MappingProxyType({})
+) -> Config:
+    """Validate a nested dict; every fault is one line ``source, line N: section.field: what is wrong``.
 
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
-
-
-def parse_yaml(text: str, source: str = "YAML") -> Any:
-    """Parse YAML text; a syntax error is a ConfigError that names ``source``, line and column."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except RecursionError:
-        raise ConfigError(f"{source}: not valid YAML: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        reason = (getattr(error, "problem", None) or str(error)).splitlines()[0]
-        raise ConfigError(f"{source}{where}: not valid YAML: {reason}") from None
-
-
-def config_from_dict(values: Any, source: str = "config") -> Config:
-    """Validate a nested dict; every fault is one line ``source: section.field: what is wrong``."""
+    ``lines`` says where in ``source`` the fields stand, as ``ddpm.yaml_text.lines_of`` does.
+    """
+    if values is None:  # an empty file
+        values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
     values = {key: value for key, value in values.items() if value is not None}  # "training:" with nothing under it
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{source}: {line}" for line in _explain(error))) from None
+        faults = tuple(_explain(error, lines))
+    texts = (
+        f"{source}{f', line {fault.line}' if fault.line else ''}: "
+        f"{f'{fault.field}: ' if fault.field else ''}{fault.message}"
+        for fault in faults
+    )
+    raise ConfigError("\n".join(texts), faults)
+
+
+def config_from_yaml(text: str, source: str = "YAML") -> Config:
+    """Parse and validate YAML text; faults name their line."""
+    values = parse_yaml(text, source)
+    return config_from_dict(values, source, lines_of(text))
 
 
 def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
@@ -292,12 +297,19 @@ def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     values = parse_yaml(text, str(path))
-    return config_from_dict(_with_overrides({} if values is None else values, overrides or []), str(path))
+    lines: dict[str, int | None] = {**lines_of(text)}
+    for override in overrides or []:
+        values = {} if values is None else values
+        lines[_override(values, override)] = None  # it no longer comes from the file
+    return config_from_dict(values, str(path), lines)
 
 
 def with_overrides(config: Config, overrides: list[str]) -> Config:
     """A copy of ``config`` with 'section.field=value' strings applied."""
-    return config_from_dict(_with_overrides(config.model_dump(mode="json"), overrides), "--set")
+    values = config.model_dump(mode="json")
+    for override in overrides:
+        _override(values, override)
+    return config_from_dict(values, "--set")
 
 
 def sampling_settings(config: Config, **changes: Any) -> SamplingConfig:
@@ -311,23 +323,44 @@ def sampling_settings(config: Config, **changes: Any) -> SamplingConfig:
     return config_from_dict(values, "sampling settings").sampling
 
 
-def _with_overrides(values: Any, overrides: list[str]) -> Any:
-    for override in overrides:
-        path, equals, value = override.partition("=")
-        if not equals or not path:
-            raise ConfigError(f"--set takes section.field=value, got {override!r}")
-        *sections, field = path.strip().split(".")
-        node = values
-        for section in sections:
-            node = node.setdefault(section, {}) if isinstance(node, dict) else None
-        if not isinstance(node, dict):
-            raise ConfigError(f"--set {path}: {'.'.join(sections)} is no section")
-        new = parse_yaml(value, f"--set {path}")
-        if (sections, field) == (["schedule"], "name") and new != node.get("name", "linear"):
-            for parameter in {name for spec in SCHEDULES.values() for name in spec.defaults}:
-                node.pop(parameter, None)  # another schedule brings its own
-        node[field] = new
-    return values
+def _override(values: Any, override: str) -> str:
+    """Apply one 'section.field=value' to ``values``; returns 'section.field'."""
+    path, equals, value = override.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise ConfigError(f"--set takes section.field=value, got {override!r}")
+    change(values, path, parse_yaml(value, f"--set {path}"))
+    return path
+
+
+def change(values: Any, path: str, value: Any) -> None:
+    """Set ``section.field`` in a nested dict; another schedule takes the parameters of the former with it.
+
+    Raises:
+        ConfigError: the sections of ``path`` are none in ``values``.
+    """
+    *sections, field = path.split(".")
+    node = values
+    for section in sections:
+        node = node.setdefault(section, {}) if isinstance(node, dict) else None
+    if not isinstance(node, dict):
+        raise ConfigError(f"--set {path}: {'.'.join(sections)} is no section")
+    if path == "schedule.name" and value != node.get("name", "linear"):
+        for parameter in {name for spec in SCHEDULES.values() for name in spec.defaults}:
+            node.pop(parameter, None)
+    node[field] = value
+
+
+def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
+    """The fields in which two configs differ, ``{"training.epochs": (old value, new value)}``; names aside."""
+    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
+    return {
+        f"{section}.{field}": (before[section][field], after[section][field])
+        for section in before
+        if section != "name"
+        for field in before[section]
+        if before[section][field] != after[section][field]
+    }
 
 
 def config_to_yaml(config: Config) -> str:
@@ -335,26 +368,46 @@ def config_to_yaml(config: Config) -> str:
     return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, default_flow_style=None)
 
 
-def _explain(error: ValidationError) -> list[str]:
-    lines = []
+def _explain(error: ValidationError, lines: Mapping[str, int | None]) -> Iterator[Fault]:
     for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"])
+        where = [str(part) for part in fault["loc"]]
         if fault["type"] == "extra_forbidden":
-            *sections, key = fault["loc"]
-            lines.append(f"{where}: {unknown('key', key, _fields_of(sections))}")
-            continue
-        if fault["type"] == "model_type":
-            lines.append(f"{where}: expected a section with fields, got {fault['input']!r}")
-            continue
-        message = fault["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:] if message.startswith("Input") else message
-        got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {fault['input']!r}"
-        lines.append(f"{where}: {message}{got}" if where else f"{message}")
-    return lines
+            *sections, key = where
+            field, message = ".".join(where), unknown("key", key, _fields_of(sections))
+        elif fault["type"] == "model_type":
+            field, message = ".".join(where), f"expected a section with fields, got {fault['input']!r}"
+        else:
+            message = fault["msg"].removeprefix("Value error, ")
+            message = message[0].lower() + message[1:] if message.startswith("Input") else message
+            got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {fault['input']!r}"
+            field, message = _blame(where, f"{message}{got}")
+        yield Fault(field, message, _line(field, lines))
 
 
-def _fields_of(sections: list) -> list[str]:
+def _blame(where: list[str], message: str) -> tuple[str, str]:
+    """The field that a message is about, and the rest of the message.
+
+    A check of several fields together begins its message with the one that it blames, as in "channels must be 3".
+    """
+    word, _, rest = message.partition(" ")
+    path = [*where, *word.rstrip(":").split(".")]
+    if len(path) == 2 and path[1] in _fields_of(path[:1]):
+        return ".".join(path), rest
+    return ".".join(where), message
+
+
+def _line(field: str, lines: Mapping[str, int | None]) -> int | None:
+    """The line of a field, else of the section that it is missing from."""
+    while field and field not in lines:
+        field = field.rpartition(".")[0]
+    return lines.get(field)
+
+
+def _fields_of(sections: list[str]) -> list[str]:
     model: Any = Config
     for section in sections:
-        model = model.model_fields[section].annotation
+        field = model.model_fields.get(section)
+        if field is None or not issubclass(field.annotation if isinstance(field.annotation, type) else object, Section):
+            return []
+        model = field.annotation
     return list(model.model_fields)

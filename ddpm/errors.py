@@ -12,14 +12,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import NamedTuple
 
 
 class DDPMError(Exception):
     """Base of all errors that ddpm raises on purpose."""
 
 
+class Fault(NamedTuple):
+    """One thing that is wrong in a config."""
+
+    field: str  # "training.epochs"; "" where no single field is to blame
+    message: str
+    line: int | None = None  # of the YAML text, 1-based
+
+
 class ConfigError(DDPMError, ValueError):
-    """A config, key or argument that is not valid."""
+    """A config, key or argument that is not valid; ``faults`` lists what is wrong in a config, one by one."""
+
+    def __init__(self, message: str, faults: tuple[Fault, ...] = ()):
+        super().__init__(message)
+        self.faults = faults or (Fault("", message),)
 
 
 class ModelError(DDPMError):

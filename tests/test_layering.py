@@ -21,6 +21,8 @@ LAYERS = [  # a module imports from its own layer or an earlier one
         "device",
         "torchvision_cpu",
         "config",
+        "settings",
+        "yaml_text",
         "schedule",
         "unet",
         "data",
