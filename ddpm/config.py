@@ -26,16 +26,22 @@ class DatasetInfo(NamedTuple):
     channels: int | None
     num_classes: int | None
     image_size: int | None  # as stored; the config may ask for another
+    num_train: int | None  # training images, those of validation included
     about: str
 
 
 DATASETS: dict[str, DatasetInfo] = {
-    "digits": DatasetInfo(1, 10, 8, "scikit-learn's 1,797 handwritten digits, 8x8, inside the package"),
-    "mnist": DatasetInfo(1, 10, 28, "MNIST, 70,000 handwritten digits, through torchvision"),
-    "fashion_mnist": DatasetInfo(1, 10, 28, "Fashion-MNIST, 70,000 garments, through torchvision"),
-    "cifar10": DatasetInfo(3, 10, 32, "CIFAR-10, 60,000 photographs, through torchvision"),
-    "folder": DatasetInfo(None, None, None, "a folder of images; its subfolders, if any, are the classes"),
+    "digits": DatasetInfo(1, 10, 8, 1_500, "scikit-learn's 1,797 handwritten digits, 8x8, inside the package"),
+    "mnist": DatasetInfo(1, 10, 28, 60_000, "MNIST, 70,000 handwritten digits, through torchvision"),
+    "fashion_mnist": DatasetInfo(1, 10, 28, 60_000, "Fashion-MNIST, 70,000 garments, through torchvision"),
+    "cifar10": DatasetInfo(3, 10, 32, 50_000, "CIFAR-10, 60,000 photographs, through torchvision"),
+    "folder": DatasetInfo(None, None, None, None, "a folder of images; its subfolders, if any, are the classes"),
 }
+
+
+def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
+    """A field: its default, what it does, what it is counted in, and the limits that pydantic checks."""
+    return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
 
 
 class Section(BaseModel):
@@ -50,14 +56,31 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "folder"] = Field(
-        "mnist", description="What to learn from."
+    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "folder"] = _setting(
+        "mnist", "What to learn from. digits is inside the package; the others are downloaded once; folder is your own."
     )
-    path: str | None = Field(None, description="The folder of images; for the dataset 'folder' only.")
-    image_size: int = Field(32, ge=4, le=512, description="Height and width in pixels; images are resized to it.")
-    channels: Literal[1, 3] = Field(1, description="1 for grey, 3 for colour.")
-    val_fraction: float = Field(0.05, gt=0, lt=0.5, description="Share of the training images held out for validation.")
-    horizontal_flip: bool = Field(False, description="Mirror half of the training images. Wrong for digits and text.")
+    path: str | None = _setting(
+        None, "The folder of images, for the dataset 'folder' only; its subfolders are classes."
+    )
+    image_size: int = _setting(
+        32,
+        "Height and width that images are resized to. Twice the size costs four times the work.",
+        "pixels",
+        ge=4,
+        le=512,
+    )
+    channels: Literal[1, 3] = _setting(1, "1 for grey images, 3 for colour; fixed by most datasets.", "channels")
+    val_fraction: float = _setting(
+        0.05,
+        "Part of the training images held out to measure the validation loss. More is a steadier number, and "
+        "fewer images to learn from.",
+        "share",
+        gt=0,
+        lt=0.5,
+    )
+    horizontal_flip: bool = _setting(
+        False, "Mirror half of the training images at random: more variety for photographs, wrong for digits and text."
+    )
 
     @model_validator(mode="after")
     def _fits_the_dataset(self):
@@ -70,19 +93,47 @@ class DataConfig(Section):
 
 
 class ScheduleConfig(Section):
-    name: Literal["linear", "cosine", "sigmoid", "quadratic", "scaled_linear"] = Field(
-        "linear", description="How alpha_bar falls from 1 to 0."
+    name: Literal["linear", "cosine", "sigmoid", "quadratic", "scaled_linear"] = _setting(
+        "linear", "How alpha_bar, the share of the image's variance that is left, falls from 1 to 0."
     )
-    num_timesteps: int = Field(1000, ge=2, le=10_000, description="T, the number of timesteps of training.")
-    zero_terminal_snr: bool = Field(False, description="Rescale so that nothing of the image is left at T - 1.")
-    beta_start: float | None = Field(None, gt=0, lt=1, description="beta at t = 0 (linear, quadratic, scaled_linear).")
-    beta_end: float | None = Field(
-        None, gt=0, lt=1, description="beta at t = T - 1 (linear, quadratic, scaled_linear)."
+    num_timesteps: int = _setting(
+        1000,
+        "T, how finely training cuts the way from image to noise. Sampling may take fewer steps.",
+        "timesteps",
+        ge=2,
+        le=10_000,
     )
-    cosine_s: float | None = Field(None, gt=0, le=1, description="Offset s of the cosine schedule.")
-    sigmoid_start: float | None = Field(None, ge=-20, le=20, description="Where on the sigmoid the schedule starts.")
-    sigmoid_end: float | None = Field(None, ge=-20, le=20, description="Where on the sigmoid the schedule ends.")
-    sigmoid_tau: float | None = Field(None, gt=0, le=10, description="Temperature of the sigmoid schedule.")
+    zero_terminal_snr: bool = _setting(
+        False,
+        "Rescale so that nothing of the image is left at T - 1: samples reach full black and white. Needs "
+        "v- or x0-prediction.",
+    )
+    beta_start: float | None = _setting(
+        None, "beta at t = 0. Smaller keeps the first steps closer to the image.", "variance", gt=0, lt=1
+    )
+    beta_end: float | None = _setting(
+        None, "beta at t = T - 1. Larger destroys the image earlier.", "variance", gt=0, lt=1
+    )
+    cosine_s: float | None = _setting(
+        None, "Offset s of the cosine schedule, which keeps the first betas from vanishing.", "share of T", gt=0, le=1
+    )
+    sigmoid_start: float | None = _setting(
+        None,
+        "Where on the sigmoid the schedule starts. Further below 0 keeps the image longer.",
+        "logits",
+        ge=-20,
+        le=20,
+    )
+    sigmoid_end: float | None = _setting(
+        None,
+        "Where on the sigmoid the schedule ends. Further above 0 spends longer on pure noise.",
+        "logits",
+        ge=-20,
+        le=20,
+    )
+    sigmoid_tau: float | None = _setting(
+        None, "Temperature of the sigmoid. Smaller makes the fall steeper.", "logits", gt=0, le=10
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -122,25 +173,72 @@ class ScheduleConfig(Section):
 
 
 class DiffusionConfig(Section):
-    prediction_type: Literal["eps", "x0", "v"] = Field("eps", description="What the network predicts.")
-    loss: Literal["mse", "l1", "huber"] = Field("mse", description="Distance of prediction and target.")
-    weighting: Literal["uniform", "min_snr"] = Field("uniform", description="Weight of the loss over t.")
-    min_snr_gamma: float = Field(5.0, gt=0, le=100, description="Where min-SNR weighting caps the SNR.")
+    prediction_type: Literal["eps", "x0", "v"] = _setting(
+        "eps",
+        "What the network predicts: the noise, the clean image, or v, a mix that is well scaled at every t and "
+        "learns soonest.",
+    )
+    loss: Literal["mse", "l1", "huber"] = _setting(
+        "mse", "Distance of prediction and target. l1 and huber mind outliers less."
+    )
+    weighting: Literal["uniform", "min_snr"] = _setting(
+        "uniform", "Weight of the loss over t. min_snr holds back the nearly clean images at small t."
+    )
+    min_snr_gamma: float = _setting(
+        5.0, "Where min_snr caps the SNR. Smaller holds back more of the small t.", "SNR", gt=0, le=100
+    )
 
 
 class ModelConfig(Section):
-    base_channels: int = Field(32, ge=8, le=512, multiple_of=8, description="Channels of the first level.")
-    channel_mult: tuple[int, ...] = Field(
-        (1, 2, 4), min_length=1, max_length=6, description="Channels of each level, times base_channels."
+    base_channels: int = _setting(
+        32,
+        "Width of the first level. Twice the width is four times the parameters and the work, and more detail learnt.",
+        "channels",
+        ge=8,
+        le=512,
+        multiple_of=8,
     )
-    num_res_blocks: int = Field(2, ge=1, le=8, description="Residual blocks a level.")
-    attention_resolutions: tuple[int, ...] = Field((8,), description="Feature-map sizes in pixels with self-attention.")
-    head_channels: int = Field(32, ge=8, le=256, multiple_of=8, description="Channels of one attention head.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout in residual blocks.")
-    num_classes: int = Field(0, ge=0, le=1000, description="Classes to condition on; 0 for an unconditional model.")
-    patch_size: Literal[1, 2, 4] = Field(1, description="Pixels folded into channels before the first level.")
-    stem_channels: int = Field(
-        0, ge=0, le=256, multiple_of=8, description="Width of a full-resolution stem and head; 0 for none."
+    channel_mult: tuple[int, ...] = _setting(
+        (1, 2, 4),
+        "Width of each level in units of base_channels; each level halves the resolution.",
+        "factor per level",
+        min_length=1,
+        max_length=6,
+    )
+    num_res_blocks: int = _setting(
+        2, "Depth: residual blocks at each level. More learns more and takes longer.", "blocks", ge=1, le=8
+    )
+    attention_resolutions: tuple[int, ...] = _setting(
+        (8,),
+        "Feature maps of these sizes get self-attention, which sees the whole image at once; dear at large sizes.",
+        "pixels",
+    )
+    head_channels: int = _setting(
+        32, "Width of one attention head. Smaller makes more heads.", "channels", ge=8, le=256, multiple_of=8
+    )
+    dropout: float = _setting(
+        0.0,
+        "Part of the features switched off at random in training. Helps small datasets, slows the rest.",
+        "share",
+        ge=0,
+        lt=1,
+    )
+    num_classes: int = _setting(
+        0, "Classes to ask for when sampling; 0 for a model that draws whatever it likes.", "classes", ge=0, le=1000
+    )
+    patch_size: Literal[1, 2, 4] = _setting(
+        1,
+        "Squares of this many pixels are folded into channels before the first level: 2 costs a quarter, and loses "
+        "fine detail unless stem_channels is set.",
+        "pixels",
+    )
+    stem_channels: int = _setting(
+        0,
+        "Width of a layer at full resolution around the network, for fine detail; 0 for none.",
+        "channels",
+        ge=0,
+        le=256,
+        multiple_of=8,
     )
 
     @model_validator(mode="after")
@@ -158,41 +256,102 @@ class ModelConfig(Section):
 
 
 class TrainingConfig(Section):
-    epochs: int = Field(20, ge=1, le=100_000, description="Passes over the training images.")
-    batch_size: int = Field(128, ge=1, le=8192, description="Images a step.")
-    learning_rate: float = Field(2e-4, gt=0, le=1, description="Peak learning rate of AdamW.")
-    warmup_steps: int = Field(200, ge=0, description="Steps of linear warm-up before the cosine decay to zero.")
-    weight_decay: float = Field(0.0, ge=0, le=1, description="Decoupled weight decay of AdamW.")
-    grad_clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
-    ema_decay: float = Field(0.9995, ge=0, lt=1, description="Decay of the averaged weights, per step.")
-    label_dropout: float = Field(
-        0.15, ge=0, lt=1, description="Share of labels replaced by the null class; guidance needs it."
+    epochs: int = _setting(
+        20,
+        "Passes over the training images. More is better and takes longer, until the validation loss rises.",
+        "epochs",
+        ge=1,
+        le=100_000,
     )
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="Mixed precision; auto takes what the device is fast at."
+    batch_size: int = _setting(
+        128, "Images that a step averages over. More is steadier and needs more memory.", "images", ge=1, le=8192
     )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps.")
-    seed: int = Field(0, ge=0, description="Seed of weights, order, noise and timesteps.")
-    log_every: int = Field(20, ge=1, description="Steps between records of the metrics.")
-    val_every: int = Field(500, ge=1, description="Steps between validations, each followed by a checkpoint.")
-    sample_every: int = Field(1000, ge=1, description="Steps between sample grids.")
+    learning_rate: float = _setting(
+        2e-4,
+        "Peak step size of AdamW. Too high and the loss jumps or explodes, too low and it crawls.",
+        "per step",
+        gt=0,
+        le=1,
+    )
+    warmup_steps: int = _setting(
+        200,
+        "The learning rate rises over these, then falls to zero on a cosine. More is safer at a high rate.",
+        "steps",
+        ge=0,
+    )
+    weight_decay: float = _setting(
+        0.0,
+        "Pull of the weights towards zero (AdamW's, decoupled). Works against overfitting.",
+        "per step",
+        ge=0,
+        le=1,
+    )
+    grad_clip: float = _setting(
+        1.0, "Longer gradients are cut to this norm. Smaller calms a loss that jumps.", "L2 norm", gt=0
+    )
+    ema_decay: float = _setting(
+        0.9995,
+        "The weights that are sampled are an average over about 1 / (1 - decay) steps. Closer to 1 is smoother "
+        "and needs a longer training.",
+        "per step",
+        ge=0,
+        lt=1,
+    )
+    label_dropout: float = _setting(
+        0.15,
+        "Part of the labels withheld, so that the model also learns to draw without one. Guidance needs some.",
+        "share",
+        ge=0,
+        lt=1,
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = _setting(
+        "auto", "Mixed precision is up to twice as fast; auto takes what the device is fast at."
+    )
+    device: str = _setting(
+        "auto", "Where to train: auto, cpu, cuda, cuda:N or mps. auto takes a GPU where there is one."
+    )
+    seed: int = _setting(0, "Decides first weights, order, noise and timesteps: same seed, same run.", "number", ge=0)
+    log_every: int = _setting(
+        20, "Between two records of the metrics. Fewer makes smoother curves that move less often.", "steps", ge=1
+    )
+    val_every: int = _setting(
+        500,
+        "Between two validations, each with a checkpoint: so much is lost at most when the machine fails.",
+        "steps",
+        ge=1,
+    )
+    sample_every: int = _setting(
+        1000, "Between two sample grids. Each costs the time of a few dozen steps.", "steps", ge=1
+    )
 
 
 class SamplingConfig(Section):
     """How a model is sampled unless the caller says otherwise; a model carries its own."""
 
-    sampler: Literal["ddpm", "ddim"] = Field("ddim", description="The reverse process.")
-    num_steps: int = Field(50, ge=1, description="Network evaluations per image, without guidance.")
-    eta: float = Field(0.0, ge=0, le=1, description="Share of fresh noise in DDIM: 0 deterministic, 1 as DDPM.")
-    spacing: Literal["leading", "linspace", "trailing"] = Field("trailing", description="Which timesteps are visited.")
-    guidance_scale: float = Field(1.0, ge=0, le=20, description="Classifier-free guidance; 1 is off.")
-    clip: bool = Field(True, description="Clamp the predicted x0 to [-1, 1] at every step.")
+    sampler: Literal["ddpm", "ddim"] = _setting(
+        "ddim", "The reverse process: ddpm adds fresh noise at every step, ddim needs far fewer steps."
+    )
+    num_steps: int = _setting(
+        50, "Looks of the network at each image. More is slower and usually better.", "steps", ge=1
+    )
+    eta: float = _setting(0.0, "Fresh noise in ddim: 0 none, 1 as much as ddpm.", "share", ge=0, le=1)
+    spacing: Literal["leading", "linspace", "trailing"] = _setting(
+        "trailing", "Which timesteps are visited; trailing starts where the noise is strongest."
+    )
+    guidance_scale: float = _setting(
+        1.0,
+        "How strongly to follow the class: 1 plainly, above 1 clearer and more alike, 0 not at all.",
+        "factor",
+        ge=0,
+        le=20,
+    )
+    clip: bool = _setting(True, "Clamp the predicted clean image to the range of images at every step.")
 
 
 class Config(Section):
     """Everything that defines a model, its training and its default sampling."""
 
-    name: str = Field("run", description="Name of the run and of its folder.")
+    name: str = _setting("run", "Name of the run and of its folder.")
     data: DataConfig = DataConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     diffusion: DiffusionConfig = DiffusionConfig()

@@ -140,6 +140,13 @@ def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
 
 
 def _folder(root: Path, config: DataConfig, train: bool) -> ImageSet:
+    files = _listed(root, train)
+    images = torch.stack([_read_image(file, config) for file, _ in files])
+    return ImageSet(images, torch.tensor([label for _, label in files]))
+
+
+def _listed(root: Path, train: bool) -> list[tuple[Path, int]]:
+    """The files of a split and their labels."""
     if not root.is_dir():
         raise DataError(f"data.path {root} is not a folder")
     classes = sorted(p.name for p in root.iterdir() if p.is_dir() and any(_image_files(p)))
@@ -149,8 +156,16 @@ def _folder(root: Path, config: DataConfig, train: bool) -> ImageSet:
     files = [pair for i, pair in enumerate(files) if (i % 10 != 9) == train]
     if len(files) < 2:
         raise DataError(f"data.path {root} holds too few images ({', '.join(IMAGE_SUFFIXES)}); at least 20 are needed")
-    images = torch.stack([_read_image(file, config) for file, _ in files])
-    return ImageSet(images, torch.tensor([label for _, label in files]))
+    return files
+
+
+def count_images(root: Path) -> int:
+    """How many training images a folder holds, those of validation included, without reading one.
+
+    Raises:
+        DataError: there is no such folder, or too few images in it.
+    """
+    return len(_listed(root, train=True))
 
 
 def _image_files(folder: Path) -> Iterator[Path]:

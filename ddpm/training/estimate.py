@@ -1,0 +1,106 @@
+"""What a training will cost, told before one pays for it: parameters, work, memory, steps, and time."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..config import DATASETS, Config
+from ..data import ImageSet, count_images
+from ..device import resolve_device, resolve_precision
+from ..unet import UNet
+from .loop import Progress, TrainState, steps_per_epoch, train
+
+BYTES_PER_PARAMETER = 20  # float32 weights, gradients, AdamW's two moments, and the averaged weights
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What follows from a config without training a step."""
+
+    parameters: int
+    macs: int
+    """Multiply-accumulates of one look of the network at one image; a step of training does three times that."""
+    memory: int
+    """Bytes of tensors at the peak of a step of training; the process and the kernels' scratch space come on top."""
+    steps: int
+    """Of the whole training."""
+    images: int
+    """Seen in the whole training."""
+
+
+def estimate(config: Config) -> Estimate:
+    """Work out the costs of a training; the network is built and run without memory (PyTorch's fake tensors).
+
+    Raises:
+        ConfigError: the device or precision cannot be used here.
+        DataError: the dataset is a folder that is not there.
+    """
+    training = config.training
+    precision = resolve_precision(training.precision, resolve_device(training.device))
+    parameters, macs, _ = _forward(config, 1, torch.float32)
+    _, _, activations = _forward(config, training.batch_size, precision)
+    available = DATASETS[config.data.dataset].num_train or count_images(Path(config.data.path))
+    held_out = max(1, round(config.data.val_fraction * available))
+    steps = training.epochs * steps_per_epoch(available - held_out, training.batch_size)
+    return Estimate(
+        parameters, macs, parameters * BYTES_PER_PARAMETER + activations, steps, steps * training.batch_size
+    )
+
+
+def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, int, int]:
+    """Parameters, multiply-accumulates, and bytes kept for the backward pass of one forward pass."""
+    kept: dict[int, tuple[torch.UntypedStorage, int]] = {}  # the storages are held, so that no address comes twice
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage, storage.nbytes()
+        return tensor
+
+    with FakeTensorMode():
+        network = UNet(**config.network_arguments())
+        x = torch.empty(batch, *config.image_shape)
+        t = torch.zeros(batch, dtype=torch.long)
+        with (
+            FlopCounterMode(display=False) as counter,
+            torch.autocast("cpu", precision, enabled=precision != torch.float32),
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+        ):
+            network(x, t)
+        own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        activations = sum(size for address, (_, size) in kept.items() if address not in own)
+    return parameters, counter.get_total_flops() // 2, activations
+
+
+def measure_speed(config: Config, seconds: float = 1.5) -> float:
+    """Images a second that training reaches here and now: the median of real steps on random images.
+
+    Takes about ``seconds``; where a whole batch would take longer, it is measured on a part of one.
+    """
+    few = _speeds(config, min(8, config.training.batch_size), seconds / 4)
+    batch = max(min(8, config.training.batch_size), min(config.training.batch_size, int(few * seconds / 4)))
+    return _speeds(config, batch, seconds)
+
+
+def _speeds(config: Config, batch_size: int, seconds: float) -> float:
+    often = {"batch_size": batch_size, "epochs": 100, "log_every": 1, "val_every": 10**9, "sample_every": 10**9}
+    config = config.model_copy(update={"training": config.training.model_copy(update=often)})
+    images = torch.randint(0, 256, (batch_size, *config.image_shape), dtype=torch.uint8)
+    random = ImageSet(images, torch.zeros(len(images), dtype=torch.long))
+    speeds: list[float] = []
+    started = time.perf_counter()
+    for event in train(TrainState(config), random, random[:1]):
+        if isinstance(event, Progress):
+            speeds.append(event.images_per_second)
+        if len(speeds) >= 2 and time.perf_counter() - started > seconds:
+            break
+    return statistics.median(speeds[1:])  # the first step pays for what comes only once

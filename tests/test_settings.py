@@ -1,0 +1,80 @@
+"""What the form says of each field, held against the schema of the config."""
+
+import re
+
+import pytest
+
+from ddpm.config import Config, config_from_dict
+from ddpm.schedule import SCHEDULES
+from ddpm.settings import all_settings, applies
+from ddpm.yaml_text import parse_yaml
+
+SETTINGS = [setting for settings in all_settings().values() for setting in settings]
+SCHEMA = Config.model_json_schema()
+
+
+def schema_of(setting) -> dict:
+    """The JSON schema of a field, its "or null" taken off."""
+    section = SCHEMA["$defs"][SCHEMA["properties"][setting.section]["$ref"].split("/")[-1]]
+    field = section["properties"][setting.name]
+    return field | field["anyOf"][0] if "anyOf" in field else field
+
+
+def test_every_field_is_there_in_the_order_of_the_config():
+    assert [setting.field for setting in SETTINGS] == [
+        f"{section}.{field}"
+        for section, model in Config().model_dump().items()
+        if isinstance(model, dict)
+        for field in model
+    ]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
+def test_help_names_effect_unit_range_and_default(setting):
+    schema = schema_of(setting)
+    assert setting.help.startswith(schema["description"])
+    assert len(schema["description"].split()) >= 5, "a few words on what it does"
+    for key, symbol in (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<")):
+        if key in schema:
+            assert f"{symbol} {schema[key]:,g}" in setting.help
+    for key in ("multipleOf", "minItems", "maxItems"):
+        if key in schema:
+            assert re.search(rf"\b{schema[key]}\b", setting.help.split("Range")[1])
+    if setting.kind in ("number", "list"):
+        assert setting.unit
+        assert f"Unit: {setting.unit}." in setting.help
+    if setting.choices:
+        assert list(setting.choices) == schema["enum"]
+    if schema["default"] is not None:
+        default = {True: "on", False: "off"}[schema["default"]] if setting.kind == "switch" else schema["default"]
+        assert f"Default: {setting.to_text(default)}." in setting.help
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
+def test_a_value_survives_its_way_through_the_form(setting):
+    config = config_from_dict({"schedule": {"name": "sigmoid"}})
+    value = getattr(getattr(config, setting.section), setting.name)
+    if setting.kind in ("number", "list", "text"):
+        back = setting.from_text(setting.to_text(value))
+        assert (tuple(back) if isinstance(back, list) else back) == value
+
+
+@pytest.mark.parametrize("text", ["2e-4", "0.0002", " 2.0E-4 "])
+def test_numbers_are_read_as_the_config_reads_them(text):
+    rate = next(setting for setting in SETTINGS if setting.field == "training.learning_rate")
+    assert rate.from_text(text) == 2e-4
+    assert rate.to_text(2e-4) == "0.0002"
+    assert rate.to_text(1 / 3) == str(1 / 3)
+
+
+@pytest.mark.parametrize("text", ["[", "{a", "many", "1 2"])
+def test_what_is_no_number_is_kept_for_the_config_to_refuse(text):
+    epochs = next(setting for setting in SETTINGS if setting.field == "training.epochs")
+    assert epochs.from_text(text) == (text if text in ("[", "{a") else parse_yaml(text))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_only_the_parameters_of_the_chosen_schedule_are_shown(name):
+    shown = {s.name for s in SETTINGS if s.default is None and applies(s, {"schedule": {"name": name}})}
+    assert shown == set(SCHEDULES[name].defaults)
+    assert any(s.name == "path" and applies(s, {"data": {"dataset": "folder"}}) for s in SETTINGS)
