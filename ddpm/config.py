@@ -12,12 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import ConfigError, Fault, unknown
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule
-from .yaml_text import lines_of, parse_yaml
+from .yaml_text import dump_yaml, lines_of, parse_yaml
 
 
 class DatasetInfo(NamedTuple):
@@ -524,7 +523,7 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
 
 def config_to_yaml(config: Config) -> str:
     """The whole config, defaults included, as YAML that ``load_config`` reads back to an equal config."""
-    return yaml.safe_dump(config.model_dump(mode="json", exclude_none=True), sort_keys=False, default_flow_style=None)
+    return dump_yaml(config.model_dump(mode="json", exclude_none=True))
 
 
 def _explain(error: ValidationError, lines: Mapping[str, int | None]) -> Iterator[Fault]:

@@ -35,6 +35,18 @@ def parse_yaml(text: str, source: str = "YAML") -> Any:
         raise ConfigError(f"{source}{where}: {reason}", (fault,)) from None
 
 
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper with a line for every key and lists on one line."""
+
+
+_Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
+
+
+def dump_yaml(values: Any) -> str:
+    """Nested dicts as YAML text, in their order, which ``parse_yaml`` reads back."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+
+
 def lines_of(text: str) -> dict[str, int]:
     """The line, 1-based, of every key of YAML text that ``parse_yaml`` accepts: ``{"training.epochs": 12, ...}``."""
     lines: dict[str, int] = {}

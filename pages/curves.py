@@ -4,18 +4,20 @@ import streamlit as st
 
 from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
-from ddpm.media.figures import AXES, CURVES, bands_figure, history_figure, run_colours
+from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
 from ddpm.training.history import History, read_history
 from ddpm.training.runs import ACTIVE, all_runs, read_status
 from pages.components.frame import about, legend, page
 from pages.components.pictures import show
+from pages.components.runs import suggestions
 
 page("Curves", "Watch training runs learn: the loss falls, the digits come out of the noise.")
 
 BOUND = {"bind": "query-params"}
 runs = {folder.path.name: folder for folder in all_runs()}
 if not runs:
-    st.info("There is no run yet. Start one: `python -m ddpm runs launch --config configs/digits.yaml`")
+    st.info("There is no run yet. The Train page launches one; two minutes are enough for `digits`.")
+    st.page_link("pages/train.py", label="Train", icon=":material/model_training:")
     st.stop()
 
 with st.sidebar:
@@ -61,6 +63,8 @@ def curves() -> None:
                 st.progress(status.step / status.total_steps, f"step {status.step:,} of {status.total_steps:,}")
         if status.error:
             st.error(status.error)
+        for sentence in suggestions(runs[name]):
+            st.warning(sentence, icon=":material/lightbulb:")
     histories = {name: history for name in names if (history := history_of(runs[name])) and history.training}
     if not histories:
         st.info("Nothing recorded yet.")
@@ -84,7 +88,10 @@ def curves() -> None:
     grids(runs[first])
     with st.expander("Log"):
         st.code(runs[first].log_tail(30) or "Nothing printed yet.", language=None)
-    st.download_button("CSV", histories[first].csv(), f"{first}.csv", "text/csv", on_click="ignore")
+    with st.container(horizontal=True):
+        history = histories[first]
+        st.download_button("CSV", history.csv, f"{first}.csv", "text/csv", on_click="ignore")
+        st.download_button("PNG", lambda: curves_png(history), f"{first}.png", "image/png", on_click="ignore")
 
 
 def grids(folder: RunFolder) -> None:

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from ddpm.cli import main
-from ddpm.cli.training import duration
+from ddpm.media.figures import duration
 from ddpm.models import load_model
 from ddpm.samplers import generate
 from tests.conftest import ROOT, TINY

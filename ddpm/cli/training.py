@@ -16,6 +16,7 @@ import click
 from ..config import load_config, with_overrides
 from ..errors import ModelError, unknown
 from ..files import RunFolder, write_bytes
+from ..media.figures import duration
 from ..models import Model
 from ..samplers import generate
 from .options import labels_of
@@ -111,13 +112,6 @@ class TrainingPrinter:
         count = 4 * config.model.num_classes if config.model.num_classes in range(1, 17) else 64
         images = to_uint8(generate(model, count, labels=labels_of(model, None), seed=config.training.seed))
         write_bytes(self.folder.grid(f"step_{step:06d}"), png_bytes(enlarge(make_grid(images))))
-
-
-def duration(seconds: float) -> str:
-    """3725 -> 1:02:05."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 @click.group("runs", invoke_without_command=True)

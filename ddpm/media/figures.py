@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,6 +51,13 @@ QUANTITIES: dict[str, Quantity] = {
 def format_alpha_bar(value: float) -> str:
     """Four decimals, or two significant digits where those would say 0 or 1."""
     return f"{value:.4f}" if 5e-4 < value < 0.99995 else f"{value:.2g}" if value < 0.5 else f"1 - {1 - value:.1g}"
+
+
+def duration(seconds: float) -> str:
+    """3725 -> 1:02:05."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def values_of(schedule: NoiseSchedule, quantity: str) -> np.ndarray:
@@ -178,7 +186,7 @@ def history_figure(
                 x=x,
                 y=y,
                 name=f"{name}, validation" if validation else name,
-                mode="lines+markers" if validation else "lines",
+                mode="lines+markers" if validation or len(y) == 1 else "lines",
                 line={"color": colours[name], "width": 2, "dash": "dot" if validation else "solid"},
                 hovertemplate="%{y:.4g}",
             )
@@ -204,23 +212,43 @@ def bands_figure(history: History, *, axis: str = "step", smoothing: float = 0.0
 
 def save_curves(history: History, folder: Path) -> list[Path]:
     """Write the curves of one run as PNG files, named as the seed report's; returns their paths."""
+    written = []
+    for name, column, log_scale in FILES:
+        path = folder / f"{name}.png"
+        with atomic_write(path) as temporary:
+            _drawn(history, [(column, log_scale)], columns=1).savefig(temporary, dpi=150)
+        written.append(path)
+    return written
+
+
+def curves_png(history: History) -> bytes:
+    """All curves of one run in one PNG."""
+    buffer = io.BytesIO()
+    _drawn(history, [(column, log_scale) for _, column, log_scale in FILES], columns=2).savefig(buffer, dpi=150)
+    return buffer.getvalue()
+
+
+FILES = (  # (name of the file, column of the history, logarithmic)
+    ("train_loss_curve", "train_loss", True),
+    ("val_loss_curve", "val_loss", True),
+    ("learning_rate", "learning_rate", False),
+    ("grad_norm", "grad_norm", True),
+    ("images_per_second", "images_per_second", False),
+)
+
+
+def _drawn(history: History, curves: Sequence[tuple[str, bool]], columns: int):
+    """A matplotlib figure with a panel for each (column of the history, logarithmic)."""
     from matplotlib.figure import Figure
 
-    written = []
-    for name, column, log_scale in (
-        ("train_loss_curve", "train_loss", True),
-        ("val_loss_curve", "val_loss", True),
-        ("learning_rate", "learning_rate", False),
-        ("grad_norm", "grad_norm", True),
-        ("images_per_second", "images_per_second", False),
-    ):
-        figure = Figure(figsize=(6, 3.6), layout="constrained")
-        axes = figure.subplots()
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(6 * columns, 3.6 * rows), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(rows, columns)).flatten()
+    for axes, (column, log_scale) in zip(panels, curves, strict=False):
         axes.plot(history.axis("step", column), history.column(column), color=PALETTE[0], linewidth=1.5)
         axes.set(xlabel="step", ylabel=column.replace("_", " "), yscale="log" if log_scale else "linear")
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-        with atomic_write(folder / f"{name}.png") as temporary:
-            figure.savefig(temporary, dpi=150)
-        written.append(folder / f"{name}.png")
-    return written
+    for axes in panels[len(curves) :]:
+        axes.remove()
+    return figure

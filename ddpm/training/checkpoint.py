@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..config import Config
+from ..config import Config, differences
+from ..device import resolve_device, resolve_precision
 from ..errors import ModelError
 from ..files import atomic_write
 from ..weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
@@ -35,7 +37,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
         scaler=state.scaler.state_dict(),
         best_val_loss=state.best_val_loss,
         elapsed=state.elapsed,
-        made_on=_circumstances(state),
+        made_on=_circumstances(state.device, state.precision),
     )
 
 
@@ -55,13 +57,13 @@ def _save(path: Path, config: Config, step: int, **content: Any) -> None:
             raise OSError(errno.ENOSPC if full else errno.EIO, reason, str(path)) from None
 
 
-def _circumstances(state: TrainState) -> dict[str, str | int]:
+def _circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
     """On what the last bit of a step depends beside the state and the config."""
     return {
         "torch": str(torch.__version__),
-        "device": torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
-        "precision": str(state.precision).removeprefix("torch."),
+        "precision": str(precision).removeprefix("torch."),
     }
 
 
@@ -75,15 +77,11 @@ def restore(state: TrainState, path: Path) -> list[str]:
         ModelError: unreadable, incomplete, or of another network, dataset or diffusion.
     """
     saved, content = read_checkpoint(path, "model", "ema", "optimizer", "scaler", "step", "best_val_loss", "elapsed")
-    old, new = saved.model_dump(mode="json"), state.config.model_dump(mode="json")
-    changed = [f"{section}.{key}" for section in old if section != "name" for key in new[section]
-               if old[section].get(key) != new[section][key]]  # fmt: skip
-    for field in changed:
+    changed = differences(saved, state.config)
+    for field, (before, now) in changed.items():
         if field.split(".")[0] in DEFINING:
-            section, key = field.split(".")
             raise ModelError(
-                f"{field} was {old[section].get(key)!r} when {path} was written and is {new[section][key]!r} now: "
-                f"set it back, or start a new run"
+                f"{field} was {before!r} when {path} was written and is {now!r} now: set it back, or start a new run"
             )
     load_weights(state.model, content["model"], str(path))
     load_weights(state.ema.model, content["ema"], str(path))
@@ -93,7 +91,23 @@ def restore(state: TrainState, path: Path) -> list[str]:
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"checkpoint {path} holds an optimizer state that does not fit: {error}") from None
     state.step, state.best_val_loss, state.elapsed = content["step"], content["best_val_loss"], content["elapsed"]
-    then, now = content.get("made_on", {}), _circumstances(state)
+    return _reasons(changed, content.get("made_on", {}), _circumstances(state.device, state.precision))
+
+
+def why_inexact(path: Path, config: Config) -> list[str]:
+    """Why a run that goes on from this checkpoint, here and now, would not be exact to the bit; empty where it would.
+
+    Raises:
+        ModelError: the checkpoint is unreadable.
+        ConfigError: the config's device cannot be used here.
+    """
+    saved, content = read_checkpoint(path, "made_on")
+    device = resolve_device(config.training.device)
+    now = _circumstances(device, resolve_precision(config.training.precision, device))
+    return _reasons(differences(saved, config), content["made_on"], now)
+
+
+def _reasons(changed: Mapping[str, object], then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     return [
         *(f"{field} has changed" for field in changed if field.startswith("training.")),
         *(

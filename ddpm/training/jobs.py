@@ -8,6 +8,7 @@ looks starts the next.
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import shutil
 import signal
@@ -31,6 +32,12 @@ def max_runs() -> int:
     if not value.isdigit() or int(value) < 1:
         raise ConfigError(f"DDPM_MAX_RUNS must be a whole number from 1, got {value!r}")
     return int(value)
+
+
+def free_name(name: str) -> str:
+    """``name`` where no run has it yet, else the first of name-2, name-3, ... that is free."""
+    names = (f"{name[:60]}-{number}" if number > 1 else name for number in itertools.count(1))
+    return next(name for name in names if not RunFolder.named(name).path.exists())
 
 
 def launch(config: Config, *, resume: bool = False) -> RunFolder:

@@ -20,6 +20,12 @@ PAGES = (
         "See how fast each noise schedule destroys an image, and compare them on a real one.",
     ),
     (
+        "pages/train.py",
+        "Train",
+        ":material/model_training:",
+        "Edit a config, see what it will cost, launch a run, stop and resume it.",
+    ),
+    (
         "pages/curves.py",
         "Curves",
         ":material/monitoring:",

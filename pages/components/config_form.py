@@ -1,0 +1,132 @@
+"""A config on a page: a form and a YAML editor, two views of one text, with every fault beside its field."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from ddpm.config import Config, change, config_from_dict, config_to_yaml
+from ddpm.errors import ConfigError, Fault
+from ddpm.settings import Setting, all_settings, applies
+from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
+
+TEXT = "train_yaml"  # the one truth; every widget of the form is set from it before it is drawn
+TITLES = {
+    "data": "Data",
+    "schedule": "Schedule",
+    "diffusion": "Diffusion",
+    "model": "Model",
+    "training": "Training",
+    "sampling": "Sampling",
+}
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The config as it stands in the editor."""
+
+    values: dict[str, Any]
+    """Nested, as the YAML says; the last that could be read where it cannot now."""
+    config: Config | None
+    faults: tuple[Fault, ...]
+    readable: bool
+
+    def value(self, setting: Setting) -> Any:
+        section = self.values.get(setting.section)
+        given = section.get(setting.name, setting.default) if isinstance(section, dict) else setting.default
+        if given is None and self.config:  # a parameter that the chosen schedule has a default of its own for
+            return getattr(getattr(self.config, setting.section), setting.name)
+        return given
+
+    def faults_of(self, field: str) -> list[Fault]:
+        return [fault for fault in self.faults if fault.field == field]
+
+
+def start_from(config_text: str) -> None:
+    """Put YAML text into the editor."""
+    st.session_state[TEXT] = config_text
+
+
+def draft() -> Draft:
+    """The editor's text, parsed and checked."""
+    text = st.session_state[TEXT]
+    try:
+        values = parse_yaml(text) or {}
+        if not isinstance(values, dict):
+            raise ConfigError("expected sections such as 'data:' and 'model:'")
+    except ConfigError as error:
+        return Draft(st.session_state.get("train_values", {}), None, error.faults, readable=False)
+    st.session_state.train_values = values
+    try:
+        return Draft(values, config_from_dict(values, lines=lines_of(text)), (), readable=True)
+    except ConfigError as error:
+        return Draft(values, None, error.faults, readable=True)
+
+
+def write(field: str, value: Any) -> None:
+    """Change one field in the editor's text."""
+    values = parse_yaml(st.session_state[TEXT]) or {}
+    change(values, field, value)
+    try:
+        text = config_to_yaml(config_from_dict(values))  # in the order of the config, with what the change brought
+    except ConfigError:
+        text = dump_yaml(values)
+    st.session_state[TEXT] = text
+
+
+def form(current: Draft) -> None:
+    """All fields, a tab a section."""
+    sections = all_settings()
+    tabs = st.tabs([TITLES[name] for name in sections])  # a label that changed would close its tab
+    for tab, (name, settings) in zip(tabs, sections.items(), strict=True):
+        with tab:
+            for fault in current.faults_of(name):
+                st.markdown(f":red[{fault.message}]")
+            shown = [setting for setting in settings if applies(setting, current.values)]
+            left, right = st.columns(2)
+            for i, setting in enumerate(shown):
+                with left if i < (len(shown) + 1) // 2 else right:
+                    field(setting, current)
+
+
+def field(setting: Setting, current: Draft) -> None:
+    """One field, its unit in the label, its faults below it."""
+    value, key = current.value(setting), f"train_{setting.section}_{setting.name}"
+    label = f"{setting.name} ({setting.unit})" if setting.unit not in ("", setting.name) else setting.name
+    common = {"key": key, "help": setting.help, "disabled": not current.readable}
+    if setting.kind == "switch" and isinstance(value, bool):
+        st.session_state[key] = value
+        st.toggle(label, on_change=_taken, args=(setting, key, bool), **common)
+    elif setting.kind in ("choice", "switch"):
+        choices = list(setting.choices or (True, False))
+        st.session_state[key] = value if isinstance(value, str | int | float | bool) else str(value)
+        # A value that is none of the choices is shown as it is, with the fault that it causes.
+        options = choices if value in choices else [*choices, st.session_state[key]]
+        st.selectbox(label, options, on_change=_taken, args=(setting, key, lambda chosen: chosen), **common)
+    else:
+        st.session_state[key] = setting.to_text(value)
+        st.text_input(label, on_change=_taken, args=(setting, key, setting.from_text), **common)
+    for fault in current.faults_of(setting.field):
+        st.markdown(f":red[{fault.message}]")
+
+
+def _taken(setting: Setting, key: str, read) -> None:
+    write(setting.field, read(st.session_state[key]))
+
+
+def editor(current: Draft, height: int) -> None:
+    """The YAML itself, and below it what no field of the form can show."""
+    st.html(
+        f"<style>.st-key-{TEXT} textarea {{ font-family: var(--st-code-font, monospace); font-size: 0.8rem; }}</style>"
+    )
+    st.text_area(
+        "YAML",
+        key=TEXT,
+        height=height,
+        persist_state="session",
+        help="The same config as text; what is left out takes its default. Changes count when you leave the box or "
+        "press Ctrl+Enter.",
+    )
+    for fault in current.faults:
+        where = f"Line {fault.line}: " if fault.line else ""
+        st.error(f"{where}{f'`{fault.field}` ' if fault.field else ''}{fault.message}")

@@ -1,0 +1,74 @@
+"""What a training will cost, on a page."""
+
+import streamlit as st
+
+from ddpm.config import Config, config_to_yaml
+from ddpm.errors import DDPMError
+from ddpm.media.figures import duration
+from ddpm.training.estimate import Estimate, estimate, measure_speed
+
+from .models import INFERENCE
+from .runs import any_active
+
+
+@st.cache_data(show_spinner=False, max_entries=32, hash_funcs={Config: config_to_yaml})
+def _estimate(config: Config) -> Estimate:
+    return estimate(config)
+
+
+@st.cache_resource(show_spinner=False)
+def _speeds() -> dict[str, float]:
+    """Images a second, by what they depend on."""
+    return {}
+
+
+def _speed(config: Config) -> float | None:
+    """Images a second on this machine; None while a run is going, which a measurement would slow and be slowed by."""
+    speeds, key = _speeds(), config_to_yaml(_speed_depends_on(config))
+    if key not in speeds and not any_active():
+        with INFERENCE:
+            speeds[key] = measure_speed(config)
+    return speeds.get(key)
+
+
+def show_costs(config: Config | None, place) -> None:
+    """Parameters, work, memory, steps and time of a training, dashes without a config; the time comes last, since it
+    is measured."""
+    told = rate = None
+    cells = place.container(horizontal=True, gap="medium")
+    try:
+        told = _estimate(config) if config else None
+    except DDPMError as error:
+        place.error(str(error))
+    for label, value, meaning in (
+        ("Parameters", told and f"{told.parameters / 1e6:.2f} M", "Weights of the network."),
+        (
+            "Work per image",
+            told and f"{told.macs / 1e9:.3g} GMAC",
+            "Billions of multiply-accumulates of one look of the network at one image. A training step takes three "
+            "times that for each image; a sample takes it at every step, twice under guidance.",
+        ),
+        (
+            "Memory",
+            told and f"{told.memory / 1e9:.2f} GB",
+            "Tensors at the peak of a step: weights, gradients, AdamW's moments, the average, and what the backward "
+            "pass needs of a batch. The process and its kernels take a few hundred MB more.",
+        ),
+        ("Steps", told and f"{told.steps:,}", "Epochs × whole batches in an epoch."),
+    ):
+        cells.metric(label, value or "–", help=meaning, width="content")
+    time = cells.empty()
+    if told:
+        time.metric("Time here", "measuring", help="A few real steps on this machine.", width="content")
+        rate = _speed(config)
+    meaning = "Of the training steps alone; measured on this machine while no run is going."
+    if rate:
+        meaning = f"Of the training steps alone, at {rate:,.0f} images/s: the median of a few real steps here."
+    time.metric("Time here", duration(told.images / rate) if rate else "–", help=meaning, width="content")
+
+
+def _speed_depends_on(config: Config) -> Config:
+    """The config without what has no part in the speed, so that it is not measured anew for another name or seed."""
+    training = config.training.model_dump(include={"batch_size", "precision", "device"})
+    return Config(data=config.data, model=config.model, diffusion=config.diffusion, schedule=config.schedule,
+                  training=training, sampling={"num_steps": 1})  # fmt: skip

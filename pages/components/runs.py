@@ -1,0 +1,135 @@
+"""The runs on a page: state, progress, what to do with each, and where to look at it."""
+
+import streamlit as st
+
+from ddpm.config import load_config
+from ddpm.errors import DDPMError
+from ddpm.files import RunFolder
+from ddpm.media.figures import duration
+from ddpm.training import jobs
+from ddpm.training.advice import advice
+from ddpm.training.checkpoint import why_inexact
+from ddpm.training.history import read_history
+from ddpm.training.runs import ACTIVE, Status, all_runs, read_status
+
+COLOURS = {"running": "green", "queued": "blue", "finished": "gray", "stopped": "orange"}  # else red
+NO_RUN = "run_problem"  # in the session: why the last button did nothing
+
+
+def any_active() -> bool:
+    return any(read_status(folder).state in ACTIVE for folder in all_runs())
+
+
+def run_list() -> None:
+    """All runs, the newest first, live while one goes."""
+    live = any_active()
+
+    @st.fragment(run_every=2 if live else None)
+    def cards() -> None:
+        jobs.advance_queue()
+        if any_active() != live:
+            st.rerun()  # the whole page, which then asks every two seconds, or stops to
+        if problem := st.session_state.pop(NO_RUN, None):
+            st.error(problem)
+        runs = all_runs()
+        if not runs:
+            st.info("There is no run yet. **Launch** above starts the first.")
+        for folder in runs:
+            with st.container(border=True):
+                card(folder, read_status(folder))
+
+    cards()
+
+
+def card(folder: RunFolder, status: Status) -> None:
+    name = folder.path.name
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"**{name}**", width="content")
+        st.badge(status.state, color=COLOURS.get(status.state, "red"))
+        st.page_link(
+            "pages/curves.py", label="Curves", icon=":material/monitoring:", query_params={"curves_runs": name}
+        )
+        if folder.checkpoint("ema").is_file():
+            link = {"play_model": f"run:{name}"}
+            st.page_link("pages/playground.py", label="Playground", icon=":material/draw:", query_params=link)
+    if status.total_steps:
+        st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
+    elif status.state == "running":
+        st.progress(0.0, "starting")
+    if status.error:
+        st.error(f"```\n{status.error}\n```" if "\n" in status.error else status.error)
+    if status.inexact:
+        st.caption("Its last resume was not exact to the bit: " + "; ".join(status.inexact))
+    for sentence in suggestions(folder):
+        st.warning(sentence, icon=":material/lightbulb:")
+    buttons(folder, status)
+
+
+def progress_text(status: Status) -> str:
+    parts = [f"step {status.step:,} of {status.total_steps:,}"]
+    if status.state == "running" and status.images_per_second:
+        parts.append(f"{status.images_per_second:,.0f} images/s")
+    if status.state == "running" and status.eta is not None:
+        parts.append(f"{duration(status.eta)} left")
+    else:
+        parts.append(f"{duration(status.elapsed)} of training")
+    if status.train_loss is not None:
+        parts.append(f"loss {status.train_loss:.4f}")
+    if status.val_loss is not None:
+        parts.append(f"validation {status.val_loss:.4f}, best {status.best_val_loss:.4f}")
+    return " · ".join(parts)
+
+
+def suggestions(folder: RunFolder) -> list[str]:
+    if not folder.metrics.is_file():
+        return []
+    try:
+        return advice(read_history(folder.metrics), load_config(folder.config))
+    except DDPMError as error:
+        return [str(error)]
+
+
+def buttons(folder: RunFolder, status: Status) -> None:
+    def button(label: str, icon: str, do, help: str, place=st) -> None:
+        place.button(
+            label, icon=f":material/{icon}:", key=f"train_{label}_{folder.path.name}", help=help,
+            on_click=_tried, args=(do, folder),
+        )  # fmt: skip
+
+    with st.container(horizontal=True):
+        if status.state in ACTIVE:
+            button("Stop", "stop_circle", jobs.stop, "Finish the step, save, and end. Resume goes on from there.")
+        if status.state == "running":
+            button("Kill", "dangerous", jobs.kill, "End at once. What was learnt since the last checkpoint is lost.")
+        if status.state in ACTIVE:
+            return
+        if status.state != "finished" and folder.checkpoint("latest").is_file():
+            button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
+        with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
+            st.write(f"Delete {folder.path} with its checkpoints, curves and samples?")
+            button("Delete for good", "delete_forever", jobs.delete, "There is no way back.")
+    if status.state != "finished" and folder.checkpoint("latest").is_file():
+        st.caption(exactness(folder, folder.checkpoint("latest").stat().st_mtime))
+
+
+def resume(folder: RunFolder) -> None:
+    jobs.launch(load_config(folder.config), resume=True)
+
+
+@st.cache_data(show_spinner=False, max_entries=64, hash_funcs={RunFolder: lambda folder: str(folder.path)})
+def exactness(folder: RunFolder, checkpoint_time: float) -> str:
+    """Whether going on would end with the weights of a run that was never interrupted."""
+    try:
+        reasons = why_inexact(folder.checkpoint("latest"), load_config(folder.config))
+    except DDPMError as error:
+        return f"It cannot go on: {error}"
+    if reasons:
+        return "Resume goes on from the last checkpoint, but not exactly to the bit: " + "; ".join(reasons) + "."
+    return "Resume goes on from the last checkpoint, exactly to the bit, as if nothing had happened."
+
+
+def _tried(do, folder: RunFolder) -> None:
+    try:
+        do(folder)
+    except (DDPMError, OSError) as error:
+        st.session_state[NO_RUN] = str(error)
