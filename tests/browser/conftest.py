@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -57,13 +58,19 @@ def browser(chromium):
 @pytest.fixture(scope="session")
 def app_url(chromium, tmp_path_factory):
     """The address of one server for all browser tests. Needs the Chromium first: without one, nothing is started."""
-    folder = tmp_path_factory.mktemp("server")
+    with serve(tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@contextmanager
+def serve(folder: Path):
+    """A server with its outputs and its log in ``folder``, on a free port; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.address=127.0.0.1"]
-    with open(folder / "server.log", "w+", encoding="utf-8") as log:
+    with open(folder / "server.log", "a+", encoding="utf-8") as log:
         server = subprocess.Popen(
             [*command, f"--server.port={port}"],
             cwd=ROOT,

@@ -46,6 +46,12 @@ def wait_until_idle(page, timeout: float = 30_000) -> None:
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=timeout)
 
 
+def open_page(page, url: str) -> None:
+    page.goto(url)
+    page.wait_for_selector("h1")
+    wait_until_idle(page, 60_000)
+
+
 if __name__ == "__main__":
     path = find_chromium()
     if not path:

@@ -12,16 +12,10 @@ from PIL import Image
 from ddpm import generate as generate_images
 from ddpm import load_model
 from ddpm.config import sampling_settings
-from tests.browser.driver import wait_until_idle
+from tests.browser.driver import open_page, wait_until_idle
 
-PAGES = {"": "DDPM Lab", "playground": "Playground", "schedules": "Schedules", "curves": "Curves"}
+PAGES = {"": "DDPM Lab", "playground": "Playground", "schedules": "Schedules", "train": "Train", "curves": "Curves"}
 PHONE = {"width": 420, "height": 840}
-
-
-def open_page(page, url: str) -> None:
-    page.goto(url)
-    page.wait_for_selector("h1")
-    wait_until_idle(page, 60_000)
 
 
 @pytest.mark.parametrize("name", PAGES)

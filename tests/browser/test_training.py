@@ -1,0 +1,97 @@
+"""The story of a run in a browser: launched, watched, outliving tab and server, stopped, resumed, sampled."""
+
+import re
+
+import pytest
+
+from ddpm.files import RunFolder
+from ddpm.training import jobs
+from ddpm.training.runs import read_status
+from tests.browser.conftest import serve
+from tests.browser.driver import open_page, wait_until_idle
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A server's folder; no run in it outlives the test."""
+    yield tmp_path
+    for config in (tmp_path / "outputs").glob("*/config.yaml"):
+        jobs.kill(RunFolder(config.parent))
+
+
+def fill(page, field: str, value: str) -> None:
+    box = page.locator(f".st-key-train_{field} input")
+    box.fill(value)
+    box.press("Enter")
+    wait_until_idle(page)
+
+
+def press(page, action: str, run: str) -> None:
+    page.locator(f".st-key-train_{action}_{run}").get_by_role("button").first.click()
+
+
+def wait_for_state(page, run: str, state: str) -> None:
+    card = page.locator("[data-testid=stVerticalBlock]", has_text=run).last
+    card.get_by_text(state, exact=True).wait_for(timeout=400_000)
+
+
+def step_of(page) -> int:
+    text = page.get_by_text(re.compile(r"^step [\d,]+ of [\d,]+")).first.inner_text(timeout=60_000)
+    return int(re.match(r"step ([\d,]+)", text).group(1).replace(",", ""))
+
+
+def test_the_story_of_a_run(page, chromium, folder):
+    with serve(folder) as url:
+        open_page(page, f"{url}/train?train_from=digits")
+        page.get_by_role("tab", name="Training").click()
+        fill(page, "training_epochs", "0")
+        page.get_by_text("input should be greater than or equal to 1").first.wait_for()
+        assert page.locator(".st-key-train_launch").get_by_role("button").first.is_disabled()
+        fill(page, "training_epochs", "30")
+        fill(page, "training_sample_every", "100")
+        fill(page, "training_log_every", "5")
+        page.get_by_text("Differs from digits in 3 fields").wait_for()
+        page.locator(".st-key-train_launch").get_by_role("button").first.click()
+        first = step_of(page)
+
+        page.get_by_role("link", name="Curves").last.click()
+        page.locator("h1", has_text="Curves").wait_for()
+        page.locator(".st-key-curves_plot_loss .js-plotly-plot").wait_for(timeout=60_000)
+        page.wait_for_function(  # live: nobody touches the page
+            "before => Number(document.body.innerText.match(/step ([\\d,]+) of/)[1].replace(',', '')) > before",
+            arg=first,
+            timeout=120_000,
+        )
+        page.reload()
+        page.locator(".st-key-curves_plot_loss .js-plotly-plot").wait_for(timeout=60_000)
+        page.goto("about:blank")  # which misses no server
+    assert read_status(RunFolder(folder / "outputs" / "digits")).state == "running"
+
+    with serve(folder) as url:
+        open_page(page, f"{url}/train")
+        assert step_of(page) >= first
+        press(page, "Stop", "digits")
+        page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=60_000)
+        stopped = step_of(page)
+        assert stopped < 630
+        press(page, "Resume", "digits")
+        wait_for_state(page, "digits", "running")
+        wait_for_state(page, "digits", "finished")
+        assert step_of(page) == 630
+
+        open_page(page, f"{url}/curves")
+        slider = page.get_by_role("slider", name="Samples after step")
+        slider.wait_for()
+        last = page.get_by_alt_text("Samples after step").get_attribute("src")
+        slider.focus()
+        slider.press("Home")
+        page.wait_for_function(
+            "last => document.querySelector('img[alt^=\"Samples after step\"]').src !== last", arg=last
+        )
+
+        open_page(page, f"{url}/train")
+        page.get_by_role("link", name="Playground").last.click()
+        page.locator("h1", has_text="Playground").wait_for()
+        page.get_by_alt_text("10 generated images").wait_for(timeout=60_000)
+        assert "play_model=run" in page.url
+        wait_until_idle(page)

@@ -1,0 +1,194 @@
+"""The Train page without a browser: form and YAML in step, faults beside their fields, launch only when all is well."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ddpm.config import config_from_yaml, load_config
+from ddpm.files import RunFolder
+from ddpm.settings import all_settings
+from ddpm.training import jobs
+from ddpm.training.runs import read_status
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def train(monkeypatch):
+    """The page, opened; measuring the speed is left out, since it has a test of its own."""
+    monkeypatch.setattr("pages.components.costs.measure_speed", lambda config: 100.0)
+
+    def open_page(**query) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app = app.switch_page("pages/train.py").run()
+        assert not app.exception
+        return app
+
+    return open_page
+
+
+def text_of(app: AppTest) -> str:
+    return app.text_area(key="train_yaml").value
+
+
+def set_text(app: AppTest, old: str, new: str) -> None:
+    assert old in text_of(app)
+    app.text_area(key="train_yaml").set_value(text_of(app).replace(old, new)).run()
+    assert not app.exception
+
+
+def red(app: AppTest) -> list[str]:
+    return [
+        text.value.removeprefix(":red[").removesuffix("]") for text in app.markdown if text.value.startswith(":red[")
+    ]
+
+
+def launch_button(app: AppTest):
+    return app.button(key="train_launch")
+
+
+def test_it_starts_from_the_preset_and_shows_every_field_that_applies(train):
+    app = train()
+    assert config_from_yaml(text_of(app)) == load_config(ROOT / "configs" / "digits.yaml")
+    shown = {w.key for kind in (app.text_input, app.selectbox, app.toggle) for w in kind if w.key}
+    for section, settings in all_settings().items():
+        for setting in settings:
+            if setting.default is not None:
+                assert f"train_{section}_{setting.name}" in shown
+    assert "train_schedule_beta_start" in shown
+    assert "train_schedule_cosine_s" not in shown
+    assert not launch_button(app).disabled
+    assert {"Parameters", "Work per image", "Memory", "Steps", "Time here"} <= {m.label for m in app.metric}
+
+
+def test_a_link_chooses_another_preset(train):
+    app = train(train_from="mnist")
+    assert config_from_yaml(text_of(app)) == load_config(ROOT / "configs" / "mnist.yaml")
+
+
+def test_the_form_writes_into_the_yaml(train):
+    app = train()
+    app.text_input(key="train_training_learning_rate").set_value("2e-3").run()
+    app.text_input(key="train_model_channel_mult").set_value("1, 1").run()
+    app.toggle(key="train_data_horizontal_flip").set_value(True).run()
+    config = config_from_yaml(text_of(app))
+    assert config.training.learning_rate == 2e-3
+    assert config.model.channel_mult == (1, 1)
+    assert config.data.horizontal_flip
+    said = [text.value for text in app.markdown]
+    assert "`training.learning_rate`: 0.001 → **0.002**" in said
+    assert app.expander[0].label == "Differs from digits in 3 fields"
+
+
+def test_the_yaml_writes_into_the_form(train):
+    app = train()
+    set_text(app, "epochs: 90", "epochs: 7")
+    set_text(app, "loss: mse", "loss: huber")
+    assert app.text_input(key="train_training_epochs").value == "7"
+    assert app.selectbox(key="train_diffusion_loss").value == "huber"
+
+
+def test_another_schedule_takes_its_parameters_with_it(train):
+    app = train()
+    app.selectbox(key="train_schedule_name").select("cosine").run()
+    assert not app.exception
+    assert config_from_yaml(text_of(app)).schedule.parameters == {"cosine_s": 0.008}
+    assert app.text_input(key="train_schedule_cosine_s").value == "0.008"
+
+
+def test_a_fault_stands_beside_its_field_and_under_the_yaml_with_its_line(train):
+    app = train()
+    app.text_input(key="train_training_epochs").set_value("0").run()
+    line = 1 + text_of(app).splitlines().index("  epochs: 0")
+    assert red(app) == ["input should be greater than or equal to 1, got 0"]
+    assert app.error[0].value.startswith(f"Line {line}: `training.epochs` input should be")
+    assert launch_button(app).disabled
+    app.text_input(key="train_training_epochs").set_value("5").run()
+    assert red(app) == []
+    assert not launch_button(app).disabled
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ("image_size: 8", "image_size: 9", "data.image_size"),
+        ("channels: 1", "channels: 3", "data.channels"),
+        ("num_classes: 10", "num_classes: 4", "model.num_classes"),
+        ("zero_terminal_snr: false", "zero_terminal_snr: 3", "schedule.zero_terminal_snr"),
+        ("dataset: digits", "dataset: numbers", "data.dataset"),
+        ("attention_resolutions: [4]", "attention_resolutions: [5]", "model.attention_resolutions"),
+        ("epochs: 90", "epochs: [many]", "training.epochs"),
+    ],
+)
+def test_every_kind_of_field_can_show_a_wrong_value(old, new, field, train):
+    app = train()
+    set_text(app, old, new)
+    line = 1 + next(i for i, text in enumerate(text_of(app).splitlines()) if text == f"  {new}")
+    assert any(error.value.startswith(f"Line {line}: `{field}`") for error in app.error)
+    assert red(app)
+    assert launch_button(app).disabled
+
+
+@pytest.mark.parametrize("text", ["training: [", "- 1", "name: a\n\tb: 1", "x: &a [*a, *a]", "training: 5", ""])
+def test_any_text_can_stand_in_the_editor(text, train):
+    app = train()
+    app.text_area(key="train_yaml").set_value(text).run()
+    assert not app.exception
+    assert launch_button(app).disabled == (text != "")
+    app.text_area(key="train_yaml").set_value("name: fine\n").run()
+    assert not launch_button(app).disabled
+
+
+def test_unreadable_yaml_closes_the_form_and_points_at_its_line(train):
+    app = train()
+    set_text(app, "epochs: 90", "epochs: [")
+    assert app.error[0].value.startswith("Line ")
+    assert "not valid YAML" in app.error[0].value
+    assert app.text_input(key="train_training_batch_size").disabled
+    assert app.text_input(key="train_training_batch_size").value == "64"
+
+
+def test_a_name_is_checked_and_a_free_one_offered(tiny_run, train):
+    app = train(train_from="run:tiny")
+    assert app.text_input(key="train_name").value == "tiny-2"
+    app.text_input(key="train_name").set_value("tiny").run()
+    assert red(app) == ["The name is taken by an earlier run: tiny-2 is free"]
+    assert launch_button(app).disabled
+    app.text_input(key="train_name").set_value("../up").run()
+    assert "must be 1 to 64 of a-z" in red(app)[0]
+    app.text_input(key="train_name").set_value("fresh").run()
+    assert not launch_button(app).disabled
+
+
+def test_launch_starts_a_run_with_the_config_on_the_page(train, tiny_run, output_dir, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    app = train(train_from="run:tiny")
+    app.text_input(key="train_training_epochs").set_value("500").run()
+    launch_button(app).click().run()
+    folder = RunFolder(output_dir / "tiny-2")
+    try:
+        assert not app.exception
+        assert load_config(folder.config).training.epochs == 500
+        assert read_status(folder).state == "running"
+        assert any(badge.value.startswith(":green-badge[running]") for badge in app.markdown)
+        assert app.text_input(key="train_name").value == "tiny-3"
+    finally:
+        jobs.kill(folder)
+
+
+def test_a_crashed_run_says_why_and_how_it_can_go_on(tiny_run, train):
+    app = train()
+    status = RunFolder(tiny_run).status
+    status.write_text(status.read_text().replace('"finished"', '"running"').replace('"pid":', '"was":'))
+    app.run()
+    assert any("crashed" in text.value for text in app.markdown)
+    assert any("Resume goes on from the last checkpoint" in caption.value for caption in app.caption)
+
+
+def test_delete_asks_first(tiny_run, train):
+    app = train()
+    assert f"Delete {tiny_run}" in " ".join(text.value for text in app.markdown)
+    app.button(key="train_Delete for good_tiny").click().run()
+    assert not app.exception
+    assert not tiny_run.exists()
