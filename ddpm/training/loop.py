@@ -17,7 +17,7 @@ from torch import Tensor
 from ..config import Config
 from ..data import ImageSet, epoch_order, to_float
 from ..device import resolve_device, resolve_precision
-from ..diffusion import diffusion_loss, loss_weights
+from ..diffusion import diffusion_loss, loss_weights, zero_loss
 from ..errors import ConfigError, DDPMError
 from ..randomness import derive_seed
 from ..unet import UNet
@@ -43,11 +43,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validated:
-    """The loss of the averaged weights on the validation images, always with the same noise and timesteps."""
+    """The loss on the validation images, always with the same noise and timesteps."""
 
     step: int
     epoch: float
     val_loss: float
+    """Of the averaged weights."""
+    raw_val_loss: float
+    """Of the weights themselves: lower than ``val_loss`` while the average is still young."""
     is_best: bool
 
 
@@ -68,6 +71,7 @@ class SamplesDue:
 Event = Progress | Validated | SamplesDue | Stopped
 
 BANDS = 10
+EXPLODED = 10.0  # times the loss of a network that predicts zero, which is where a fresh one starts
 
 
 @dataclass
@@ -129,7 +133,8 @@ def train(
 
     Raises:
         ConfigError: the model's classes do not fit the dataset's labels.
-        DDPMError: the loss is no longer finite; names the step and the learning rate.
+        DDPMError: the loss is no longer finite, or more than ``EXPLODED`` times that of a network that predicts
+            zero on the same batches; names the step and the learning rate.
     """
     config, training = state.config, state.config.training
     check_labels(train_set, config)
@@ -160,7 +165,7 @@ def train(
             speed = window.steps / (now - mark)
             mark = now
             mean_loss = window.mean_loss()
-            _check_finite("loss", mean_loss, state.step, rate)
+            _check_loss("loss", mean_loss, window.mean_zero_loss(), state.step, rate)
             yield Progress(
                 step=state.step,
                 total_steps=total,
@@ -175,14 +180,16 @@ def train(
             )
             window = _Window(state.device)
         if validating:
-            val_loss = validate(state, val_set)
-            _check_finite("validation loss", val_loss, state.step, rate)  # before a checkpoint keeps such weights
+            val_loss, raw_val_loss = validate(state, val_set), _check_weights(state, val_set, rate)
+            _check_loss("validation loss", val_loss, math.inf, state.step, rate)
             is_best = val_loss < state.best_val_loss
             state.best_val_loss = min(val_loss, state.best_val_loss)
-            yield Validated(state.step, state.step / per_epoch, val_loss, is_best)
+            yield Validated(state.step, state.step / per_epoch, val_loss, raw_val_loss, is_best)
         if state.step % training.sample_every == 0 or state.step == total:
             yield SamplesDue(state.step)
         if stopping and state.step < total:
+            if not validating:
+                _check_weights(state, val_set[:256], rate)
             yield Stopped(state.step)
             return
         mark += time.perf_counter() - now  # what validation and listeners take is not the speed of training
@@ -193,12 +200,13 @@ class _Window:
 
     def __init__(self, device: torch.device):
         self.steps = 0
-        self.losses, self.norms = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.losses, self.zero_losses, self.norms = torch.zeros(3, device=device)
         self.band_sums, self.band_counts = torch.zeros(BANDS, device=device), torch.zeros(BANDS, device=device)
 
-    def add(self, per_image: Tensor, loss: Tensor, norm: Tensor, t: Tensor, num_timesteps: int) -> None:
+    def add(self, per_image: Tensor, zero_losses: Tensor, norm: Tensor, t: Tensor, num_timesteps: int) -> None:
         self.steps += 1
-        self.losses += loss
+        self.losses += per_image.mean()
+        self.zero_losses += zero_losses.mean()
         self.norms += norm
         band = t * BANDS // num_timesteps
         self.band_sums.index_add_(0, band, per_image)
@@ -206,6 +214,9 @@ class _Window:
 
     def mean_loss(self) -> float:
         return self.losses.item() / self.steps
+
+    def mean_zero_loss(self) -> float:
+        return self.zero_losses.item() / self.steps
 
     def mean_norm(self) -> float:
         return self.norms.item() / self.steps
@@ -215,12 +226,25 @@ class _Window:
         return [total / count if count else None for total, count in pairs]
 
 
-def _check_finite(name: str, loss: float, step: int, rate: float) -> None:
+def _check_loss(name: str, loss: float, zero_loss: float, step: int, rate: float) -> None:
+    advice = "lower training.learning_rate or training.grad_clip; the last checkpoint is intact"
     if not math.isfinite(loss):
+        raise DDPMError(f"the {name} is {loss} at step {step}, learning rate {rate:.2g}: {advice}")
+    if loss > EXPLODED * zero_loss:
         raise DDPMError(
-            f"the {name} is {loss} at step {step}, learning rate {rate:.2g}: lower "
-            f"training.learning_rate or training.grad_clip; the last checkpoint is intact"
+            f"the {name} is {loss:.3g} at step {step}, learning rate {rate:.2g}, where predicting zero would give "
+            f"{zero_loss:.3g}: {advice}"
         )
+
+
+def _check_weights(state: TrainState, val_set: ImageSet, rate: float) -> float:
+    """The validation loss of the weights that a checkpoint is about to keep.
+
+    The losses of a window are from before its last step, so they cannot speak for what that step made of the weights.
+    """
+    loss = validate(state, val_set, network=state.model)
+    _check_loss("validation loss", loss, _zero_validation_loss(state, val_set), state.step, rate)
+    return loss
 
 
 def _train_step(state, schedule, weights, images: Tensor, labels: Tensor, rate: float, window: _Window) -> None:
@@ -239,21 +263,18 @@ def _train_step(state, schedule, weights, images: Tensor, labels: Tensor, rate: 
 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
+    kind = {"prediction_type": config.diffusion.prediction_type, "loss": config.diffusion.loss, "weights": weights}
     with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
-        per_image = diffusion_loss(
-            schedule, state.model, x0, t, eps, y,
-            prediction_type=config.diffusion.prediction_type, loss=config.diffusion.loss, weights=weights,
-        )  # fmt: skip
-    loss = per_image.mean()
+        per_image = diffusion_loss(schedule, state.model, x0, t, eps, y, **kind)
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(loss).backward()
+    state.scaler.scale(per_image.mean()).backward()
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.step += 1
     state.ema.update(state.model, state.step)
-    window.add(per_image.detach(), loss.detach(), norm, t, schedule.num_timesteps)
+    window.add(per_image.detach(), zero_loss(schedule, x0, t, eps, **kind), norm, t, schedule.num_timesteps)
 
 
 def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
@@ -263,23 +284,44 @@ def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str 
 
 
 @torch.no_grad()
-def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256) -> float:
-    """The unweighted loss of the averaged weights: labels given, fixed noise, t spread evenly over 0..T-1."""
+def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256, *, network: UNet | None = None) -> float:
+    """The unweighted loss of ``network``, by default the averaged one, on the batches of ``validation_batches``."""
+    network, diffusion = network or state.ema.model, state.config.diffusion
+    schedule = state.config.schedule.build()
+    was_training, total = network.training, 0.0
+    network.eval()
+    for x0, t, eps, y in validation_batches(state, val_set, batch_size):
+        with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
+            loss = diffusion_loss(
+                schedule, network, x0, t, eps, y, prediction_type=diffusion.prediction_type, loss=diffusion.loss
+            )
+        total += loss.sum().item()
+    network.train(was_training)
+    return total / len(val_set)
+
+
+def _zero_validation_loss(state: TrainState, val_set: ImageSet) -> float:
+    """What ``validate`` would give a network that predicts zero."""
+    schedule, diffusion = state.config.schedule.build(), state.config.diffusion
+    total = sum(
+        zero_loss(schedule, x0, t, eps, prediction_type=diffusion.prediction_type, loss=diffusion.loss).sum().item()
+        for x0, t, eps, _ in validation_batches(state, val_set)
+    )
+    return total / len(val_set)
+
+
+def validation_batches(
+    state: TrainState, val_set: ImageSet, batch_size: int = 256
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """(x0, t, eps, y) of the validation: labels given, the same noise each time, t spread evenly over 0..T-1."""
     config = state.config
-    schedule = config.schedule.build()
     generator = torch.Generator().manual_seed(derive_seed("validation"))
-    total = 0.0
     for start in range(0, len(val_set), batch_size):
         batch = val_set[start : start + batch_size]
         x0 = batch.scaled()
         eps = torch.randn(x0.shape, generator=generator)
         # A golden-ratio sequence covers 0..T-1 evenly however many images there are.
         u = (torch.arange(start, start + len(batch), dtype=torch.float64) * 0.6180339887498949) % 1.0
-        x0, eps, t, y = (v.to(state.device) for v in (x0, eps, (u * schedule.num_timesteps).long(), batch.labels))
-        with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
-            loss = diffusion_loss(
-                schedule, state.ema.model, x0, t, eps, y if config.model.num_classes else None,
-                prediction_type=config.diffusion.prediction_type, loss=config.diffusion.loss,
-            )  # fmt: skip
-        total += loss.sum().item()
-    return total / len(val_set)
+        t = (u * config.schedule.num_timesteps).long()
+        x0, t, eps, y = (values.to(state.device) for values in (x0, t, eps, batch.labels))
+        yield x0, t, eps, y if config.model.num_classes else None
