@@ -6,8 +6,6 @@ and the step (see ``ddpm.training.loop``).
 
 from __future__ import annotations
 
-import errno
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,13 +44,13 @@ def save_ema(state: TrainState, path: Path) -> None:
 
 def _save(path: Path, config: Config, step: int, **content: Any) -> None:
     header = {"format": CHECKPOINT_FORMAT, "config": config.model_dump(mode="json"), "step": step}
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         try:
-            torch.save({**header, **content}, temporary)
-        except RuntimeError as error:  # torch's writer does not say why a write failed
-            full = shutil.disk_usage(path.parent).free < 1 << 20
-            reason = "no space left on the disk" if full else str(error).splitlines()[0]
-            raise OSError(errno.ENOSPC if full else errno.EIO, reason, str(path)) from None
+            torch.save({**header, **content}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch's writer does not pass on why a write failed
+                raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from None
+            raise
 
 
 def _circumstances(state: TrainState) -> dict[str, str | int]:

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config import Config, config_to_yaml
 from ..data import ImageSet, load_dataset
-from ..errors import DDPMError, ModelError
-from ..files import RunFolder, output_dir, write_text
+from ..errors import DDPMError, ModelError, one_line
+from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
 from .checkpoint import restore, save_checkpoint, save_ema
 from .loop import Event, Progress, Stopped, TrainState, Validated, train
 
@@ -122,52 +122,61 @@ class Run:
         self._lock = _lock(self.folder)
         self._lock.__enter__()
         try:
-            inexact = restore(self.state, latest) if self.resume else []
-            _forget_after(self.folder.metrics, self.state.step)
-            write_text(self.folder.config, config_to_yaml(self.config))
-            me = psutil.Process()
-            self.status = read_status(self.folder).model_copy(
-                update={
-                    "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
-                    "step": self.state.step, "inexact": tuple(inexact),
-                }
-            )  # fmt: skip
-            write_status(self.folder, self.status)
+            self._begin(latest)
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
         return self
 
+    def _begin(self, latest: Path) -> None:
+        remove_leftovers(self.folder.path)
+        inexact = restore(self.state, latest) if self.resume else []
+        _forget_after(self.folder.metrics, self.state.step)
+        self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder.config, config_to_yaml(self.config))
+        me = psutil.Process()
+        self.status = read_status(self.folder).model_copy(
+            update={
+                "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
+                "step": self.state.step, "inexact": tuple(inexact),
+            }
+        )  # fmt: skip
+        write_status(self.folder, self.status)
+
     def __exit__(self, kind, error, traceback) -> None:
         try:
             if error is not None:
-                self._set(state="failed", error=str(error) or kind.__name__, eta=None)
+                explained = self._explained(error)
+                with suppress(OSError):  # a full disk takes no status either, which must not hide why
+                    self._set(state="failed", error=one_line(explained), eta=None)
+                if explained is not error:
+                    raise explained from None
             elif self.status.state == "running":  # left early, without asking the training to stop
                 self._set(state="stopped", eta=None)
         finally:
             self._lock.__exit__(None, None, None)
 
+    def _explained(self, error: BaseException) -> BaseException:
+        """The error that says what to do, where ``error`` is that memory ran out; else ``error`` itself."""
+        told = isinstance(error, RuntimeError) and "memory" in str(error)  # the CPU's allocator has no class of its own
+        if not told and not isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return error
+        return DDPMError(
+            f"out of memory at step {self.state.step}: lower training.batch_size (now "
+            f"{self.config.training.batch_size}) or model.base_channels; the last checkpoint is intact"
+        )
+
     def events(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """``train``, every event recorded in the folder before it is passed on."""
-        self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            for event in train(self.state, self.train_set, self.val_set, should_stop):
-                self._record(event)
-                yield event
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            raise DDPMError(
-                f"out of memory at step {self.state.step}: lower training.batch_size (now "
-                f"{self.config.training.batch_size}) or model.base_channels; the last checkpoint is intact"
-            ) from None
+        for event in train(self.state, self.train_set, self.val_set, should_stop):
+            self._record(event)
+            yield event
         if self.status.state == "running":
             self._set(state="finished", eta=None)
 
     def _record(self, event: Event) -> None:
         if isinstance(event, Progress | Validated):
-            with open(self.folder.metrics, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+            append_line(self.folder.metrics, json.dumps(asdict(event)))
         match event:
             case Progress():
                 known = ("step", "total_steps", "images_per_second", "elapsed", "eta", "train_loss")
