@@ -60,6 +60,7 @@ def _circumstances(state: TrainState) -> dict[str, str | int]:
         "device": torch.cuda.get_device_name(state.device) if state.device.type == "cuda" else state.device.type,
         "threads": torch.get_num_threads(),
         "precision": str(state.precision).removeprefix("torch."),
+        "processes": state.world.size,
     }
 
 
