@@ -58,7 +58,7 @@ def train_run(config: Config, world: World, resume: bool) -> Run:
 
     echo = click.echo if world.leads else lambda *_, **__: None
     folder = RunFolder.named(config.name)
-    with Run(config, folder, resume=resume, world=world) as going, interruptible() as interrupted:
+    with interruptible() as interrupted, Run(config, folder, resume=resume, world=world) as going:
         state = going.state
         parameters = sum(p.numel() for p in state.model.parameters())
         echo(

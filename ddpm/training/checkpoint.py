@@ -92,7 +92,7 @@ def restore(state: TrainState, path: Path) -> list[str]:
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"checkpoint {path} holds an optimizer state that does not fit: {error}") from None
     state.step, state.best_val_loss, state.elapsed = content["step"], content["best_val_loss"], content["elapsed"]
-    then, now = content.get("made_on", {}), _circumstances(state)
+    then, now = {"processes": 1} | content.get("made_on", {}), _circumstances(state)  # once, there was always one
     return [
         *(f"{field} has changed" for field in changed if field.startswith("training.")),
         *(

@@ -8,6 +8,7 @@ averaged by DistributedDataParallel (Li et al. 2020, arXiv:2006.15704). Process 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from ..config import TrainingConfig
 from ..device import resolve_device
-from ..errors import ConfigError, one_line
+from ..errors import ConfigError, DDPMError, one_line
 
 # torchrun ends all processes when one dies, so nobody needs a timeout to notice; and process 0 may draw for long.
 PATIENCE = timedelta(days=1)
@@ -61,12 +62,17 @@ class World:
 
     def check(self, training: TrainingConfig, num_images: int) -> None:
         """Refuse a batch that the processes cannot share equally: the mean of their means would not be its mean."""
-        batch = min(training.batch_size, num_images)
-        if batch % self.size:
-            of_all = "" if batch == training.batch_size else f", of which all {batch} training images are one,"
+        batch, size = training.batch_size, self.size
+        if num_images < batch and num_images % size:
             raise ConfigError(
-                f"training.batch_size {training.batch_size}{of_all} must be divisible by the number of processes, "
-                f"{self.size}"
+                f"training.batch_size {batch}: the {num_images} training images are one batch, which must be divisible "
+                f"by the number of processes, {size}"
+            )
+        if num_images >= batch and batch % size:
+            lower = batch // size * size
+            near = f"{lower} and {lower + size} are" if lower else f"{size} is"
+            raise ConfigError(
+                f"training.batch_size {batch} must be divisible by the number of processes, {size}: {near}"
             )
 
     def parallel(self, model: nn.Module) -> nn.Module:
@@ -93,15 +99,21 @@ class World:
             self.any(False)
 
     def cause(self, error: BaseException) -> tuple[int, str]:
-        """The rank of the process that failed first and its error: the others only lost their connection to it."""
-        mine = f"{self.rank} {one_line(error)}"
+        """The rank of the process that failed first, and its error: the others only lost their connection to it."""
+        mine = one_line(_explained(error))
         if self.store is None:
-            return self.rank, one_line(error)
+            return self.rank, mine
         try:
-            rank, text = self.store.compare_set("ddpm/error", "", mine).decode().split(" ", 1)
+            rank, text = self.store.compare_set("ddpm/error", "", f"{self.rank} {mine}").decode().split(" ", 1)
         except dist.DistError:  # torchrun itself is gone
-            return self.rank, one_line(error)
+            return self.rank, mine
         return int(rank), text
+
+
+def _explained(error: BaseException) -> BaseException:
+    """The error to show, where ``error`` is that a collective operation found nobody at the other end."""
+    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    return DDPMError("lost the other processes; the last checkpoint is intact") if lost else error
 
 
 @contextmanager
@@ -121,7 +133,8 @@ def joined() -> Iterator[World]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         yield world
     except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all now, but this one has something to say
         if world.cause(error)[0] != rank:
             raise SystemExit(1) from None
-        raise
+        raise _explained(error) from None
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one

@@ -130,6 +130,7 @@ class Run:
             self.train_set, self.val_set = self._data or tuple(
                 load_dataset(self.config.data, split) for split in ("train", "val")
             )
+        self.world.check(self.config.training, len(self.train_set))
         self.state = TrainState(self.config, self.world)
         self._lock = _lock(self.folder) if self.world.leads else nullcontext()
         self._lock.__enter__()
