@@ -130,11 +130,36 @@ def diffusion_loss(
         y: (B,) long class labels, or None.
         weights: (T,) from ``loss_weights``; None is uniform.
     """
+    distance = _distance(loss, weights)
+    output = model(q_sample(schedule, x0, t, eps), t, y).float()
+    return distance(output, target(schedule, x0, eps, t, prediction_type), t)
+
+
+def zero_loss(
+    schedule: NoiseSchedule,
+    x0: Tensor,
+    t: Tensor,
+    eps: Tensor,
+    *,
+    prediction_type: str = "eps",
+    loss: str = "mse",
+    weights: Tensor | None = None,
+) -> Tensor:
+    """The ``diffusion_loss`` of a network whose output is zero everywhere, as that of a fresh one is: (B,)."""
+    wanted = target(schedule, x0, eps, t, prediction_type)
+    return _distance(loss, weights)(torch.zeros_like(wanted), wanted, t)
+
+
+def _distance(loss: str, weights: Tensor | None) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """(output, wanted, t) -> the (weighted) distance of every image, mean over pixels: (B,)."""
     if loss not in LOSSES:
         raise ConfigError(unknown("loss", loss, LOSSES))
-    output = model(q_sample(schedule, x0, t, eps), t, y).float()
-    per_image = LOSSES[loss](output, target(schedule, x0, eps, t, prediction_type), reduction="none").flatten(1).mean(1)
-    return per_image if weights is None else per_image * weights.to(t.device, torch.float32)[t]
+
+    def distance(output: Tensor, wanted: Tensor, t: Tensor) -> Tensor:
+        per_image = LOSSES[loss](output, wanted, reduction="none").flatten(1).mean(1)
+        return per_image if weights is None else per_image * weights.to(t.device, torch.float32)[t]
+
+    return distance
 
 
 # -- the denoiser --------------------------------------------------------------------------------------------------

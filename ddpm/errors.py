@@ -49,3 +49,10 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
     near = get_close_matches(str(name), valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"unknown {kind} {name!r}: {hint}valid are {', '.join(valid)}"
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says to the user: its message; of the operating system's, the file and the reason."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

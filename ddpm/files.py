@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +17,11 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it into place when the block succeeds.
 
     A reader sees the old file or the new one, never a part; a failing block leaves ``path`` untouched. The temporary
-    name keeps the suffix, since writers choose their format by it.
+    name keeps the suffix, since writers choose their format by it. What a killed writer leaves is for
+    ``remove_leftovers``.
+
+    Raises:
+        OSError: the disk is full, the folder not writable, ...; it names ``path``.
     """
     path = Path(path)
     if path.is_dir():
@@ -25,17 +30,33 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     except OSError as error:  # it names the temporary file, which means nothing to the user
-        raise type(error)(error.errno, error.strerror, str(path)) from None
-    os.close(handle)
+        raise OSError(error.errno, error.strerror, str(path)) from None
     temporary = Path(name)
     try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # as long as this is held, it is no leftover
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it private to its owner
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, name):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None  # a failed write names no file
     finally:
         temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed inside ``atomic_write`` left in ``folder`` and below."""
+    for path in folder.rglob(".*-????????.*"):
+        try:
+            with open(path, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+        except (BlockingIOError, FileNotFoundError):
+            continue  # somebody is writing it now, or has just put it in its place
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -48,6 +69,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     """Write a binary file atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append a line to a text file; an OSError names ``path``."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def data_dir() -> Path:

@@ -2,16 +2,18 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 
-from ddpm.config import config_to_yaml
+from ddpm.config import config_to_yaml, load_config
 from ddpm.errors import ModelError
 from ddpm.files import RunFolder, write_text
 from ddpm.training import jobs
@@ -43,6 +45,12 @@ def wait_for(condition, seconds=60):
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def saved_step(folder) -> int:
+    """The step of the latest checkpoint, 0 where there is none."""
+    latest = folder.checkpoint("latest")
+    return torch.load(latest, weights_only=True)["step"] if latest.is_file() else 0
 
 
 def trained(config, folder) -> dict:
@@ -77,35 +85,66 @@ def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_confi
     assert all(torch.equal(resumed["ema"][name], value) for name, value in whole["ema"].items())
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(slow_config, output_dir):
-    config, kills = slow_config(), 0
+def many_kills() -> int:
+    """DDPM_KILLS=20 asks for that many, on the shipped preset instead of the tiny model."""
+    return int(os.environ.get("DDPM_KILLS", "0"))
+
+
+def kill_at_random(folder, chance) -> None:
+    wait_for(lambda: read_status(folder).step)
+    time.sleep(chance.uniform(0, 1))
+    jobs.kill(folder)
+
+
+def kill_while_writing(folder) -> bool:
+    """Kill the run as soon as it writes a checkpoint; whether it was still at it."""
+    process = process_of(read_status(folder))
+    ckpts = folder.checkpoint("latest").parent
+
+    def writing() -> list:
+        return list(ckpts.glob(".latest-*"))
+
+    deadline = time.monotonic() + 120
+    while not writing():  # a few milliseconds long, so there is no time to sleep
+        assert time.monotonic() < deadline, "waited in vain"
+    process.kill()
+    process.wait(10)
+    return bool(writing())
+
+
+def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_weights(slow_config, output_dir):
+    config, kills = slow_config(), many_kills() or 3
+    if many_kills():
+        preset = Path(__file__).parent.parent / "configs" / "digits.yaml"
+        config = load_config(preset, ["training.val_every=40", "training.log_every=7", "training.sample_every=100000"])
     torch.set_num_threads(1)
-    whole = RunFolder(output_dir / "whole")
+    whole, chance, halves = RunFolder(output_dir / "whole"), random.Random(0), 0
     weights = trained(config, whole)
     folder = jobs.launch(config)
-    pauses = [0.05, 0.4, 0.9]
-    while kills < len(pauses):
-        before = read_status(folder).pid
-        wait_for(lambda: folder.checkpoint("latest").is_file())
-        wait_for(
-            lambda at=before: (
-                process_of(read_status(folder)) and read_status(folder).step and read_status(folder).pid == at
-            )
-        )
-        time.sleep(pauses[kills])
-        assert read_status(folder).state == "running", "the kill came too late to count"
-        jobs.kill(folder)
-        assert read_status(folder).state == "crashed"
-        kills += 1
+    for number in range(kills):
+        # Progress is assured: every life of the run leaves a checkpoint later than the one it began with.
+        started = saved_step(folder)
+        wait_for(lambda: read_status(folder).state == "running")
+        wait_for(lambda at=started: saved_step(folder) > at, 300)
+        if number % 2 == 0:
+            halves += kill_while_writing(folder)
+        else:
+            kill_at_random(folder, chance)
+        assert read_status(folder).state == "crashed", "the kill came too late to count"
         jobs.launch(config, resume=True)
-    wait_for(lambda: read_status(folder).state == "finished")
+    assert halves, "no kill hit a checkpoint that was being written"
+    wait_for(lambda: read_status(folder).state != "running", 600)
+    assert (read_status(folder).state, read_status(folder).inexact) == ("finished", ())
     resumed = torch.load(folder.checkpoint("ema"), weights_only=True)
     assert all(torch.equal(resumed["ema"][name], value) for name, value in weights["ema"].items())
+    assert not list(folder.path.rglob(".*-????????.*"))
 
-    def steps(run):
-        return [json.loads(line)["step"] for line in run.metrics.read_text().splitlines()]
+    def figures(run) -> list[tuple]:
+        names = ("step", "train_loss", "learning_rate", "grad_norm", "val_loss", "raw_val_loss", "is_best")
+        records = map(json.loads, run.metrics.read_text().splitlines())
+        return [tuple(record.get(name) for name in names) for record in records]
 
-    assert steps(folder) == steps(whole)
+    assert figures(folder) == figures(whole)
 
 
 def test_a_second_run_waits_in_the_queue_until_the_first_ends(slow_config, tiny_config):

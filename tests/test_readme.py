@@ -18,7 +18,7 @@ def blocks(language: str) -> list[str]:
 
 def commands() -> list[str]:
     lines = "\n".join(blocks("bash")).splitlines()
-    return [line.split("#")[0].strip() for line in lines if line.startswith("python -m ddpm")]
+    return [line.split("#")[0].strip() for line in lines if line.startswith(("python -m ddpm", "torchrun"))]
 
 
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\((?!https?://)([^)]+)\)", README))))
@@ -28,7 +28,7 @@ def test_every_file_that_is_linked_exists(target):
 
 @pytest.mark.parametrize("line", commands())
 def test_every_command_exists_with_its_options(line):
-    command, words = cli, shlex.split(line)[3:]
+    command, words = cli, shlex.split(line.partition(" -m ddpm ")[2])
     while words and words[0] in getattr(command, "commands", {}):
         command = command.commands[words.pop(0)]
     known = {name for parameter in command.params for name in parameter.opts}

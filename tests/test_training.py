@@ -1,5 +1,6 @@
 """Training: it learns, its averages and rates are those of the formulas, and a resumed run is the same run."""
 
+import copy
 import json
 import math
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from ddpm.data import ImageSet, load_dataset
+from ddpm.diffusion import diffusion_loss, loss_weights, zero_loss
 from ddpm.errors import DDPMError, ModelError
 from ddpm.files import RunFolder
 from ddpm.training.checkpoint import restore, save_checkpoint, save_ema
@@ -22,6 +24,7 @@ from ddpm.training.loop import (
     stratified_timesteps,
     train,
     validate,
+    validation_batches,
 )
 from ddpm.training.runs import Run, read_status
 from ddpm.weights import CHECKPOINT_FORMAT
@@ -199,6 +202,74 @@ def test_a_loss_that_is_not_finite_never_overwrites_the_last_checkpoint(tiny_con
     assert all(value.isfinite().all() for value in weights.values())
 
 
+def test_a_finite_loss_that_has_exploded_stops_the_run_and_a_lower_rate_goes_on(tiny_config, few_images, output_dir):
+    """The rate is the cause: the largest that a config takes, with nothing clipped, after some steps at a sane one."""
+    folder, wild = RunFolder(output_dir / "wild"), {"training__learning_rate": 1.0, "training__grad_clip": 1e9}
+    run_to(folder, tiny_config(training__epochs=40), few_images, last_step=11)
+    kept = folder.checkpoint("latest").read_bytes()
+    with pytest.raises(
+        DDPMError, match=r"at step 1[1-9], learning rate 0?\.9\d*, where predicting zero would"
+    ) as caught:
+        run_to(folder, tiny_config(training__epochs=40, **wild), few_images, resume=True)
+    assert "loss is inf" not in str(caught.value)
+    assert str(caught.value).endswith(
+        "lower training.learning_rate or training.grad_clip; the last checkpoint is intact"
+    )
+    assert read_status(folder).error == str(caught.value)
+    assert folder.checkpoint("latest").read_bytes() == kept
+    state = run_to(folder, tiny_config(training__epochs=4), few_images, resume=True)
+    assert state.step == 20
+    assert state.best_val_loss < 1
+
+
+def test_exploded_weights_are_not_kept_by_a_validation_or_a_stop_that_comes_before_the_losses_show_them(
+    tiny_config, few_images
+):
+    """A window's losses are from before its last step: here the first step ruins weights that no loss has seen."""
+    config = tiny_config(training__learning_rate=1.0, training__grad_clip=1e9, training__warmup_steps=0)
+    for every, stopping in ((1, False), (1000, True)):
+        config = config.model_copy(update={"training": config.training.model_copy(update={"val_every": every})})
+        events = train(TrainState(config), *few_images, should_stop=lambda stopping=stopping: stopping)
+        assert isinstance(next(events), Progress)
+        with pytest.raises(DDPMError, match=r"the validation loss is .* at step 1, learning rate 1,"):
+            next(events)
+
+
+@pytest.mark.parametrize("loss", ["mse", "l1", "huber"])
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_a_fresh_network_has_the_loss_of_one_that_predicts_zero(tiny_config, few_images, loss, prediction):
+    """Its head starts at zero; so the limit of an exploded loss is in the units of the loss, whatever that is."""
+    config = tiny_config(
+        diffusion__loss=loss, diffusion__prediction_type=prediction, diffusion__weighting="min_snr",
+        training__learning_rate=1e-12, training__log_every=1,
+    )  # fmt: skip
+    state = TrainState(config)
+    x0, t, eps, y = next(validation_batches(state, few_images[1]))
+    schedule, kind = config.schedule.build(), {"prediction_type": prediction, "loss": loss}
+    kind["weights"] = loss_weights(schedule, prediction, "min_snr")
+    expected = zero_loss(schedule, x0, t, eps, **kind)
+    torch.testing.assert_close(diffusion_loss(schedule, state.model, x0, t, eps, y, **kind), expected)
+    wanted = {"eps": eps, "x0": x0}.get(prediction)
+    if wanted is not None and loss == "mse":
+        per_image = wanted.square().mean((1, 2, 3)) * kind["weights"][t].float()
+        torch.testing.assert_close(expected, per_image)
+
+
+def test_validation_tells_the_averaged_weights_from_the_raw_ones(tiny_config, few_images):
+    """A decay so slow that the average lags far behind: at first the weights themselves are better."""
+    state = TrainState(tiny_config(training__epochs=12, training__ema_decay=0.9999, model__dropout=0.5))
+    for event in train(state, *few_images):
+        if isinstance(event, Validated):
+            assert event.val_loss == validate(state, few_images[1])
+            assert event.raw_val_loss == validate(state, few_images[1], network=state.model)
+            assert state.model.training
+            assert not state.ema.model.training
+    assert event.step == 60
+    averaged = copy.deepcopy(state.model).eval()
+    assert validate(state, few_images[1], network=averaged) == validate(state, few_images[1], network=state.model)
+    assert validate(state, few_images[1], network=state.model) < validate(state, few_images[1])
+
+
 # -- formulas ------------------------------------------------------------------------------------------------------
 
 
@@ -370,19 +441,3 @@ def test_a_checkpoint_of_another_network_or_without_optimizer_is_refused(tiny_co
         restore(TrainState(tiny_config(model__base_channels=16)), tmp_path / "small.pt")
     with pytest.raises(ModelError, match=r"ema\.pt holds no 'model'"):
         restore(small, tmp_path / "ema.pt")
-
-
-def test_a_writer_that_fails_leaves_the_old_checkpoint(tiny_config, tmp_path, monkeypatch):
-    state = TrainState(tiny_config())
-    save_ema(state, tmp_path / "ema.pt")
-    before = (tmp_path / "ema.pt").read_bytes()
-
-    def fail(content, path):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
-        save_ema(state, tmp_path / "ema.pt")
-    assert (tmp_path / "ema.pt").read_bytes() == before
-    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["ema.pt"]

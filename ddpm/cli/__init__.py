@@ -10,7 +10,7 @@ import sys
 
 import click
 
-from ..errors import DDPMError
+from ..errors import DDPMError, one_line
 from . import evaluation, looking, sampling, training
 
 CONTEXT = {
@@ -30,13 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except DDPMError as error:
-        click.echo(f"error: {error}", err=True)
-        code = 1
-    except OSError as error:
-        if not error.filename:
+    except (DDPMError, OSError) as error:
+        if isinstance(error, OSError) and not error.strerror:
             raise
-        click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+        click.echo(f"error: {one_line(error)}", err=True)
+        code = 1
+    except MemoryError:
+        click.echo("error: out of memory", err=True)
         code = 1
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

@@ -9,17 +9,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import load_config, with_overrides
+from ..config import Config, load_config, with_overrides
 from ..errors import ModelError, unknown
 from ..files import RunFolder, write_bytes
 from ..media.figures import duration
 from ..models import Model
 from ..samplers import generate
 from .options import labels_of
+
+if TYPE_CHECKING:  # torch's optimizers take their time to import
+    from ..training.distributed import World
+    from ..training.runs import Run
 
 
 @click.command("train")
@@ -33,32 +37,47 @@ from .options import labels_of
 )
 def train_command(path: Path, run: str | None, resume: bool, overrides: tuple[str, ...]) -> None:
     """Train a model; its folder is outputs/<run>."""
+    from ..training.distributed import joined
     from ..training.jobs import advance_queue
+
+    with joined() as world:
+        config = load_config(path, list(overrides))
+        if run:
+            config = with_overrides(config, [f"name={run}"])
+        try:
+            done = train_run(config, world, resume)
+        finally:
+            if world.leads:
+                advance_queue()
+    if done.status.state == "stopped":
+        raise click.exceptions.Exit(130)
+
+
+def train_run(config: Config, world: World, resume: bool) -> Run:
+    """Train a run, and tell of it in the process that leads."""
     from ..training.runs import Run
 
-    config = load_config(path, list(overrides))
-    if run:
-        config = with_overrides(config, [f"name={run}"])
+    echo = click.echo if world.leads else lambda *_, **__: None
     folder = RunFolder.named(config.name)
-    try:
-        with Run(config, folder, resume=resume) as going, interruptible() as interrupted:
-            state = going.state
-            parameters = sum(p.numel() for p in state.model.parameters())
-            click.echo(
-                f"run {config.name}: {len(going.train_set):,} training and {len(going.val_set):,} validation images, "
-                f"{parameters / 1e6:.2f} M parameters, {state.device}, {str(state.precision).removeprefix('torch.')}"
-            )
-            for reason in going.status.inexact:
-                click.echo(f"going on, not exact to the bit: {reason}")
-            listener = TrainingPrinter(state, folder)
-            for event in going.events(interrupted.is_set):
+    with interruptible() as interrupted, Run(config, folder, resume=resume, world=world) as going:
+        state = going.state
+        parameters = sum(p.numel() for p in state.model.parameters())
+        echo(
+            f"run {config.name}: {len(going.train_set):,} training and {len(going.val_set):,} validation images, "
+            f"{parameters / 1e6:.2f} M parameters, {state.device}, {str(state.precision).removeprefix('torch.')}"
+            + (f", {world.size} processes" if world.size > 1 else "")
+        )
+        for reason in going.status.inexact:
+            echo(f"going on, not exact to the bit: {reason}")
+        listener = TrainingPrinter(state, folder)
+        for event in going.events(interrupted.is_set):
+            if world.leads:
                 listener(event)
-    finally:
-        advance_queue()
     if going.status.state == "stopped":
-        click.echo(f"interrupted; saved at step {state.step:,}, go on with --resume", err=True)
-        raise click.exceptions.Exit(130)
-    click.echo(f"done in {state.elapsed / 60:.1f} min; sample it: python -m ddpm sample grid --model run:{config.name}")
+        echo(f"interrupted; saved at step {state.step:,}, go on with --resume", err=True)
+    else:
+        echo(f"done in {state.elapsed / 60:.1f} min; sample it: python -m ddpm sample grid --model run:{config.name}")
+    return going
 
 
 @contextmanager

@@ -6,8 +6,6 @@ and the step (see ``ddpm.training.loop``).
 
 from __future__ import annotations
 
-import errno
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
         scaler=state.scaler.state_dict(),
         best_val_loss=state.best_val_loss,
         elapsed=state.elapsed,
-        made_on=_circumstances(state.device, state.precision),
+        made_on=_circumstances(state.device, state.precision, state.world.size),
     )
 
 
@@ -48,22 +46,23 @@ def save_ema(state: TrainState, path: Path) -> None:
 
 def _save(path: Path, config: Config, step: int, **content: Any) -> None:
     header = {"format": CHECKPOINT_FORMAT, "config": config.model_dump(mode="json"), "step": step}
-    with atomic_write(path) as temporary:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         try:
-            torch.save({**header, **content}, temporary)
-        except RuntimeError as error:  # torch's writer does not say why a write failed
-            full = shutil.disk_usage(path.parent).free < 1 << 20
-            reason = "no space left on the disk" if full else str(error).splitlines()[0]
-            raise OSError(errno.ENOSPC if full else errno.EIO, reason, str(path)) from None
+            torch.save({**header, **content}, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch's writer does not pass on why a write failed
+                raise OSError(error.__context__.errno, error.__context__.strerror, str(path)) from None
+            raise
 
 
-def _circumstances(device: torch.device, precision: torch.dtype) -> dict[str, str | int]:
+def _circumstances(device: torch.device, precision: torch.dtype, processes: int = 1) -> dict[str, str | int]:
     """On what the last bit of a step depends beside the state and the config."""
     return {
         "torch": str(torch.__version__),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),
         "precision": str(precision).removeprefix("torch."),
+        "processes": processes,
     }
 
 
@@ -91,7 +90,9 @@ def restore(state: TrainState, path: Path) -> list[str]:
     except (ValueError, KeyError, RuntimeError, TypeError) as error:
         raise ModelError(f"checkpoint {path} holds an optimizer state that does not fit: {error}") from None
     state.step, state.best_val_loss, state.elapsed = content["step"], content["best_val_loss"], content["elapsed"]
-    return _reasons(changed, content.get("made_on", {}), _circumstances(state.device, state.precision))
+    return _reasons(
+        changed, content.get("made_on", {}), _circumstances(state.device, state.precision, state.world.size)
+    )
 
 
 def why_inexact(path: Path, config: Config) -> list[str]:
@@ -108,6 +109,7 @@ def why_inexact(path: Path, config: Config) -> list[str]:
 
 
 def _reasons(changed: Mapping[str, object], then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
+    then = {"processes": 1, **then}  # once, there was always one
     return [
         *(f"{field} has changed" for field in changed if field.startswith("training.")),
         *(

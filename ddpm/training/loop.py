@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ..config import Config
 from ..data import ImageSet, epoch_order, to_float
-from ..device import resolve_device, resolve_precision
-from ..diffusion import diffusion_loss, loss_weights
+from ..device import resolve_precision
+from ..diffusion import diffusion_loss, loss_weights, zero_loss
 from ..errors import ConfigError, DDPMError
 from ..randomness import derive_seed
 from ..unet import UNet
+from .distributed import World
 from .ema import EMA
 
 
@@ -43,11 +44,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Validated:
-    """The loss of the averaged weights on the validation images, always with the same noise and timesteps."""
+    """The loss on the validation images, always with the same noise and timesteps."""
 
     step: int
     epoch: float
     val_loss: float
+    """Of the averaged weights."""
+    raw_val_loss: float
+    """Of the weights themselves: lower than ``val_loss`` while the average is still young."""
     is_best: bool
 
 
@@ -68,6 +72,7 @@ class SamplesDue:
 Event = Progress | Validated | SamplesDue | Stopped
 
 BANDS = 10
+EXPLODED = 10.0  # times the loss of a network that predicts zero, which is where a fresh one starts
 
 
 @dataclass
@@ -75,6 +80,7 @@ class TrainState:
     """All that changes during training; ``ddpm.training.checkpoint`` saves and restores it."""
 
     config: Config
+    world: World = field(default_factory=World)
     model: UNet = field(init=False)
     ema: EMA = field(init=False)
     optimizer: torch.optim.Optimizer = field(init=False)
@@ -87,7 +93,7 @@ class TrainState:
 
     def __post_init__(self):
         training = self.config.training
-        self.device = resolve_device(training.device)
+        self.device = self.world.device(training.device)
         self.precision = resolve_precision(training.precision, self.device)
         torch.manual_seed(derive_seed("weights", training.seed))
         self.model = UNet(**self.config.network_arguments()).to(self.device)
@@ -126,13 +132,17 @@ def train(
     """Train from ``state.step`` to the end of ``config.training.epochs``; ``state`` is up to date at every event.
 
     ``should_stop`` is asked after every step; when it says so, a last ``Progress`` and ``Stopped`` end the training.
+    The processes of ``state.world`` get the same events, all of the whole batch.
 
     Raises:
-        ConfigError: the model's classes do not fit the dataset's labels.
-        DDPMError: the loss is no longer finite; names the step and the learning rate.
+        ConfigError: the model's classes do not fit the dataset's labels, or the batch the number of processes.
+        DDPMError: the loss is no longer finite, or more than ``EXPLODED`` times that of a network that predicts
+            zero on the same batches; names the step and the learning rate.
     """
     config, training = state.config, state.config.training
+    world = state.world
     check_labels(train_set, config)
+    world.check(training, len(train_set))
     per_epoch = steps_per_epoch(len(train_set), training.batch_size)
     total = training.epochs * per_epoch
     schedule = config.schedule.build()
@@ -143,15 +153,16 @@ def train(
     window, mark, order = _Window(state.device), time.perf_counter(), None
 
     state.model.train()
+    network = world.parallel(state.model)
     while state.step < total:
         epoch, position = divmod(state.step, per_epoch)
         if order is None or position == 0:
             order = epoch_order(len(train_set), training.seed, epoch).to(state.device)
         batch = order[position * training.batch_size : (position + 1) * training.batch_size]
         rate = training.learning_rate * learning_rate_factor(state.step, total, training.warmup_steps)
-        _train_step(state, schedule, weights, images[batch], labels[batch], rate, window)
+        _train_step(state, network, schedule, weights, images[batch], labels[batch], rate, window)
 
-        now, stopping = time.perf_counter(), should_stop()
+        now, stopping = time.perf_counter(), world.any(should_stop())
         last = stopping or state.step == total
         validating = state.step % training.val_every == 0 or state.step == total
         # A record before every checkpoint: so that a resumed run averages over the same steps as one that went through.
@@ -159,30 +170,32 @@ def train(
             state.elapsed += now - mark
             speed = window.steps / (now - mark)
             mark = now
-            mean_loss = window.mean_loss()
-            _check_finite("loss", mean_loss, state.step, rate)
+            mean_loss, zero_loss, norm, loss_by_t = window.means(world)
+            _check_loss("loss", mean_loss, zero_loss, state.step, rate)
             yield Progress(
                 step=state.step,
                 total_steps=total,
                 epoch=state.step / per_epoch,
                 train_loss=mean_loss,
-                loss_by_t=window.loss_by_t(),
+                loss_by_t=loss_by_t,
                 learning_rate=rate,
-                grad_norm=window.mean_norm(),
+                grad_norm=norm,
                 images_per_second=speed * training.batch_size,
                 elapsed=state.elapsed,
                 eta=(total - state.step) / speed,
             )
             window = _Window(state.device)
         if validating:
-            val_loss = validate(state, val_set)
-            _check_finite("validation loss", val_loss, state.step, rate)  # before a checkpoint keeps such weights
+            val_loss, raw_val_loss = validate(state, val_set), _check_weights(state, val_set, rate)
+            _check_loss("validation loss", val_loss, math.inf, state.step, rate)
             is_best = val_loss < state.best_val_loss
             state.best_val_loss = min(val_loss, state.best_val_loss)
-            yield Validated(state.step, state.step / per_epoch, val_loss, is_best)
+            yield Validated(state.step, state.step / per_epoch, val_loss, raw_val_loss, is_best)
         if state.step % training.sample_every == 0 or state.step == total:
             yield SamplesDue(state.step)
         if stopping and state.step < total:
+            if not validating:
+                _check_weights(state, val_set[:256], rate)
             yield Stopped(state.step)
             return
         mark += time.perf_counter() - now  # what validation and listeners take is not the speed of training
@@ -193,38 +206,47 @@ class _Window:
 
     def __init__(self, device: torch.device):
         self.steps = 0
-        self.losses, self.norms = torch.zeros((), device=device), torch.zeros((), device=device)
+        self.sums = torch.zeros(3, device=device)  # loss, loss of predicting zero, gradient norm
         self.band_sums, self.band_counts = torch.zeros(BANDS, device=device), torch.zeros(BANDS, device=device)
 
-    def add(self, per_image: Tensor, loss: Tensor, norm: Tensor, t: Tensor, num_timesteps: int) -> None:
+    def add(self, per_image: Tensor, zero_per_image: Tensor, norm: Tensor, t: Tensor, num_timesteps: int) -> None:
         self.steps += 1
-        self.losses += loss
-        self.norms += norm
+        self.sums += torch.stack([per_image.mean(), zero_per_image.mean(), norm])
         band = t * BANDS // num_timesteps
         self.band_sums.index_add_(0, band, per_image)
         self.band_counts.index_add_(0, band, torch.ones_like(per_image))
 
-    def mean_loss(self) -> float:
-        return self.losses.item() / self.steps
-
-    def mean_norm(self) -> float:
-        return self.norms.item() / self.steps
-
-    def loss_by_t(self) -> list[float | None]:
-        pairs = zip(self.band_sums.tolist(), self.band_counts.tolist(), strict=True)
-        return [total / count if count else None for total, count in pairs]
+    def means(self, world: World) -> tuple[float, float, float, list[float | None]]:
+        """Loss, loss of predicting zero, gradient norm, and loss by band of t, over the shares of all processes."""
+        sums = world.sum(torch.cat([self.sums, self.band_sums, self.band_counts]).cpu()).tolist()
+        loss, zero_loss, norm = (value / (self.steps * world.size) for value in sums[:3])
+        bands = zip(sums[3 : 3 + BANDS], sums[3 + BANDS :], strict=True)
+        return loss, zero_loss, norm, [total / count if count else None for total, count in bands]
 
 
-def _check_finite(name: str, loss: float, step: int, rate: float) -> None:
+def _check_loss(name: str, loss: float, zero_loss: float, step: int, rate: float) -> None:
+    advice = "lower training.learning_rate or training.grad_clip; the last checkpoint is intact"
     if not math.isfinite(loss):
+        raise DDPMError(f"the {name} is {loss} at step {step}, learning rate {rate:.2g}: {advice}")
+    if loss > EXPLODED * zero_loss:
         raise DDPMError(
-            f"the {name} is {loss} at step {step}, learning rate {rate:.2g}: lower "
-            f"training.learning_rate or training.grad_clip; the last checkpoint is intact"
+            f"the {name} is {loss:.3g} at step {step}, learning rate {rate:.2g}, where predicting zero would give "
+            f"{zero_loss:.3g}: {advice}"
         )
 
 
-def _train_step(state, schedule, weights, images: Tensor, labels: Tensor, rate: float, window: _Window) -> None:
-    """One optimizer step; its losses and gradient norm go to ``window``."""
+def _check_weights(state: TrainState, val_set: ImageSet, rate: float) -> float:
+    """The validation loss of the weights that a checkpoint is about to keep.
+
+    The losses of a window are from before its last step, so they cannot speak for what that step made of the weights.
+    """
+    loss = validate(state, val_set, network=state.model)
+    _check_loss("validation loss", loss, _zero_validation_loss(state, val_set), state.step, rate)
+    return loss
+
+
+def _train_step(state, network, schedule, weights, images: Tensor, labels: Tensor, rate, window: _Window) -> None:
+    """One optimizer step on this process's share of a batch; its losses and gradient norm go to ``window``."""
     config, training = state.config, state.config.training
     torch.manual_seed(derive_seed("step", training.seed, state.step))
     x0 = to_float(images)
@@ -236,24 +258,25 @@ def _train_step(state, schedule, weights, images: Tensor, labels: Tensor, rate: 
         y = torch.where(dropped, config.model.num_classes, labels)
     t = stratified_timesteps(len(x0), schedule.num_timesteps, state.device)
     eps = torch.randn_like(x0)
+    if state.world.size > 1:
+        x0, t, eps, y = (None if v is None else v[state.world.share(len(images))] for v in (x0, t, eps, y))
+        # What is drawn from here on are masks of dropout, which must not be the same in every process.
+        torch.manual_seed(derive_seed("dropout", training.seed, state.step, state.world.rank))
 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
+    kind = {"prediction_type": config.diffusion.prediction_type, "loss": config.diffusion.loss, "weights": weights}
     with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
-        per_image = diffusion_loss(
-            schedule, state.model, x0, t, eps, y,
-            prediction_type=config.diffusion.prediction_type, loss=config.diffusion.loss, weights=weights,
-        )  # fmt: skip
-    loss = per_image.mean()
+        per_image = diffusion_loss(schedule, network, x0, t, eps, y, **kind)
     state.optimizer.zero_grad(set_to_none=True)
-    state.scaler.scale(loss).backward()
+    state.scaler.scale(per_image.mean()).backward()
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip)
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.step += 1
     state.ema.update(state.model, state.step)
-    window.add(per_image.detach(), loss.detach(), norm, t, schedule.num_timesteps)
+    window.add(per_image.detach(), zero_loss(schedule, x0, t, eps, **kind), norm, t, schedule.num_timesteps)
 
 
 def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
@@ -263,23 +286,49 @@ def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str 
 
 
 @torch.no_grad()
-def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256) -> float:
-    """The unweighted loss of the averaged weights: labels given, fixed noise, t spread evenly over 0..T-1."""
+def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256, *, network: UNet | None = None) -> float:
+    """The unweighted loss of ``network``, by default the averaged one, on the batches of ``validation_batches``."""
+    network, diffusion = network or state.ema.model, state.config.diffusion
+    schedule = state.config.schedule.build()
+    was_training, total = network.training, 0.0
+    network.eval()
+    for x0, t, eps, y in validation_batches(state, val_set, batch_size):
+        with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
+            loss = diffusion_loss(
+                schedule, network, x0, t, eps, y, prediction_type=diffusion.prediction_type, loss=diffusion.loss
+            )
+        total += loss.sum().item()
+    network.train(was_training)
+    return state.world.sum(torch.tensor(total, dtype=torch.float64)).item() / len(val_set)
+
+
+def _zero_validation_loss(state: TrainState, val_set: ImageSet) -> float:
+    """What ``validate`` would give a network that predicts zero."""
+    schedule, diffusion = state.config.schedule.build(), state.config.diffusion
+    total = sum(
+        zero_loss(schedule, x0, t, eps, prediction_type=diffusion.prediction_type, loss=diffusion.loss).sum().item()
+        for x0, t, eps, _ in validation_batches(state, val_set)
+    )
+    return state.world.sum(torch.tensor(total, dtype=torch.float64)).item() / len(val_set)
+
+
+def validation_batches(
+    state: TrainState, val_set: ImageSet, batch_size: int = 256
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """(x0, t, eps, y) of the validation: labels given, the same noise each time, t spread evenly over 0..T-1.
+
+    Of every batch, this process gets its share; none where there are fewer images than processes.
+    """
     config = state.config
-    schedule = config.schedule.build()
     generator = torch.Generator().manual_seed(derive_seed("validation"))
-    total = 0.0
     for start in range(0, len(val_set), batch_size):
         batch = val_set[start : start + batch_size]
         x0 = batch.scaled()
         eps = torch.randn(x0.shape, generator=generator)
         # A golden-ratio sequence covers 0..T-1 evenly however many images there are.
         u = (torch.arange(start, start + len(batch), dtype=torch.float64) * 0.6180339887498949) % 1.0
-        x0, eps, t, y = (v.to(state.device) for v in (x0, eps, (u * schedule.num_timesteps).long(), batch.labels))
-        with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
-            loss = diffusion_loss(
-                schedule, state.ema.model, x0, t, eps, y if config.model.num_classes else None,
-                prediction_type=config.diffusion.prediction_type, loss=config.diffusion.loss,
-            )  # fmt: skip
-        total += loss.sum().item()
-    return total / len(val_set)
+        t = (u * config.schedule.num_timesteps).long()
+        share = state.world.share(len(batch))
+        x0, t, eps, y = (values[share].to(state.device) for values in (x0, t, eps, batch.labels))
+        if len(x0):
+            yield x0, t, eps, y if config.model.num_classes else None

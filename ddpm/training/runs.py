@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..config import Config, config_to_yaml
 from ..data import ImageSet, load_dataset
 from ..errors import DDPMError, ModelError
-from ..files import RunFolder, output_dir, write_text
+from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
 from .checkpoint import restore, save_checkpoint, save_ema
+from .distributed import World
 from .loop import Event, Progress, Stopped, TrainState, Validated, train
 
 ACTIVE = ("queued", "running")
@@ -102,10 +103,20 @@ class Run:
     """
 
     def __init__(
-        self, config: Config, folder: RunFolder, *, resume: bool = False, data: tuple[ImageSet, ImageSet] | None = None
+        self,
+        config: Config,
+        folder: RunFolder,
+        *,
+        resume: bool = False,
+        data: tuple[ImageSet, ImageSet] | None = None,
+        world: World | None = None,
     ):
-        """``data`` are training and validation images; by default those that the config names."""
+        """``data`` are training and validation images, by default those that the config names.
+
+        Of the processes of ``world``, all of which make the same ``Run``, only the one that leads locks and writes.
+        """
         self.config, self.folder, self.resume, self._data = config, folder, resume, data
+        self.world = world or World()
 
     def __enter__(self) -> Run:
         latest = self.folder.checkpoint("latest")
@@ -115,59 +126,73 @@ class Run:
             raise ModelError(
                 f"{self.folder.path} holds a run already: continue it with --resume or choose another --run"
             )
-        self.train_set, self.val_set = self._data or tuple(
-            load_dataset(self.config.data, split) for split in ("train", "val")
-        )
-        self.state = TrainState(self.config)
-        self._lock = _lock(self.folder)
+        with self.world.one_first():
+            self.train_set, self.val_set = self._data or tuple(
+                load_dataset(self.config.data, split) for split in ("train", "val")
+            )
+        self.world.check(self.config.training, len(self.train_set))
+        self.state = TrainState(self.config, self.world)
+        self._lock = _lock(self.folder) if self.world.leads else nullcontext()
         self._lock.__enter__()
         try:
-            inexact = restore(self.state, latest) if self.resume else []
-            _forget_after(self.folder.metrics, self.state.step)
-            write_text(self.folder.config, config_to_yaml(self.config))
-            me = psutil.Process()
-            self.status = read_status(self.folder).model_copy(
-                update={
-                    "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
-                    "step": self.state.step, "inexact": tuple(inexact),
-                }
-            )  # fmt: skip
-            write_status(self.folder, self.status)
+            self._begin(latest)
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
         return self
 
+    def _begin(self, latest: Path) -> None:
+        if self.world.leads:
+            remove_leftovers(self.folder.path)
+        inexact = restore(self.state, latest) if self.resume else []
+        if self.world.leads:
+            _forget_after(self.folder.metrics, self.state.step)
+            self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder.config, config_to_yaml(self.config))
+        me = psutil.Process()
+        self.status = read_status(self.folder).model_copy(
+            update={
+                "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
+                "step": self.state.step, "inexact": tuple(inexact),
+            }
+        )  # fmt: skip
+        self._set()
+
     def __exit__(self, kind, error, traceback) -> None:
         try:
             if error is not None:
-                self._set(state="failed", error=str(error) or kind.__name__, eta=None)
+                explained = self._explained(error)
+                with suppress(OSError):  # a full disk takes no status either, which must not hide why
+                    self._set(state="failed", error=self.world.cause(explained)[1], eta=None)
+                if explained is not error:
+                    raise explained from None
             elif self.status.state == "running":  # left early, without asking the training to stop
                 self._set(state="stopped", eta=None)
         finally:
             self._lock.__exit__(None, None, None)
 
+    def _explained(self, error: BaseException) -> BaseException:
+        """The error that says what to do, where ``error`` is that memory ran out; else ``error`` itself."""
+        told = isinstance(error, RuntimeError) and "memory" in str(error)  # the CPU's allocator has no class of its own
+        if not told and not isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return error
+        return DDPMError(
+            f"out of memory at step {self.state.step}: lower training.batch_size (now "
+            f"{self.config.training.batch_size}) or model.base_channels; the last checkpoint is intact"
+        )
+
     def events(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """``train``, every event recorded in the folder before it is passed on."""
-        self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            for event in train(self.state, self.train_set, self.val_set, should_stop):
+        for event in train(self.state, self.train_set, self.val_set, should_stop):
+            if self.world.leads:
                 self._record(event)
-                yield event
-        except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            raise DDPMError(
-                f"out of memory at step {self.state.step}: lower training.batch_size (now "
-                f"{self.config.training.batch_size}) or model.base_channels; the last checkpoint is intact"
-            ) from None
+            yield event
         if self.status.state == "running":
             self._set(state="finished", eta=None)
 
     def _record(self, event: Event) -> None:
         if isinstance(event, Progress | Validated):
-            with open(self.folder.metrics, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(event)) + "\n")
+            append_line(self.folder.metrics, json.dumps(asdict(event)))
         match event:
             case Progress():
                 known = ("step", "total_steps", "images_per_second", "elapsed", "eta", "train_loss")
@@ -188,7 +213,8 @@ class Run:
 
     def _set(self, **changes) -> None:
         self.status = self.status.model_copy(update={**changes, "updated": time.time()})
-        write_status(self.folder, self.status)
+        if self.world.leads:
+            write_status(self.folder, self.status)
 
 
 @contextmanager

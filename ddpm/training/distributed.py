@@ -1,0 +1,140 @@
+"""Several processes that train one model: data-parallel, started by ``torchrun``.
+
+Every process draws the randomness of the whole global batch and computes its share of it, so that order, noise,
+timesteps and label dropout, and with them the learning curve, do not depend on how many there are. Gradients are
+averaged by DistributedDataParallel (Li et al. 2020, arXiv:2006.15704). Process 0 leads: it alone locks, writes, prints.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from ..config import TrainingConfig
+from ..device import resolve_device
+from ..errors import ConfigError, DDPMError, one_line
+
+# torchrun ends all processes when one dies, so nobody needs a timeout to notice; and process 0 may draw for long.
+PATIENCE = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes that train together. By default one by itself, for which every method does nothing."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    """Which of the processes on this machine, and so which of its GPUs."""
+    store: dist.Store | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def device(self, name: str) -> torch.device:
+        """The device of this process: its own GPU where the config says cuda.
+
+        Raises:
+            ConfigError: the config names one GPU for several processes, or a kind that cannot be shared.
+        """
+        device = resolve_device(name)
+        if self.size == 1:
+            return device
+        if device.type not in ("cpu", "cuda") or device.index is not None:
+            raise ConfigError(f"training.device {name} is for one process, not for {self.size}: use auto, cpu or cuda")
+        if device.type == "cuda":
+            device = resolve_device(f"cuda:{self.local_rank}")
+            torch.cuda.set_device(device)
+        return device
+
+    def share(self, count: int) -> slice:
+        """Which of ``count`` images this process takes: contiguous, at most one more than another's."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def check(self, training: TrainingConfig, num_images: int) -> None:
+        """Refuse a batch that the processes cannot share equally: the mean of their means would not be its mean."""
+        batch, size = training.batch_size, self.size
+        if num_images < batch and num_images % size:
+            raise ConfigError(
+                f"training.batch_size {batch}: the {num_images} training images are one batch, which must be divisible "
+                f"by the number of processes, {size}"
+            )
+        if num_images >= batch and batch % size:
+            lower = batch // size * size
+            near = f"{lower} and {lower + size} are" if lower else f"{size} is"
+            raise ConfigError(
+                f"training.batch_size {batch} must be divisible by the number of processes, {size}: {near}"
+            )
+
+    def parallel(self, model: nn.Module) -> nn.Module:
+        """The network to train: shares its parameters with ``model``, and averages gradients over the processes."""
+        return model if self.size == 1 else nn.parallel.DistributedDataParallel(model)
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes, the same in each of them."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so. Asked on the CPU, where no GPU has to be waited for."""
+        return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag))).item())
+
+    @contextmanager
+    def one_first(self) -> Iterator[None]:
+        """Let one process of every machine go first, such as to download what the others then find."""
+        if self.size > 1 and self.local_rank:
+            self.any(False)
+        yield
+        if self.size > 1 and not self.local_rank:
+            self.any(False)
+
+    def cause(self, error: BaseException) -> tuple[int, str]:
+        """The rank of the process that failed first, and its error: the others only lost their connection to it."""
+        mine = one_line(_explained(error))
+        if self.store is None:
+            return self.rank, mine
+        try:
+            rank, text = self.store.compare_set("ddpm/error", "", f"{self.rank} {mine}").decode().split(" ", 1)
+        except dist.DistError:  # torchrun itself is gone
+            return self.rank, mine
+        return int(rank), text
+
+
+def _explained(error: BaseException) -> BaseException:
+    """The error to show, where ``error`` is that a collective operation found nobody at the other end."""
+    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
+    return DDPMError("lost the other processes; the last checkpoint is intact") if lost else error
+
+
+@contextmanager
+def joined() -> Iterator[World]:
+    """Join the processes that ``torchrun`` started, told by its environment variables; alone without them.
+
+    An error in one process ends all; the first to fail raises its own, the others exit with 1 and say nothing.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield World()
+        return
+    store, rank, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    world = World(rank, size, int(os.environ["LOCAL_RANK"]), store)
+    try:
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+        yield world
+    except BaseException as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all now, but this one has something to say
+        if world.cause(error)[0] != rank:
+            raise SystemExit(1) from None
+        raise _explained(error) from None
+    dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one
