@@ -84,7 +84,7 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
 def ssim(images: Tensor, reference: Tensor) -> Tensor:
     """Structural similarity of each image (Wang et al. 2004), (N,): clamped to [-1, 1], mapped to [0, 1], range 1.
 
-    Gaussian window of 11 pixels, sigma 1.5, reflected at the borders. Both (N, C, H, W), H and W ``SSIM_MIN_SIZE`` or more.
+    Gaussian window of 11 pixels, sigma 1.5, reflected at the borders. Both (N, C, H, W), ``SSIM_MIN_SIZE`` or larger.
     """
     from .. import torchvision_cpu  # noqa: F401, I001  before torchmetrics, which imports torchvision
     from torchmetrics.functional.image import structural_similarity_index_measure

@@ -1,7 +1,7 @@
 """The numbers of the report that this project set out to beat: the one place where they stand.
 
-Source: "DDPM Training Report" of 24 August 2025, MNIST at 32x32, T = 1000, linear schedule, eps-prediction, evaluated on
-the averaged weights. It states neither how many images it used nor an uncertainty.
+Source: "DDPM Training Report" of 24 August 2025, MNIST at 32x32, T = 1000, linear schedule, eps-prediction, evaluated
+on the averaged weights. It states neither how many images it used nor an uncertainty.
 """
 
 from __future__ import annotations

@@ -19,8 +19,9 @@ MAX_PIXELS = 4096  # the covariance is pixels x pixels, and its eigendecompositi
 class WienerDenoiser:
     """The linear least-squares estimate of x0 (Wiener 1949; Kay 1993, Estimation Theory, eq. 12.20), a ``Denoiser``.
 
-    For x_t = a x0 + s eps and data of mean mu and covariance C, it is mu + a C (a^2 C + s^2 I)^-1 (x_t - a mu): along an
-    eigenvector of C with variance v, x_t is shrunk by a v / (a^2 v + s^2). For Gaussian data it is the true posterior mean.
+    For x_t = a x0 + s eps and data of mean mu and covariance C, it is mu + a C (a^2 C + s^2 I)^-1 (x_t - a mu): along
+    an eigenvector of C with variance v, x_t is shrunk by a v / (a^2 v + s^2). For Gaussian data it is the true
+    posterior mean.
     """
 
     schedule: NoiseSchedule
