@@ -97,3 +97,23 @@ def headline(stage: dict[str, Any]) -> str:
     return "; ".join(
         [f"{stage['num_samples']:,} samples", *shown, *([f"unavailable: {', '.join(missing)}"] if missing else [])]
     )
+
+
+@click.command("report")
+@click.option("--run", metavar="NAME", help="A run.")
+@click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write into.  [default: report/ in the model's output folder]",
+)
+@click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto.")
+def report_command(run, reference, out, device):
+    """Write a report as report.md with its figures, and as one report.html."""
+    from ..media.report import write_report
+
+    if (run is None) == (reference is None):
+        raise click.UsageError("name a model: either --run NAME or --model REF")
+    files = write_report(reference or f"run:{run}", out, device=device, say=lambda text: click.echo(text, err=True))
+    click.echo(files.markdown)
+    click.echo(files.html)

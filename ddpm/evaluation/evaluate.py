@@ -332,3 +332,9 @@ def find_results(reference: str, model: Model) -> dict[str, Any]:
     if found:
         raise MetricError(f"the evaluation in {found[0]} is of other weights: {remedy}")
     raise MetricError(f"this model has not been evaluated: {remedy}")
+
+
+def sample_stages(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The stages of an evaluation that judge samples, by name, the cheapest first."""
+    found = {name: stage for name, stage in results.items() if isinstance(stage, dict) and "reference" in stage}
+    return dict(sorted(found.items(), key=lambda item: item[1]["network_evaluations"]))
