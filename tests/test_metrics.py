@@ -332,6 +332,19 @@ def test_a_copy_of_a_training_image_is_found():
     assert result["ratio"] == pytest.approx(1, abs=0.1)
 
 
+def test_a_distance_is_judged_against_test_images_of_its_class():
+    config = DataConfig(dataset="digits", image_size=8)
+    train, test = random_set(100, 0), random_set(100, 1)
+    plain = torch.where(test.labels == 1, 0, 1)[:, None, None, None].to(torch.uint8)  # the ones are flat, and so alike
+    flat = (train.images * (train.labels != 1)[:, None, None, None]), test.images * plain + (1 - plain) * 9
+    real = RealImages(config, ImageSet(flat[0], train.labels), ImageSet(flat[1], test.labels))
+    samples = real.test[real.test.labels <= 1]
+    result = judged(samples.scaled(), real, samples.labels)["nearest_training_image"]
+    assert result["ratio"] == pytest.approx(1, abs=0.05)
+    assert result["closest"][0]["ratio"] > 0.8
+    assert result["share_below_test_quantile"] < 0.2
+
+
 # -- all of them ---------------------------------------------------------------------------------------------------
 
 

@@ -190,6 +190,7 @@ class _Evaluation:
                 yield self.advance(method.name, f"{first + count:,} of {method.num_samples:,} samples", work)
         finally:
             hook.remove()
+        yield self.advance(method.name, f"judging {method.num_samples:,} samples", 0)
         asked = torch.tensor(repeat_labels(labels, method.num_samples)) if labels else None
         return {
             "network_evaluations": sum(calls) / method.num_samples,

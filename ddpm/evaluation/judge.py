@@ -102,9 +102,28 @@ class RealImages:
         return self.features(self.test.scaled())
 
     @cached_property
+    def _neighbour_images(self) -> ImageSet:
+        return class_by_class(self.test, TEST_NEIGHBOURS)
+
+    @cached_property
     def test_neighbours(self) -> Nearest:
         """The nearest training image of the first test images: how near an image comes that is no copy."""
-        return nearest(class_by_class(self.test, TEST_NEIGHBOURS).scaled(), self.train.images)
+        return nearest(self._neighbour_images.scaled(), self.train.images)
+
+    def neighbour_levels(self, labels: Tensor | None, count: int) -> Tensor:
+        """(count,): the median distance of test images of each sample's class, since a 1 is always near to another 1;
+        of all test images where ``labels`` is None."""
+        distance, classes = self.test_neighbours.distance, self._neighbour_images.labels
+        level = distance.median().expand(count).clone()
+        for label in () if labels is None else classes.unique():
+            level[labels == label] = distance[classes == label].median()
+        return level
+
+    def neighbour_quantile(self, share: float) -> float:
+        """The quantile over test images of their distance in units of their level."""
+        labels = self._neighbour_images.labels if self.conditional else None
+        level = self.neighbour_levels(labels, len(self._neighbour_images))
+        return (self.test_neighbours.distance / level).quantile(share).item()
 
     def draw(self, images: ImageSet, count: int) -> ImageSet:
         """``count`` images at random (all, where there are fewer), the classes in turn where samples are."""
@@ -122,7 +141,7 @@ def judge(images: Tensor, labels: Tensor | None, real: RealImages, lpips: Distan
         **_diversity(images, real.seed, lpips),
         **_distance(lambda: real.features(images), real),
         **_classes(images, labels, real),
-        "nearest_training_image": unavailable(real.missing) if real.missing else _memorisation(images, real),
+        "nearest_training_image": unavailable(real.missing) if real.missing else _memorisation(images, labels, real),
         "reference": reference(len(images), real, lpips),
     }
 
@@ -193,22 +212,30 @@ def _classes(images: Tensor, labels: Tensor | None, real: RealImages, extremes: 
     return attempt(names, values)
 
 
-def _memorisation(images: Tensor, real: RealImages) -> dict[str, Any]:
-    """How near the samples come to a training image, against how near test images do: far below 1 is a copy."""
-    found, level = nearest(images, real.train.images), real.test_neighbours.distance.median().item()
-    closest = found.distance.argsort()[:EXTREMES].tolist()
-    median = found.distance.median().item()
+def _memorisation(images: Tensor, labels: Tensor | None, real: RealImages) -> dict[str, Any]:
+    """How near the samples come to a training image, against how near test images of their class do.
+
+    A ratio of about 1 is as new as a test image; far below 1 is a copy. Of samples that copy nothing, about 1 % lie
+    below the 1 % quantile of the test images.
+    """
+    found, level = nearest(images, real.train.images), real.neighbour_levels(labels, len(images))
+    if not (level > 0).all():
+        return unavailable("half of the test images are copies of training images: split the data anew")
+    ratio, of_test = found.distance / level, real.test_neighbours
+    closest = ratio.argsort()[:EXTREMES].tolist()
     return {
-        "median_distance": median,
-        "median_distance_test": level,
-        "num_test_images": len(real.test_neighbours.distance),
-        "ratio": median / level if level else unavailable("test images repeat training images: split anew"),
+        "ratio": ratio.median().item(),
+        "share_below_test_quantile": (ratio < real.neighbour_quantile(0.01)).double().mean().item(),
+        "test_quantile": 0.01,
+        "median_distance": found.distance.median().item(),
+        "median_distance_test": of_test.distance.median().item(),
+        "num_test_images": len(of_test.distance),
         "closest": [
             {
                 "sample": k,
                 "training_image": int(found.index[k]),
                 "distance": found.distance[k].item(),
-                "ratio": found.distance[k].item() / level if level else 0.0,
+                "ratio": ratio[k].item(),
             }
             for k in closest
         ],

@@ -74,7 +74,9 @@ def with_backbone(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
 
 
 def _download(target: Path, say: Callable[[str], None]) -> None:
-    remedy = f"put {URL} into {target.parent}, or name the file with --lpips-weights or ${VARIABLE}"
+    folder = target.parent
+    shown = f"~/{folder.relative_to(Path.home())}" if folder.is_relative_to(Path.home()) else folder
+    remedy = f"put {URL} into {shown}, or name the file with --lpips-weights or ${VARIABLE}"
     response = _open_in_time(URL, TIMEOUT)
     if isinstance(response, OSError):
         raise MetricError(f"LPIPS needs AlexNet's weights, which are not here and could not be downloaded "
