@@ -3,7 +3,8 @@
     DDPMError                     one line for the user: what is wrong and what would be right
     ├── ConfigError (ValueError)  a config or an argument: unknown key, wrong type, impossible combination
     ├── ModelError                a model reference, checkpoint or weights file that cannot be used
-    └── DataError                 a dataset that is missing, unreadable or does not fit the config
+    ├── DataError                 a dataset that is missing, unreadable or does not fit the config
+    └── MetricError               a metric that cannot be computed here; a result then holds {"unavailable": reason}
 
 The command line prints the message and exits with 1; a page shows it in a box.
 """
@@ -41,6 +42,10 @@ class ModelError(DDPMError):
 
 class DataError(DDPMError):
     """A dataset that is missing, unreadable or does not fit the config."""
+
+
+class MetricError(DDPMError):
+    """A metric that cannot be computed here: why, and the remedy."""
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> str:

@@ -133,6 +133,10 @@ class RunFolder:
     def evaluation(self) -> Path:
         return self.path / "logs" / "evaluation_results.json"
 
+    @property
+    def report(self) -> Path:
+        return self.path / "report"
+
     def checkpoint(self, kind: str) -> Path:
         """kind: latest, best or ema."""
         return self.path / "ckpts" / f"{kind}.pt"

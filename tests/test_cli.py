@@ -315,8 +315,68 @@ def test_viz_schedules_names_what_is_wrong(cli, tmp_path, arguments, message):
     assert files_in(tmp_path) == set()
 
 
+# -- evaluation ----------------------------------------------------------------------------------------------------
+
+
+def test_the_seed_reports_line_evaluates_every_method(cli, tiny_run, tiny_yaml):
+    result = cli("eval", "--config", tiny_yaml, "--all_methods", "--num_samples", 12)
+    assert result.code == 0, result.err
+    assert result.out.strip() == str(tiny_run / "logs" / "evaluation_results.json")
+    results = json.loads(Path(result.out.strip()).read_text())
+    assert {"calibration", "ddim_5steps", "ddim_10steps", "ddim_20steps", "ddpm_20steps", "made_by"} <= results.keys()
+    assert results["made_by"]["guidance_scale"] == 1.0  # the headline, whatever the model's own setting
+    assert " left] " in result.err
+    again = cli("eval", "--config", tiny_yaml, "--all_methods", "--num_samples", 12)
+    assert again.err.count("(kept from the earlier result)") == len(results) - 1
+
+
+def test_eval_takes_the_sampler_and_the_guidance_that_are_given(cli, tiny_run):
+    options = "--sampler ddpm --num-steps 4 --guidance-scale 2 --num-samples 10 --seed 3 --per-class --out a/b.json"
+    assert cli("eval", "--model", "tiny", *options.split()).out == "a/b.json\n"
+    results = json.loads(Path("a/b.json").read_text())
+    assert results["ddpm_4steps"]["made_by"]["settings"]["guidance_scale"] == 2.0
+    assert results["ddpm_4steps"]["made_by"]["seed"] == 3
+    assert len(results["calibration"]["per_class"]) == 10
+
+
 @pytest.mark.parametrize(
-    "command", [(), ("sample",), ("sample", "grid"), ("sample.traj",), ("train",), ("viz",), ("models",)]
+    ("arguments", "code", "message"),
+    [
+        (("--model", "tiny", "--labels", "1"), 2, "eval takes no --labels: it asks for every class equally often"),
+        (("--num-samples", "5"), 2, "name a model: either --model REF or --config FILE"),
+        (("--model", "tiny", "--num-samples", "1"), 2, "1 is not in the range x>=2"),
+        (("--model", "tiny", "--num-steps", "21"), 1, "sampling.num_steps must be at most"),
+        (("--model", "nothing"), 1, "unknown model 'nothing'"),
+    ],
+)
+def test_eval_names_what_is_wrong(cli, tiny_run, tmp_path, arguments, code, message):
+    before = files_in(tmp_path)
+    assert message in one_error_line(cli("eval", *arguments), code)
+    assert files_in(tmp_path) == before
+
+
+def test_report_writes_markdown_and_html(cli, tiny_run):
+    result = cli("report", "--run", "tiny", "--out", "there")
+    assert result.out.split() == ["there/report.md", "there/report.html"]
+    assert "# tiny: report" in Path("there/report.md").read_text()
+    assert cli("report", "--model", "run:tiny").out.split()[0] == str(tiny_run / "report" / "report.md")
+    assert "either --run NAME or --model REF" in one_error_line(cli("report"), 2)
+    assert one_error_line(cli("report", "--run", "tinny"), 1).startswith("error: unknown model 'run:tinny'")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        (),
+        ("sample",),
+        ("sample", "grid"),
+        ("sample.traj",),
+        ("train",),
+        ("viz",),
+        ("models",),
+        ("eval",),
+        ("report",),
+    ],
 )
 def test_every_command_has_help(cli, command):
     result = cli(*command, "--help")

@@ -36,7 +36,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["cli", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = ("streamlit", "plotly", "lpips", "huggingface_hub", "torchvision", "matplotlib")
+HEAVY = ("streamlit", "plotly", "lpips", "huggingface_hub", "torchvision", "torchmetrics", "matplotlib")
 
 
 def imported_modules(path) -> set[str]:

@@ -53,6 +53,7 @@ for command in (
     training.train_command,
     sampling.sample_group,
     evaluation.eval_command,
+    evaluation.report_command,
     looking.viz_group,
     training.runs_group,
     looking.models_command,

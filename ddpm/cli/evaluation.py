@@ -1,38 +1,119 @@
-"""``eval``."""
+"""``eval`` and ``report``."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..config import load_config, sampling_settings
-from ..files import RunFolder, write_text
+from ..files import RunFolder
 from ..models import reference_of
 from .options import model_options, open_model
+from ..media.figures import duration
+
+if TYPE_CHECKING:
+    from ..evaluation.evaluate import Event
+
+SAY_EVERY = 5.0  # seconds between two lines of progress
 
 
 @click.command("eval")
 @model_options
 @click.option("--num-samples", type=click.IntRange(2), default=500, help="Samples to judge, classes balanced.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The JSON to write.  [default: in the model's output folder]"
+    "--all-methods", is_flag=True, help="ddim in 10, 20, 50 and 100 steps, every other sampler, ddpm in all T steps."
 )
-def eval_command(reference, config, device, labels, seed, num_samples, out, **given):
-    """Measure a model: calibration on the test set, and samples judged by the classifier."""
-    import json
+@click.option("--per-class", is_flag=True, help="The calibration table for every class as well.")
+@click.option(
+    "--lpips-weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="torchvision's AlexNet weights.  [default: $DDPM_LPIPS_WEIGHTS, torch's cache, or downloaded]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The JSON to write; what it holds of the same weights is kept.  [default: in the model's output folder]",
+)
+def eval_command(
+    reference, config, device, labels, seed, num_samples, all_methods, per_class, lpips_weights, out, **given
+):
+    """Measure a model: calibration on the test set, and samples judged beside real images.
 
-    from ..evaluation.evaluate import evaluate
+    The averaged weights are sampled at guidance 1 unless --guidance-scale says otherwise. An interrupted evaluation
+    goes on with the same command.
+    """
+    from ..evaluation.evaluate import Protocol, evaluate_to
 
     if labels is not None:
         raise click.UsageError("eval takes no --labels: it asks for every class equally often")
     reference = reference or (reference_of(load_config(config)) if config else None)
     model = open_model(reference, None, device)
-    results = evaluate(
-        model, reference, settings=sampling_settings(model.config, **given), num_samples=num_samples, seed=seed,
-        on_progress=lambda text: click.echo(text, err=True),
-    )  # fmt: skip
+    given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
+    settings = sampling_settings(model.config, **given)
+    protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights)
     out = out or RunFolder.named(model.config.name).evaluation
-    write_text(out, json.dumps(results, indent=2, allow_nan=False) + "\n")
-    click.echo(json.dumps(results["samples"], indent=2), err=True)
+    show = _Narrator()
+    for event in evaluate_to(out, model, protocol):
+        show(event)
     click.echo(out)
+
+
+class _Narrator:
+    """Says on stderr what an evaluation does: its progress now and then, and the headline of every stage."""
+
+    def __init__(self):
+        self.spoke, self.stage = 0.0, ""
+
+    def __call__(self, event: Event) -> None:
+        from ..evaluation.evaluate import StageDone
+
+        if isinstance(event, StageDone):
+            kept = "  (kept from the earlier result)" if event.reused else ""
+            click.echo(f"{event.stage}: {headline(event.results[event.stage])}{kept}", err=True)
+        elif event.stage != self.stage or time.monotonic() - self.spoke > SAY_EVERY:
+            self.spoke, self.stage = time.monotonic(), event.stage
+            left = "" if event.eta is None else f", {duration(event.eta)} left"
+            click.echo(f"[{event.share:4.0%}{left}] {event.stage}: {event.text}", err=True)
+
+
+def headline(stage: dict[str, Any]) -> str:
+    """A stage's result in one line, each metric with that of real images behind it."""
+    if "unavailable" in stage:
+        return f"unavailable: {stage['unavailable']}"
+    if "timesteps" in stage:
+        return f"{len(stage['timesteps'])} timesteps on {stage['num_images']:,} images"
+    names = ("frechet_distance", "kid", "precision", "recall", "label_accuracy", "lpips_diversity", "pixel_diversity")
+    real = stage["reference"]
+    shown = [
+        f"{name.replace('_', ' ')} {stage[name]:.4g} (real: {real[name]:.4g})"
+        for name in names
+        if isinstance(stage.get(name), float) and isinstance(real.get(name), float)
+    ]
+    missing = [name.replace("_", " ") for name in names if isinstance(stage.get(name), dict)]
+    return "; ".join(
+        [f"{stage['num_samples']:,} samples", *shown, *([f"unavailable: {', '.join(missing)}"] if missing else [])]
+    )
+
+
+@click.command("report")
+@click.option("--run", metavar="NAME", help="A run.")
+@click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder to write into.  [default: report/ in the model's output folder]",
+)
+@click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto.")
+def report_command(run, reference, out, device):
+    """Write a report as report.md with its figures, and as one report.html."""
+    from ..media.report import write_report
+
+    if (run is None) == (reference is None):
+        raise click.UsageError("name a model: either --run NAME or --model REF")
+    files = write_report(reference or f"run:{run}", out, device=device, say=lambda text: click.echo(text, err=True))
+    click.echo(files.markdown)
+    click.echo(files.html)

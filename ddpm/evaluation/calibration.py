@@ -8,22 +8,71 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..diffusion import q_sample
+from ..diffusion import Denoiser, q_sample
 from ..models import Model
 from ..randomness import ImageNoise
+from ..schedule import NoiseSchedule
+from .seed_report import SEED_REPORT
 
-SEED_TIMESTEPS = tuple(range(0, 1000, 111))
+SEED_TIMESTEPS = SEED_REPORT.timesteps
+SSIM_MIN_SIZE = 6  # its window of 11 pixels reflects 5 of them at every border
 
 
 @dataclass(frozen=True)
 class CalibrationRow:
-    """Means over the images at one timestep."""
+    """Means over the images at one timestep.
+
+    ``..._ci95`` is half the width of a 95 % confidence interval of the mean: 1.96 standard errors over the images, each
+    noised once (the normal interval; what another noise would change is part of it).
+    """
 
     t: int
+    num_images: int
     mse: float
     """Of the predicted noise, mean over pixels."""
+    mse_ci95: float
     psnr: float
     """Of the predicted x0 in dB: per image, clamped and mapped to [0, 1], range 1; then the mean over images."""
+    psnr_ci95: float
+    ssim: float | None
+    """Of the predicted x0, likewise clamped and mapped; None for images smaller than its window."""
+    ssim_ci95: float | None
+    mse_x0: float
+    """Of the predicted x0 before it is clamped."""
+    identity_residual: float
+    """|MSE_eps - SNR x MSE_x0|, relative to the larger: 0 but for rounding, else the prediction contradicts itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageErrors:
+    """The errors of a denoiser at one timestep, image by image: (N,) each; ``snr`` is that of the timestep."""
+
+    t: int
+    snr: float
+    mse: Tensor
+    mse_x0: Tensor
+    psnr: Tensor
+    ssim: Tensor | None
+
+    def row(self, chosen: Tensor | None = None) -> CalibrationRow:
+        """The means over all images, or over those where ``chosen`` (N,) is true."""
+        images = slice(None) if chosen is None else chosen
+        mse, mse_ci95 = mean_and_ci95(self.mse[images])
+        psnr, psnr_ci95 = mean_and_ci95(self.psnr[images])
+        ssim, ssim_ci95 = (None, None) if self.ssim is None else mean_and_ci95(self.ssim[images])
+        mse_x0 = mean_and_ci95(self.mse_x0[images])[0]
+        larger = max(mse, self.snr * mse_x0)
+        residual = abs(mse - self.snr * mse_x0) / larger if larger else 0.0
+        return CalibrationRow(
+            self.t, len(self.mse[images]), mse, mse_ci95, psnr, psnr_ci95, ssim, ssim_ci95, mse_x0, residual
+        )
+
+
+def mean_and_ci95(values: Tensor) -> tuple[float, float]:
+    """The mean of (N,) values, and half the width of its normal 95 % interval; 0 for a single value."""
+    values = values.double()
+    spread = values.std().item() if len(values) > 1 else 0.0
+    return values.mean().item(), 1.96 * spread / len(values) ** 0.5
 
 
 def psnr(images: Tensor, reference: Tensor) -> Tensor:
@@ -32,26 +81,57 @@ def psnr(images: Tensor, reference: Tensor) -> Tensor:
     return -10 * error.square().flatten(1).mean(1).log10()
 
 
+def ssim(images: Tensor, reference: Tensor) -> Tensor:
+    """Structural similarity of each image (Wang et al. 2004), (N,): clamped to [-1, 1], mapped to [0, 1], range 1.
+
+    Gaussian window of 11 pixels, sigma 1.5, reflected at the borders. Both (N, C, H, W), ``SSIM_MIN_SIZE`` or larger.
+    """
+    from .. import torchvision_cpu  # noqa: F401, I001  before torchmetrics, which imports torchvision
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    unit = [(x.float().clamp(-1, 1) + 1) / 2 for x in (images, reference)]
+    return structural_similarity_index_measure(*unit, data_range=1.0, reduction="none").view(-1)
+
+
 @torch.inference_mode()
+def image_errors(
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    images: Tensor,
+    timesteps: Sequence[int],
+    seed: int = 0,
+    batch_size: int = 250,
+    device: torch.device | str = "cpu",
+) -> Iterator[ImageErrors]:
+    """Noise every image once at every timestep and compare what the denoiser predicts with the truth.
+
+    Args:
+        denoise: must not clip, for the identity of the two errors holds before clipping.
+        images: (N, C, H, W) in [-1, 1].
+        timesteps: each in 0..T-1.
+        seed: image k at timestep t has the noise of (seed, t, k), whatever the batch size and the denoiser.
+    """
+    has_ssim = min(images.shape[-2:]) >= SSIM_MIN_SIZE
+    for t in timesteps:
+        mse, mse_x0, peak, structure = [], [], [], []
+        for first in range(0, len(images), batch_size):
+            x0 = images[first : first + batch_size].to(device)
+            keys = [f"calibration/{t}/{first + k}" for k in range(len(x0))]
+            eps = ImageNoise(seed, keys, x0.shape[1:], device)()
+            steps = torch.full((len(x0),), t, device=device)
+            prediction = denoise(q_sample(schedule, x0, steps, eps), steps)
+            mse.append((prediction.eps - eps).square().flatten(1).mean(1).cpu())
+            mse_x0.append((prediction.x0 - x0).square().flatten(1).mean(1).cpu())
+            peak.append(psnr(prediction.x0, x0).cpu())
+            structure.append(ssim(prediction.x0, x0).cpu() if has_ssim else torch.empty(0))
+        ssim_of_all = torch.cat(structure) if has_ssim else None
+        yield ImageErrors(t, schedule.snr[t].item(), torch.cat(mse), torch.cat(mse_x0), torch.cat(peak), ssim_of_all)
+
+
 def calibrate(
     model: Model, images: Tensor, timesteps: Sequence[int], seed: int = 0, batch_size: int = 250
 ) -> Iterator[CalibrationRow]:
-    """Noise every image once at every timestep, without a class, and compare what the model predicts with the truth.
-
-    Args:
-        images: (N, C, H, W) in [-1, 1].
-        timesteps: each in 0..T-1.
-        seed: image k at timestep t has the noise of (seed, t, k), whatever the batch size.
-    """
+    """``image_errors`` of a model that is told no class, as means over the images."""
     denoise = model.denoiser(clip=False)
-    for t in timesteps:
-        mse, quality = [], []
-        for first in range(0, len(images), batch_size):
-            x0 = images[first : first + batch_size].to(model.device)
-            keys = [f"calibration/{t}/{first + k}" for k in range(len(x0))]
-            eps = ImageNoise(seed, keys, x0.shape[1:], model.device)()
-            steps = torch.full((len(x0),), t, device=model.device)
-            prediction = denoise(q_sample(model.schedule, x0, steps, eps), steps)
-            mse.append((prediction.eps - eps).square().flatten(1).mean(1).cpu())
-            quality.append(psnr(prediction.x0, x0).cpu())
-        yield CalibrationRow(t, torch.cat(mse).double().mean().item(), torch.cat(quality).double().mean().item())
+    for errors in image_errors(denoise, model.schedule, images, timesteps, seed, batch_size, model.device):
+        yield errors.row()

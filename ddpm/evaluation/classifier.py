@@ -70,6 +70,13 @@ def classify(images: Tensor, batch_size: int = 500) -> Tensor:
     return torch.cat([model(chunk).softmax(1) for chunk in images.split(batch_size)])
 
 
+@torch.inference_mode()
+def extract_features(images: Tensor, batch_size: int = 500) -> Tensor:
+    """The shipped classifier's penultimate layer, (N, 96), for images (N, 1, H, W) in [-1, 1]."""
+    model = load_classifier()
+    return torch.cat([model.features(chunk) for chunk in images.split(batch_size)])
+
+
 def accuracy(model: Classifier, images: ImageSet, batch_size: int = 500) -> float:
     """The share of images that the classifier labels right."""
     with torch.inference_mode():

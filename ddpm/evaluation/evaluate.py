@@ -1,77 +1,341 @@
-"""The evaluation of a model: calibration on the test set, and samples judged by the classifier."""
+"""The evaluation of a model in stages: calibration on the test set, then one stage for each way of sampling.
+
+The protocol is one for all: averaged weights, a fixed seed, classes balanced where the model has any, guidance 1 unless
+asked otherwise, and beside each result what produced it. A stage that is in an earlier result already, made by the same
+weights in the same way, is taken from there, so that an interrupted evaluation goes on where it was.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import platform
 import time
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from .. import __version__
 from ..config import SamplingConfig
-from ..data import load_dataset
-from ..models import Model, resolve
-from ..samplers import generate
+from ..errors import DataError, MetricError
+from ..files import RunFolder, write_text
+from ..models import Model, repeat_labels, resolve
+from ..samplers import SAMPLERS, sample
 from ..weights import weights_sha256
-from .calibration import SEED_TIMESTEPS, calibrate
-from .classifier import classify
+from . import classifier
+from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
+from .judge import RealImages, judge, unavailable
+from .lpips_weights import Distance, load_lpips
+from .metrics import check_lpips_size
+from .seed_report import SEED_REPORT
+from .wiener import WienerDenoiser
+
+DDIM_STEPS = (10, 20, 50, 100)
+FULL_CHAIN_SAMPLES = 64  # ddpm with all T steps costs too much for more
+BATCH_SIZE = 64
+RESULTS = "evaluation_results.json"
 
 
-def evaluate(
-    model: Model,
-    reference: str,
-    *,
-    settings: SamplingConfig | None = None,
-    num_samples: int = 500,
-    seed: int = 0,
-    on_progress: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Everything that is known of a model, as a dict for JSON, with what produced it beside each number.
+@dataclass(frozen=True)
+class Protocol:
+    """What is evaluated, and how."""
 
-    ``calibration`` has the keys of the seed report; timesteps beyond the model's T are left out.
+    reference: str
+    """The model, as ``ddpm.models.resolve`` takes it."""
+    settings: SamplingConfig
+    num_samples: int = 500
+    seed: int = 0
+    all_methods: bool = False
+    """``DDIM_STEPS``, every other sampler, and ddpm with all T steps, in the place of ``settings``' sampler alone."""
+    per_class: bool = False
+    lpips_weights: Path | None = None
+
+
+class Method(NamedTuple):
+    """A way of sampling that is judged: the name of its stage, its settings, and how many samples it gets."""
+
+    name: str
+    settings: SamplingConfig
+    num_samples: int
+
+
+@dataclass(frozen=True)
+class StageProgress:
+    """Work is going on in a stage. ``eta`` is in seconds, for all stages; None before anything is known."""
+
+    stage: str
+    text: str
+    share: float
+    """Of the whole evaluation, 0..1, by network evaluations."""
+    eta: float | None
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """A stage is complete; ``results`` is everything so far, ready for JSON."""
+
+    stage: str
+    reused: bool
+    results: dict[str, Any] = field(repr=False)
+
+
+Event = StageProgress | StageDone
+
+
+def methods_of(model: Model, protocol: Protocol) -> list[Method]:
+    """The ways of sampling that a protocol asks for, each at most once."""
+    chosen, total = protocol.settings, model.schedule.num_timesteps
+    if not protocol.all_methods:
+        return [_method(chosen, protocol.num_samples)]
+    ddim = [chosen.model_copy(update={"sampler": "ddim", "num_steps": steps}) for steps in DDIM_STEPS if steps <= total]
+    others = [chosen.model_copy(update={"sampler": name}) for name in SAMPLERS if name != "ddim"]
+    full = _method(
+        chosen.model_copy(update={"sampler": "ddpm", "num_steps": total}), min(FULL_CHAIN_SAMPLES, protocol.num_samples)
+    )
+    wanted = [_method(settings, protocol.num_samples) for settings in (chosen, *ddim, *others)]
+    return list({method.name: method for method in (*wanted, full)}.values())
+
+
+def _method(settings: SamplingConfig, num_samples: int) -> Method:
+    return Method(f"{settings.sampler}_{settings.num_steps}steps", settings, num_samples)
+
+
+class _Evaluation:
+    """One evaluation under way: what its stages share, and how much of it is done."""
+
+    def __init__(self, model: Model, protocol: Protocol):
+        self.model, self.protocol = model, protocol
+        self.real = RealImages.load(model.config.data, protocol.seed, bool(model.num_classes))
+        self.lpips = _find_lpips(model, protocol)
+        self.sha256 = weights_sha256(resolve(protocol.reference))
+        self.timesteps = [t for t in SEED_TIMESTEPS if t < model.schedule.num_timesteps]
+        self.started, self.done, self.total = time.perf_counter(), 0, 0
+
+    def plan(self) -> dict[str, Method | None]:
+        """The stages by name; None is the calibration."""
+        return {"calibration": None} | {method.name: method for method in methods_of(self.model, self.protocol)}
+
+    def cost(self, method: Method | None) -> int:
+        """Network evaluations of a stage, about."""
+        if method is None:
+            return 0 if self.real.test is None else len(self.real.test) * len(self.timesteps)
+        return method.num_samples * method.settings.num_steps * (2 if method.settings.guidance_scale != 1 else 1)
+
+    def made_by(self, method: Method | None) -> dict[str, Any]:
+        """What decides the result of a stage: where it is the same, the result is not computed again."""
+        how = {"dataset": self.model.config.data.dataset, "dataset_found": not self.real.missing,
+               "seed": self.protocol.seed}  # fmt: skip
+        if method is None:
+            how |= {"per_class": self.protocol.per_class}
+        else:
+            how |= {
+                "num_samples": method.num_samples,
+                "settings": method.settings.model_dump(mode="json"),
+                "lpips_found": not isinstance(self.lpips, MetricError),
+                "classifier_sha256": weights_sha256(classifier.SHIPPED),
+            }
+        return {"model": self.protocol.reference, "sha256": self.sha256, **how}
+
+    def advance(self, stage: str, text: str, work: int) -> StageProgress:
+        self.done += work
+        elapsed = time.perf_counter() - self.started
+        eta = elapsed / self.done * (self.total - self.done) if self.done else None
+        return StageProgress(stage, text, self.done / max(1, self.total), eta)
+
+    # -- the stages: they yield their progress and return their result ---------------------------------------------
+
+    def calibration(self) -> Iterator[StageProgress]:
+        if self.real.missing:
+            return unavailable(self.real.missing)
+        images, labels = self.real.test.scaled(), self.real.test.labels
+        seed, schedule, errors = self.protocol.seed, self.model.schedule, []
+        for found in image_errors(
+            self.model.denoiser(clip=False), schedule, images, self.timesteps, seed, device=self.model.device
+        ):
+            errors.append(found)
+            row = found.row()
+            text = f"t = {row.t}: eps-MSE {row.mse:.3g} ± {row.mse_ci95:.1g}, x0-PSNR {row.psnr:.2f} dB"
+            yield self.advance("calibration", text, len(images))
+        table = table_of([found.row() for found in errors])
+        if self.protocol.per_class:
+            table["per_class"] = _per_class(errors, labels)
+        yield self.advance("calibration", "the linear denoiser, for comparison", 0)
+        try:
+            wiener = WienerDenoiser.fit(self.real.train.images, schedule)
+            found = image_errors(wiener, schedule, images, self.timesteps, seed)
+            table["wiener"] = table_of([errors.row() for errors in found])
+        except MetricError as error:
+            table["wiener"] = unavailable(error)
+        if self.model.config.data.dataset == SEED_REPORT.dataset:
+            table["seed_report"] = SEED_REPORT._asdict()
+        return table
+
+    def sampling(self, method: Method) -> Iterator[StageProgress]:
+        labels, calls = list(range(self.model.num_classes)) or None, []
+        hook = self.model.network.register_forward_hook(lambda network, inputs, output: calls.append(len(inputs[0])))
+        batches = []
+        try:
+            for first in range(0, method.num_samples, BATCH_SIZE):
+                count = min(BATCH_SIZE, method.num_samples - first)
+                steps = sample(self.model, count, labels=labels, settings=method.settings, seed=self.protocol.seed,
+                               first_index=first)  # fmt: skip
+                last = deque(steps, maxlen=1).pop()
+                batches.append(last.x0.clamp(-1, 1).cpu())
+                work = self.cost(method) * count // method.num_samples
+                yield self.advance(method.name, f"{first + count:,} of {method.num_samples:,} samples", work)
+        finally:
+            hook.remove()
+        yield self.advance(method.name, f"judging {method.num_samples:,} samples", 0)
+        asked = torch.tensor(repeat_labels(labels, method.num_samples)) if labels else None
+        return {
+            "network_evaluations": sum(calls) / method.num_samples,
+            **judge(torch.cat(batches), asked, self.real, self.lpips),
+        }
+
+
+def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:
+    try:
+        check_lpips_size(model.config.data.image_size)  # first: it saves a download
+        return load_lpips(protocol.lpips_weights)
+    except MetricError as error:
+        return error
+
+
+def table_of(rows: list[CalibrationRow]) -> dict[str, Any]:
+    """Calibration rows as columns, named as the seed report names them and beyond."""
+    names = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in names}
+    if any(row.ssim is None for row in rows):
+        columns["ssim"] = columns["ssim_ci95"] = unavailable("SSIM needs images of 6 pixels or more: read PSNR instead")
+    return {"timesteps": [row.t for row in rows], **columns, "num_images": rows[0].num_images if rows else 0}
+
+
+def _per_class(errors: list[ImageErrors], labels: Tensor) -> dict[str, Any]:
+    if int(labels.max()) < 0:
+        return unavailable("the images have no labels: put them into one folder for each class")
+    return {str(k): table_of([found.row(labels == k) for found in errors]) for k in labels.unique().tolist()}
+
+
+def evaluate(model: Model, protocol: Protocol, previous: dict[str, Any] | None = None) -> Iterator[Event]:
+    """Evaluate a model, stage by stage; the last event holds everything, as a dict for JSON.
+
+    Args:
+        previous: an earlier result. Its stages are kept where they are of the same weights, and not computed again
+            where they were made in the same way.
+
+    Raises:
+        ConfigError: settings that the model does not allow, or LPIPS weights that are not there.
     """
-    settings, started = settings or model.config.sampling, time.perf_counter()
-    test = load_dataset(model.config.data, "test")
-    rows = []
-    for row in calibrate(model, test.scaled(), [t for t in SEED_TIMESTEPS if t < model.schedule.num_timesteps], seed):
-        rows.append(row)
-        on_progress(f"t = {row.t:4d}  eps-MSE {row.mse:.6g}  x0-PSNR {row.psnr:.2f} dB")
-    results = {
-        "calibration": {
-            "timesteps": [row.t for row in rows],
-            "mse": [row.mse for row in rows],
-            "psnr": [row.psnr for row in rows],
-            "num_images": len(test),
-        },
-        "samples": _samples(model, settings, num_samples, seed, test.scaled()),
-        "made_by": {
-            "model": reference,
-            "sha256": weights_sha256(resolve(reference)),
-            "dataset": model.config.data.dataset,
-            "seed": seed,
-            "versions": {"ddpm": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        },
+    work = _Evaluation(model, protocol)
+    plan = work.plan()
+    results = _still_valid(previous or {}, work.sha256)
+    fresh = {name for name, method in plan.items()
+             if not _same(results.get(name, {}).get("made_by", {}), work.made_by(method))}  # fmt: skip
+    work.total = sum(work.cost(plan[name]) for name in fresh)
+    for name, method in plan.items():
+        if name in fresh:
+            started = time.perf_counter()
+            result = yield from (work.calibration() if method is None else work.sampling(method))
+            seconds = round(time.perf_counter() - started, 1)
+            results[name] = _without_nan(result) | {
+                "made_by": work.made_by(method) | {"versions": versions(), "seconds": seconds}
+            }
+        results["made_by"] = _summary(work, results)
+        yield StageDone(name, name not in fresh, dict(results))
+
+
+def _same(made_by: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    return {key: made_by.get(key) for key in wanted} == wanted
+
+
+def _still_valid(previous: dict[str, Any], sha256: str) -> dict[str, Any]:
+    """The stages of an earlier result that are of these weights."""
+    stages = {name: stage for name, stage in previous.items() if isinstance(stage, dict) and name != "made_by"}
+    return {name: stage for name, stage in stages.items() if stage.get("made_by", {}).get("sha256") == sha256}
+
+
+def _summary(work: _Evaluation, results: dict[str, Any]) -> dict[str, Any]:
+    protocol, stages = work.protocol, [stage for name, stage in results.items() if name != "made_by"]
+    return {
+        "model": protocol.reference,
+        "sha256": work.sha256,
+        "weights": "averaged (EMA)",
+        "dataset": work.model.config.data.dataset,
+        "num_samples": protocol.num_samples,
+        "classes": "balanced" if work.model.num_classes else "none",
+        "seed": protocol.seed,
+        "guidance_scale": protocol.settings.guidance_scale,
+        "versions": versions(),
+        "seconds": round(sum(stage["made_by"]["seconds"] for stage in stages), 1),
     }
-    results["made_by"]["seconds"] = round(time.perf_counter() - started, 1)
+
+
+def versions() -> dict[str, str]:
+    return {"ddpm": __version__, "torch": str(torch.__version__), "python": platform.python_version()}
+
+
+def _without_nan(value: Any) -> Any:
+    """``value`` with every number that JSON does not know replaced by why it is missing."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return unavailable(f"the result was {value}: the samples or predictions are not finite, or equal to the truth")
+    return value
+
+
+# -- results on disk -----------------------------------------------------------------------------------------------
+
+
+def evaluate_to(path: Path, model: Model, protocol: Protocol) -> Iterator[Event]:
+    """``evaluate``, its result written to ``path`` after every stage and continued from what ``path`` holds."""
+    for event in evaluate(model, protocol, read_results(path) if path.is_file() else None):
+        if isinstance(event, StageDone):
+            write_text(path, json.dumps(event.results, indent=2, allow_nan=False) + "\n")
+        yield event
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read an evaluation.
+
+    Raises:
+        DataError: the file cannot be read, or is no evaluation.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as an evaluation ({error}): delete it, or name another file") from None
+    if not isinstance(results, dict):
+        raise DataError(f"{path} is no evaluation: delete it, or name another file")
     return results
 
 
-def _samples(model: Model, settings: SamplingConfig, count: int, seed: int, test: torch.Tensor) -> dict[str, Any]:
-    labels = list(range(model.num_classes)) or None
-    images = generate(model, count, labels=labels, settings=settings, seed=seed)
-    result: dict[str, Any] = {
-        "num_samples": count,
-        "settings": settings.model_dump(mode="json"),
-        "pixel_std": images.std(0).mean().item(),
-        "pixel_std_test": test.std(0).mean().item(),
-    }
-    if labels and model.config.data.dataset == "mnist":
-        asked = torch.tensor(labels).repeat(count // len(labels) + 1)[:count]
-        result["label_accuracy"] = (classify(images).argmax(1) == asked).double().mean().item()
-    return result
+def find_results(reference: str, model: Model) -> dict[str, Any]:
+    """The evaluation of a model: the one in its output folder, else the one that lies beside its weights.
+
+    Raises:
+        MetricError: there is none, or only one of other weights; says how to make it.
+    """
+    weights = resolve(reference)
+    remedy = f"run `python -m ddpm eval --model {reference}`"
+    candidates = (RunFolder.named(model.config.name).evaluation, weights.with_name(RESULTS))
+    found = [path for path in candidates if path.is_file()]
+    for path in found:
+        results = read_results(path)
+        if results.get("made_by", {}).get("sha256") == weights_sha256(weights):
+            return results
+    if found:
+        raise MetricError(f"the evaluation in {found[0]} is of other weights: {remedy}")
+    raise MetricError(f"this model has not been evaluated: {remedy}")
 
 
-def asdict_of(settings: SamplingConfig) -> dict[str, Any]:
-    return settings.model_dump(mode="json")
+def sample_stages(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The stages of an evaluation that judge samples, by name, the cheapest first."""
+    found = {name: stage for name, stage in results.items() if isinstance(stage, dict) and "reference" in stage}
+    return dict(sorted(found.items(), key=lambda item: item[1]["network_evaluations"]))

@@ -6,7 +6,7 @@ import io
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from ..training.history import History, smoothed
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe & Ito's colour-blind-safe hues as in .streamlit/config.toml, where the reasons stand.
 PALETTE = ("#655DA8", "#E17702", "#348266", "#A94422", "#009BF4", "#AC8AA1")
@@ -102,11 +104,14 @@ def _styled(figure: go.Figure, x_label: str, height: int, showlegend: bool = Fal
     )
 
 
-def save_schedules(schedules: Mapping[str, NoiseSchedule], path: Path) -> None:
-    """Write all quantities of several schedules side by side; the suffix of ``path`` chooses PNG, SVG or PDF."""
+def save_schedules(schedules: Mapping[str, NoiseSchedule], path: Path, panel_width: float = 4.2) -> None:
+    """Write all quantities of several schedules side by side; the suffix of ``path`` chooses PNG, SVG or PDF.
+
+    ``panel_width`` is in inches: the narrower, the larger the writing on the same page.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.2 * len(QUANTITIES), 3.6), layout="constrained")
+    figure = Figure(figsize=(panel_width * len(QUANTITIES), 0.86 * panel_width), layout="constrained")
     for axes, (key, quantity) in zip(
         np.atleast_1d(figure.subplots(1, len(QUANTITIES))), QUANTITIES.items(), strict=True
     ):
@@ -252,3 +257,54 @@ def _drawn(history: History, curves: Sequence[tuple[str, bool]], columns: int):
     for axes in panels[len(curves) :]:
         axes.remove()
     return figure
+
+
+# -- evaluation ----------------------------------------------------------------------------------------------------
+
+
+def save_calibration(calibration: Mapping[str, Any], path: Path, name: str) -> None:
+    """Write the error of the predicted noise over t, with its 95 % intervals and what else is known to compare with.
+
+    ``calibration`` is the stage of that name of ``ddpm.evaluation.evaluate``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    axes.errorbar(calibration["timesteps"], calibration["mse"], yerr=calibration.get("mse_ci95"), label=name,
+                  color=PALETTE[0], marker="o", markersize=4, linewidth=1.6, capsize=3)  # fmt: skip
+    for key, label, colour in (("wiener", "linear denoiser", PALETTE[2]), ("seed_report", "seed report", PALETTE[1])):
+        other = calibration.get(key, {})
+        if "mse" in other:
+            axes.plot(other["timesteps"], other["mse"], label=label, color=colour, marker=".", linestyle="--")
+    axes.set(xlabel="t", ylabel="MSE of the predicted noise", yscale="log")
+    _finish(figure, axes, path)
+
+
+def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: str, path: Path) -> None:
+    """Write a metric of samples over network evaluations an image, one line a sampler, with the level of real images.
+
+    ``stages`` are those of ``ddpm.evaluation.evaluate`` that have a number for ``metric``.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    samplers = dict.fromkeys(stage["made_by"]["settings"]["sampler"] for stage in stages.values())
+    for sampler, colour in zip(samplers, PALETTE * len(samplers), strict=False):
+        chosen = [stage for stage in stages.values() if stage["made_by"]["settings"]["sampler"] == sampler]
+        points = sorted((stage["network_evaluations"], stage[metric]) for stage in chosen)
+        axes.plot(*zip(*points, strict=True), label=sampler, color=colour, marker="o", markersize=4)
+    real = max(stages.values(), key=lambda stage: stage["num_samples"])["reference"][metric]
+    if isinstance(real, float):
+        axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
+    axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
+    _finish(figure, axes, path)
+
+
+def _finish(figure: Figure, axes: Axes, path: Path) -> None:
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=150)

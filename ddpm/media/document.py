@@ -1,0 +1,62 @@
+"""Markdown to one HTML file that needs nothing beside it: its images are inside, its style is twenty lines."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from html import escape
+from pathlib import Path
+from string import Template
+
+PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --quiet: #5c6570; --line: #d8dce1; --tint: #f4f5f7;
+  --accent: #655da8; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e4e6ea; --paper: #16181c; --quiet: #9aa3ad; --line: #363b42; --tint: #1f2227; --accent: #aba4e8; } }
+body { max-width: 46rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; color: var(--ink); background: var(--paper);
+  font: 16px/1.6 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: break-word; }
+h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 .6em; }
+h1 { margin-top: 0; } h2 { border-bottom: 1px solid var(--line); padding-bottom: .25em; }
+a { color: var(--accent); } em { color: var(--quiet); }
+img { max-width: 100%; background: #fff; border-radius: 4px; }
+p:has(img + img) { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: .6rem; }
+.wide { overflow-x: auto; margin: 1em 0; }
+table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
+th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--tint); padding: .1em .3em;
+  border-radius: 3px; }
+pre { background: var(--tint); padding: .8em 1em; overflow-x: auto; border-radius: 4px; }
+pre code { padding: 0; background: none; }
+@media print { body { max-width: none; } }
+</style>
+</head>
+<body>
+$body
+</body>
+</html>
+""")
+
+
+def to_html(markdown: str, title: str, folder: Path) -> str:
+    """An HTML page of CommonMark with tables. Images are read from ``folder`` and put inside as data URIs."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
+    parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
+    tokens = parser.parse(markdown)
+    for image in (child for token in tokens for child in token.children or () if child.type == "image"):
+        image.attrs["src"] = data_uri(folder / str(image.attrs["src"]))
+    return PAGE.substitute(title=escape(title), body=parser.renderer.render(tokens, parser.options, {}))
+
+
+def data_uri(path: Path) -> str:
+    """A file's content as a data URI."""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,0 +1,627 @@
+"""The report of a model: Markdown with figures beside it, and the same as one HTML file.
+
+Every figure and number is taken from what ran: the network and its config, the records of the training, the results of
+the evaluation. What is absent is named with its remedy.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import config_to_yaml
+from ..errors import DDPMError
+from ..evaluation.evaluate import find_results, sample_stages, versions
+from ..files import RunFolder, write_bytes, write_text
+from ..models import Model, load_model, resolve
+from ..samplers import generate, sample
+from ..schedule import SCHEDULES
+from ..training.history import History, read_history
+from ..training.runs import read_status
+from ..unet import Attention, ResBlock
+from ..weights import read_checkpoint, weights_sha256
+from .document import to_html
+from .figures import save_calibration, save_curves, save_quality, save_schedules
+from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
+
+GRID_SAMPLES, TRAJECTORY_SAMPLES, TRAJECTORY_FRAMES, STRIP_SAMPLES = 60, 10, 41, 3
+
+# Of a stage that judges samples: what its numbers are called, and what they say.
+METRICS = {
+    "frechet_distance": ("Fréchet distance", "to the test set, on the classifier's features; lower is nearer"),
+    "kid": ("KID", "kernel distance to the test set, unbiased: 0 for the same distribution"),
+    "precision": ("Precision", "share of samples that look like a test image"),
+    "recall": ("Recall", "share of test images that the samples come near to"),
+    "label_accuracy": ("Label accuracy", "share that the classifier takes for the class asked for"),
+    "lpips_diversity": ("LPIPS diversity", "mean perceptual distance of 100 pairs"),
+    "pixel_diversity": ("Pixel diversity", "standard deviation over images of a pixel in [-1, 1]; noise has 1"),
+}
+REFERENCES = {
+    "ddpm": "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, arXiv:2006.11239",
+    "ddim": "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models, arXiv:2010.02502",
+    "v": "Salimans & Ho 2022, Progressive Distillation (v-prediction), arXiv:2202.00512",
+    "guidance": "Ho & Salimans 2022, Classifier-Free Diffusion Guidance, arXiv:2207.12598",
+    "min_snr": "Hang et al. 2023, Efficient Diffusion Training via Min-SNR Weighting, arXiv:2303.09556",
+    "zero_terminal_snr": "Lin et al. 2024, Common Noise Schedules and Sample Steps are Flawed, arXiv:2305.08891",
+    "film": "Perez et al. 2018, FiLM: Visual Reasoning with a General Conditioning Layer, arXiv:1709.07871",
+    "frechet_distance": "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (FID), arXiv:1706.08500",
+    "kid": "Binkowski et al. 2018, Demystifying MMD GANs (KID), arXiv:1801.01401",
+    "precision": "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric, arXiv:1904.06991",
+    "lpips_diversity": "Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features (LPIPS), arXiv:1801.03924",
+    "ssim": "Wang et al. 2004, Image Quality Assessment: From Error Visibility to Structural Similarity",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model and all that is on disk about it. What is absent is the error that says so."""
+
+    reference: str
+    model: Model
+    weights: Path
+    folder: Path
+    """Where the report goes."""
+    run: RunFolder | None
+    history: History | DDPMError
+    results: dict[str, Any] | DDPMError
+    checkpoint: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, reference: str, folder: Path | None = None, device: str = "cpu") -> Subject:
+        """Read a model's run, records and evaluation.
+
+        Raises:
+            ModelError: no such model.
+        """
+        model, weights = load_model(reference, device), resolve(reference)
+        run = RunFolder(weights.parent.parent) if weights.parent.name == "ckpts" else None
+        latest = run.checkpoint("latest") if run else None
+        return cls(
+            reference=reference,
+            model=model,
+            weights=weights,
+            folder=folder or (run or RunFolder.named(model.config.name)).report,
+            run=run,
+            history=_or_error(lambda: read_history(run.metrics)) if run else DDPMError(
+                "the records of its training are not kept with these weights: train it and report on the run, "
+                f"`python -m ddpm report --run {model.config.name}`"
+            ),
+            results=_or_error(lambda: find_results(reference, model)),
+            checkpoint=read_checkpoint(latest)[1] if latest and latest.is_file() else {},
+        )  # fmt: skip
+
+
+def _or_error(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except DDPMError as error:
+        return error
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The report as it was written."""
+
+    markdown: Path
+    html: Path
+
+
+def write_report(
+    reference: str, folder: Path | None = None, *, device: str = "cpu", say: Callable[[str], None] = lambda text: None
+) -> ReportFiles:
+    """Write ``report.md`` with its figures, and ``report.html`` with all of it inside.
+
+    Args:
+        reference: the model, as ``ddpm.models.resolve`` takes it.
+        folder: where to; by default ``report/`` in the model's output folder.
+        say: is told what is being done.
+
+    Raises:
+        ModelError: no such model.
+    """
+    subject = Subject.read(reference, folder, device)
+    parts = []
+    for section in SECTIONS:
+        say(section.__name__.strip("_").replace("_", " "))
+        parts += [*section(subject), ""]
+    text = "\n".join(parts)
+    files = ReportFiles(subject.folder / "report.md", subject.folder / "report.html")
+    write_text(files.markdown, text)
+    write_text(files.html, to_html(text, f"{subject.model.config.name}: report", subject.folder))
+    return files
+
+
+# -- pieces of Markdown --------------------------------------------------------------------------------------------
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |"
+    yield ""
+
+
+def _figure(file: str, alt: str, caption: str) -> Iterator[str]:
+    yield f"![{alt}]({file})"
+    yield ""
+    yield f"*{caption}*"
+    yield ""
+
+
+def _number(value: Any, digits: int = 3) -> str:
+    """A number for a table; a dash where it is unavailable, for which the text gives the reason."""
+    return f"{value:.{digits}g}" if isinstance(value, int | float) else "–"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
+        f"{seconds / 3600:.1f} h"  # fmt: skip
+
+
+# -- the sections, in their order ----------------------------------------------------------------------------------
+
+
+def _overview(subject: Subject) -> Iterator[str]:
+    config, network = subject.model.config, subject.model.network
+    classes = f"conditional on {config.model.num_classes} classes" if config.model.num_classes else "unconditional"
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    now = datetime.now().astimezone()
+    yield f"# {config.name}: report of a diffusion model"
+    yield ""
+    yield f"**Generated on:** {now:%d %B %Y, %H:%M %Z}  "
+    yield f"**Model:** {subject.model.source}: {type(network).__name__} of {parameters / 1e6:.2f} M parameters  "
+    yield f"**Weights:** `{subject.weights.name}`, SHA-256 `{weights_sha256(subject.weights)}`"
+    yield ""
+    yield "## Training overview"
+    yield ""
+    yield (
+        f"A denoising diffusion probabilistic model (Ho et al. 2020) of the dataset {config.data.dataset}, {classes}. "
+        f"In T = {config.schedule.num_timesteps:,} timesteps the {config.schedule.name} schedule turns an image into "
+        f"noise; the network learns to predict {_predicted(subject)} from any of them, and sampling goes the way back."
+    )
+    yield ""
+    yield "### Configuration summary"
+    yield ""
+    rows = [
+        ("Dataset", config.data.dataset),
+        ("Image size", f"{config.data.image_size} x {config.data.image_size}, {_colours(config.data.channels)}"),
+        ("Timesteps", f"{config.schedule.num_timesteps:,}"),
+        ("Schedule", config.schedule.name),
+        ("Prediction", config.diffusion.prediction_type),
+        ("Model channels", config.model.base_channels),
+        ("Classes", config.model.num_classes or "none"),
+        ("Seed", config.training.seed),
+    ]
+    yield from _table(("Setting", "Value"), rows)
+
+
+def _predicted(subject: Subject) -> str:
+    kind = subject.model.config.diffusion.prediction_type
+    return {"eps": "the noise", "x0": "the clean image", "v": "v, a mixture of noise and image,"}[kind]
+
+
+def _colours(channels: int) -> str:
+    return {1: "grey", 3: "colour"}[channels]
+
+
+def _training_curves(subject: Subject) -> Iterator[str]:
+    yield "## Results"
+    yield ""
+    yield "### Training curves"
+    yield ""
+    history = subject.history
+    if isinstance(history, DDPMError) or not history.training:
+        yield f"Not available: {history if isinstance(history, DDPMError) else 'the run has no records yet: train on'}."
+        return
+    drawn = save_curves(history, subject.folder)
+    yield "\n".join(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in drawn)
+    yield ""
+    loss, steps = history.column("train_loss"), history.axis("step", "train_loss").astype(int)
+    yield (
+        f"The loss of the training batches fell from {loss[0]:.3g} at step {steps[0]:,} to {loss[-1]:.3g} at step "
+        f"{steps[-1]:,}."
+    )
+    if history.validation:
+        val, at = history.column("val_loss"), history.axis("step", "val_loss").astype(int)
+        best = int(np.argmin(val))
+        yield (
+            f"On images held out of the training, the averaged weights reached {val[best]:.3g} at step {at[best]:,}"
+            f"{', the last validation' if best == len(val) - 1 else f' and {val[-1]:.3g} at the last validation'}."
+        )
+
+
+def _noise_schedule(subject: Subject) -> Iterator[str]:
+    config, schedule = subject.model.config.schedule, subject.model.schedule
+    save_schedules({config.name: schedule}, subject.folder / "schedules.png", panel_width=2.7)
+    yield "### Noise schedule"
+    yield ""
+    last = schedule.alpha_bar(schedule.num_timesteps - 1)
+    parameters = ", ".join(f"{name} = {value:g}" for name, value in sorted(config.parameters.items()))
+    caption = (
+        f"The {config.name} schedule ({parameters}): {SCHEDULES[config.name].source}. At t = "
+        f"{schedule.num_timesteps - 1}, {last:.2g} of the image's variance is left."
+    )
+    yield from _figure("schedules.png", "Noise schedule", caption)
+
+
+def _generated_samples(subject: Subject) -> Iterator[str]:
+    model, settings = subject.model, subject.model.config.sampling
+    labels = list(range(model.num_classes)) or None
+    grid = make_grid(to_uint8(generate(model, GRID_SAMPLES, labels=labels, settings=settings)))
+    write_bytes(subject.folder / "samples.png", png_bytes(enlarge(grid)))
+    order = f", the classes 0 to {model.num_classes - 1} in turn" if labels else ""
+    yield "### Generated samples"
+    yield ""
+    caption = f"{GRID_SAMPLES} samples, unselected{order}: {_settings(subject)}, seed 0."
+    yield from _figure("samples.png", "Sample grid", caption)
+
+
+def _settings(subject: Subject) -> str:
+    settings = subject.model.config.sampling
+    guidance = f"guidance {settings.guidance_scale:g}" if subject.model.num_classes else "no class"
+    return f"{settings.sampler.upper()}, {settings.num_steps} steps, {guidance}"
+
+
+def _reverse_process(subject: Subject) -> Iterator[str]:
+    model, settings = subject.model, subject.model.config.sampling
+    labels = list(range(model.num_classes)) or None
+    steps = sample(model, TRAJECTORY_SAMPLES, labels=labels, settings=settings)
+    trajectory = Trajectory.from_steps(steps, settings.num_steps, max_frames=TRAJECTORY_FRAMES)
+    write_bytes(subject.folder / "trajectory.gif", gif_bytes(trajectory.grids()))
+    few = Trajectory(trajectory.timesteps, trajectory.x_t[:, :STRIP_SAMPLES], trajectory.x0[:, :STRIP_SAMPLES])
+    write_bytes(subject.folder / "trajectory.png", png_bytes(few.strip()))
+    yield "### Reverse diffusion process"
+    yield ""
+    yield "![Trajectory animation](trajectory.gif)"
+    yield ""
+    yield f"*The first {TRAJECTORY_SAMPLES} of them, from noise at t = {trajectory.timesteps[0]} to the image.*"
+    yield ""
+    caption = (
+        f"The first {STRIP_SAMPLES}, moment by moment: above the noisy state x_t, below it the clean image that the "
+        f"network predicts from it."
+    )
+    yield from _figure("trajectory.png", "Trajectory, frame by frame", caption)
+
+
+def _evaluation(subject: Subject) -> Iterator[str]:
+    yield "## Evaluation metrics"
+    yield ""
+    results = subject.results
+    if isinstance(results, DDPMError):
+        yield f"Not available: {results}."
+        return
+    made_by = results["made_by"]
+    versions_used = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
+    yield (
+        f"Measured on the averaged weights with seed {made_by['seed']} in {_duration(made_by['seconds'])} "
+        f"({versions_used})."
+    )
+    yield ""
+    yield from _calibration(subject, results.get("calibration", {"unavailable": "this stage has not run yet"}))
+    yield from _sample_quality(subject, sample_stages(results))
+
+
+def _calibration(subject: Subject, table: Mapping[str, Any]) -> Iterator[str]:
+    yield "### Calibration"
+    yield ""
+    if "unavailable" in table:
+        yield f"Not available: {table['unavailable']}."
+        yield ""
+        return
+    name = subject.model.config.name
+    save_calibration(table, subject.folder / "calibration.png", name)
+    caption = (
+        f"Noise of strength t is added once to each of {table['num_images']:,} test images, and the network, told no "
+        f"class, predicts it. Bars are 95 % confidence intervals of the mean over images."
+    )
+    yield from _figure("calibration.png", "Calibration over t", caption)
+    wiener, seed = table.get("wiener", {}), table.get("seed_report", {})
+    columns: dict[str, list[str]] = {"t": [str(t) for t in table["timesteps"]]}
+    columns["eps-MSE"] = _with_interval(table, "mse", "{:.3g}")
+    columns["x0-PSNR, dB"] = _with_interval(table, "psnr", "{:.2f}")
+    if isinstance(table.get("ssim"), list):
+        columns["x0-SSIM"] = _with_interval(table, "ssim", "{:.3f}")
+    if "mse" in wiener:
+        columns["linear denoiser: eps-MSE"] = [_number(value) for value in wiener["mse"]]
+    if seed:
+        known = dict(zip(seed["timesteps"], zip(seed["mse"], seed["psnr"], strict=True), strict=True))
+        for i, label in enumerate(("seed report: eps-MSE", "seed report: x0-PSNR")):
+            columns[label] = [_number(known[t][i], 4) if t in known else "–" for t in table["timesteps"]]
+    yield from _table(list(columns), list(zip(*columns.values(), strict=True)))
+    if "mse" in wiener:
+        below = [t for t, ours, linear in zip(table["timesteps"], table["mse"], wiener["mse"], strict=True)
+                 if ours < linear]  # fmt: skip
+        yield (
+            "The linear denoiser knows only the mean and the covariance of the training images: a network is worth its "
+            f"cost where it does better, here at t = {', '.join(map(str, below)) or 'none of these'}."
+        )
+    if "identity_residual" in table:
+        worst = max(value for value in table["identity_residual"] if isinstance(value, float))
+        yield (
+            "By definition MSE_eps = SNR x MSE_x0 before clipping; the largest relative difference here is "
+            f"{worst:.1g}, which is {'rounding' if worst < 1e-4 else 'a fault of the prediction'}."
+        )
+    yield ""
+    yield from _absences({"Linear denoiser": wiener, "SSIM": table.get("ssim")})
+
+
+def _with_interval(table: Mapping[str, Any], name: str, form: str) -> list[str]:
+    half = table.get(f"{name}_ci95")
+    if half is None:
+        return [form.format(value) for value in table[name]]
+    return [f"{form.format(value)} ± {h:.1g}" for value, h in zip(table[name], half, strict=True)]
+
+
+def _sample_quality(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield "### Sample quality"
+    yield ""
+    if not stages:
+        yield f"Not available: no samples have been judged: run `python -m ddpm eval --model {subject.reference}`."
+        yield ""
+        return
+    if any("unavailable" not in stage["reference"] for stage in stages.values()):
+        yield "Each cell is the metric of the samples, and in brackets that of as many real images: the level to reach."
+        yield ""
+    header = ["", *(f"{name.replace('_', ', ').replace('steps', ' steps')}" for name in stages)]
+    rows = [
+        ["Samples", *(f"{stage['num_samples']:,}" for stage in stages.values())],
+        ["Network evaluations an image", *(_number(stage["network_evaluations"], 4) for stage in stages.values())],
+        ["Guidance", *(_number(stage["made_by"]["settings"]["guidance_scale"]) for stage in stages.values())],
+    ]
+    shown = [key for key in METRICS if any(isinstance(stage[key], float) for stage in stages.values())]
+    for key in shown:
+        cells = [f"{_number(stage[key])} ({_number(stage['reference'].get(key))})" for stage in stages.values()]
+        rows.append([METRICS[key][0], *cells])
+    rows.append(["Nearest training image", *(_nearest(stage) for stage in stages.values())])
+    yield from _table(header, rows)
+    for key in shown:
+        yield f"- **{METRICS[key][0]}**: {METRICS[key][1]}."
+    yield (
+        "- **Nearest training image**: median distance of a sample to the training image nearest to it, in units of "
+        "that of a test image. About 1 is new; far below 1 is copied."
+    )
+    yield ""
+    headline = next(iter(stages.values())) if len(stages) == 1 else _headline(subject, stages)
+    yield from _absences({label: headline[key] for key, (label, _) in METRICS.items()})
+    yield from _quality_figure(subject, stages)
+    yield from _confusion(headline)
+
+
+def _headline(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The stage of the model's own settings, else the one with the most samples."""
+    settings = subject.model.config.sampling
+    name = f"{settings.sampler}_{settings.num_steps}steps"
+    return stages[name] if name in stages else max(stages.values(), key=lambda stage: stage["num_samples"])
+
+
+def _nearest(stage: Mapping[str, Any]) -> str:
+    return _number(stage["nearest_training_image"].get("ratio"))
+
+
+def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    for key in ("frechet_distance", "pixel_diversity"):
+        measured = {name: stage for name, stage in stages.items() if isinstance(stage[key], float)}
+        if len(measured) > 1:
+            label = METRICS[key][0]
+            save_quality(measured, key, label, subject.folder / "quality.png")
+            caption = f"{label} over the cost of a sample; dotted, the level of real images."
+            yield from _figure("quality.png", "Quality over cost", caption)
+            return
+
+
+def _confusion(stage: Mapping[str, Any]) -> Iterator[str]:
+    matrix = stage["confusion_matrix"]
+    if not isinstance(matrix, list):
+        return
+    yield "What the classifier takes the samples for (columns), by the class asked for (rows):"
+    yield ""
+    yield from _table(["", *map(str, range(10))], [[f"**{k}**", *row] for k, row in enumerate(matrix)])
+
+
+def _absences(values: Mapping[str, Any]) -> Iterator[str]:
+    """What is unavailable among ``values``, one line a reason."""
+    reasons: dict[str, list[str]] = {}
+    for label, value in values.items():
+        if isinstance(value, Mapping) and "unavailable" in value:
+            reasons.setdefault(value["unavailable"], []).append(label)
+    for reason, labels in reasons.items():
+        yield f"Not available: **{', '.join(labels)}**: {reason}."
+        yield ""
+
+
+def _model_details(subject: Subject) -> Iterator[str]:
+    model = subject.model
+    blocks = [module for module in model.network.modules() if isinstance(module, ResBlock)]
+    sizes = _attention_sizes(model)
+    channels = sorted({block.conv2.out_channels for block in blocks})
+    yield "## Model details"
+    yield ""
+    yield "### Architecture"
+    yield ""
+    yield f"- {type(model.network).__name__} of {len(blocks)} residual blocks with {_listed(channels)} channels"
+    yield "- FiLM: t and the class scale and shift the features of every residual block" if model.num_classes else \
+        "- FiLM: t scales and shifts the features of every residual block"  # fmt: skip
+    if sizes:
+        maps = _listed([f"{size} x {size}" for size in sorted({size for size, _ in sizes})])
+        heads = _listed(sorted({heads for _, heads in sizes}))
+        yield f"- Multi-head self-attention in {len(sizes)} blocks, on maps of {maps}, with {heads} heads"
+    else:
+        yield "- No self-attention"
+    if model.config.model.patch_size > 1:
+        p = model.config.model.patch_size
+        yield f"- Patches of {p} x {p} pixels are folded into channels before the first level"
+    yield f"- Exponential moving average of the weights, decay {model.config.training.ema_decay:g}: sampled here"
+    yield ""
+    yield "### Configuration"
+    yield ""
+    yield "```yaml"
+    yield config_to_yaml(model.config).strip()
+    yield "```"
+
+
+def _listed(items: Sequence[object]) -> str:
+    *most, last = map(str, items)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+@torch.inference_mode()
+def _attention_sizes(model: Model) -> list[tuple[int, int]]:
+    """Feature-map size and heads of every attention layer that an image passes through."""
+    seen: list[tuple[int, int]] = []
+    layers = [module for module in model.network.modules() if isinstance(module, Attention)]
+    hooks = [layer.register_forward_hook(lambda layer, inputs, _: seen.append((inputs[0].shape[-1], layer.heads)))
+             for layer in layers]  # fmt: skip
+    try:
+        x = torch.zeros(1, *model.config.image_shape, device=model.device)
+        model.denoiser()(x, torch.zeros(1, dtype=torch.long, device=model.device))
+    finally:
+        deque((hook.remove() for hook in hooks), maxlen=0)
+    return seen
+
+
+def _training_details(subject: Subject) -> Iterator[str]:
+    config, training = subject.model.config, subject.model.config.training
+    yield "## Training details"
+    yield ""
+    rows = [
+        (
+            "Loss",
+            f"{config.diffusion.loss} of {config.diffusion.prediction_type}, {config.diffusion.weighting} weights",
+        ),
+        ("Length", f"{training.epochs:,} epochs of batches of {training.batch_size:,}"),
+        ("Optimizer", f"AdamW, weight decay {training.weight_decay:g}"),
+        (
+            "Learning rate",
+            f"{training.learning_rate:g}, {training.warmup_steps:,} steps of warm-up, then a cosine to 0",
+        ),
+        ("Gradient clipping", f"at a norm of {training.grad_clip:g}"),
+        ("Horizontal flips", "yes" if config.data.horizontal_flip else "no"),
+        ("Held out for validation", f"{config.data.val_fraction:.0%} of the training images"),
+        ("Precision", _precision(subject)),
+    ]
+    if config.model.num_classes:
+        rows.append(("Labels dropped for guidance", f"{training.label_dropout:.0%}"))
+    yield from _table(("Setting", "Value"), [*rows, *_course(subject)])
+
+
+def _precision(subject: Subject) -> str:
+    made_on = subject.checkpoint.get("made_on", {})
+    asked = subject.model.config.training.precision
+    if not made_on:
+        return asked
+    return f"{made_on['precision']} (asked for: {asked}) on {made_on['device']}, torch {made_on['torch']}"
+
+
+def _course(subject: Subject) -> Iterator[tuple[str, str]]:
+    """How the training went, where its records are kept."""
+    if subject.run is None or isinstance(subject.history, DDPMError) or not subject.history.training:
+        return
+    status, last = read_status(subject.run), subject.history.training[-1]
+    speed = float(np.median(subject.history.column("images_per_second")))
+    yield "State", status.state
+    yield "Steps taken", f"{last['step']:,} of {last['total_steps']:,}"
+    yield "Time in training steps", _duration(last["elapsed"])
+    yield "Speed", f"{speed:,.0f} images/s (median of the records)"
+    if status.inexact:
+        yield "Resumed", "not exactly: " + "; ".join(status.inexact)
+
+
+def _files(subject: Subject) -> Iterator[str]:
+    root = subject.run.path if subject.run else subject.weights.parent
+    yield "## Files generated"
+    yield ""
+    yield f"In `{os.path.relpath(root) if root.resolve().is_relative_to(Path.cwd()) else root}`:"
+    yield ""
+    about = {
+        "ckpts/best.pt": "averaged weights with the lowest validation loss",
+        "ckpts/latest.pt": "everything that training needs to go on",
+        "ckpts/ema.pt": "averaged (EMA) weights, used for sampling",
+        "config.yaml": "the config that ran",
+        "logs/training_metrics.jsonl": "training history",
+        "logs/train.log": "what the training printed",
+        "logs/evaluation_results.json": "evaluation",
+        "evaluation_results.json": "evaluation",
+        "model.safetensors": "averaged (EMA) weights",
+        "README.md": "model card",
+        "status.json": "state of the run",
+    }
+    kinds = {"grids": "sample grids", "animations": "reverse diffusion processes", "curves": "plots"}
+    files = [path for path in sorted(root.rglob("*"))
+             if path.is_file() and subject.folder not in path.parents and not path.name.startswith(".")]  # fmt: skip
+    rows = []
+    for kind, what in kinds.items():
+        inside = [path for path in files if path.relative_to(root).parts[0] == kind]
+        if inside:
+            size = _size(sum(path.stat().st_size for path in inside))
+            rows.append((f"`{kind}/`", f"{what}, {len(inside)} {'files' if len(inside) > 1 else 'file'}", size))
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        if name.split("/")[0] not in kinds:
+            rows.append((f"`{name}`", about.get(name, ""), _size(path.stat().st_size)))
+    yield from _table(("File", "What it is", "Size"), rows)
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
+def _usage(subject: Subject) -> Iterator[str]:
+    reference = subject.reference
+    yield "## Usage examples"
+    yield ""
+    yield "```bash"
+    yield f"python -m ddpm sample grid --model {reference} --num-samples 100    # more samples"
+    yield f"python -m ddpm sample traj --model {reference} --sampler ddim --num-steps 20    # another animation"
+    yield f"python -m ddpm eval --model {reference} --all-methods    # evaluate every sampler"
+    if subject.run:
+        yield f"python -m ddpm viz curves --log-dir {subject.run.metrics.parent}    # training curves"
+    yield "```"
+
+
+def _references(subject: Subject) -> Iterator[str]:
+    config = subject.model.config
+    stages = {} if isinstance(subject.results, DDPMError) else sample_stages(subject.results)
+    calibration = {} if isinstance(subject.results, DDPMError) else subject.results.get("calibration", {})
+    wanted = {
+        "ddpm": True,
+        "ddim": config.sampling.sampler == "ddim" or any(name.startswith("ddim") for name in stages),
+        "v": config.diffusion.prediction_type == "v",
+        "guidance": config.model.num_classes > 0,
+        "min_snr": config.diffusion.weighting == "min_snr",
+        "zero_terminal_snr": config.schedule.zero_terminal_snr,
+        "film": True,
+        "ssim": isinstance(calibration.get("ssim"), list),
+        **{key: any(isinstance(stage.get(key), float) for stage in stages.values())
+           for key in ("frechet_distance", "kid", "precision", "lpips_diversity")},
+    }  # fmt: skip
+    yield "## References"
+    yield ""
+    for key, used in wanted.items():
+        if used:
+            yield f"- {REFERENCES[key]}"
+    yield ""
+    yield f"*Written by {_listed([f'{name} {version}' for name, version in versions().items()])}.*"
+
+
+SECTIONS = (
+    _overview,
+    _training_curves,
+    _noise_schedule,
+    _generated_samples,
+    _reverse_process,
+    _evaluation,
+    _model_details,
+    _training_details,
+    _files,
+    _usage,
+    _references,
+)

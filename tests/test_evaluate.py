@@ -1,0 +1,267 @@
+"""The evaluation as a whole: what it writes, how it goes on, and what it says where something is missing."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ddpm.data import ImageSet
+from ddpm.diffusion import Prediction
+from ddpm.errors import DataError, MetricError
+from ddpm.evaluation import evaluate as evaluation
+from ddpm.evaluation import judge as judging
+from ddpm.evaluation import lpips_weights
+from ddpm.evaluation.evaluate import (
+    Protocol,
+    StageDone,
+    StageProgress,
+    evaluate,
+    evaluate_to,
+    find_results,
+    methods_of,
+    read_results,
+)
+from ddpm.models import export_model, load_model
+from ddpm.weights import weights_sha256, write_safetensors
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch, tmp_path):
+    """No test downloads AlexNet, whatever machine it runs on."""
+    monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/alexnet.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+
+
+def protocol_of(model, reference="tiny", **changes) -> Protocol:
+    settings = model.config.sampling.model_copy(update={"guidance_scale": 1.0})
+    return replace(Protocol(reference, settings, num_samples=12), **changes)
+
+
+def results_of(model, protocol, previous=None) -> dict:
+    *_, last = evaluate(model, protocol, previous)
+    return json.loads(json.dumps(last.results, allow_nan=False))
+
+
+@pytest.fixture
+def tiny(tiny_run):
+    return load_model("tiny")
+
+
+def network_calls(model) -> list:
+    calls = []
+    model.network.register_forward_hook(lambda network, inputs, output: calls.append(len(inputs[0])))
+    return calls
+
+
+# -- what it holds -------------------------------------------------------------------------------------------------
+
+
+def test_the_results_hold_the_seed_reports_keys_and_what_produced_them(tiny, tiny_run):
+    results = results_of(tiny, protocol_of(tiny))
+    calibration, stage = results["calibration"], results["ddim_5steps"]
+    assert len(calibration["timesteps"]) == len(calibration["mse"]) == len(calibration["psnr"]) == 1  # T is 20
+    assert calibration["num_images"] == 297
+    assert calibration["identity_residual"][0] < 1e-4
+    assert calibration["wiener"]["timesteps"] == calibration["timesteps"]
+    assert isinstance(stage["pixel_diversity"], float)
+    assert isinstance(stage["reference"]["pixel_diversity"], float)
+    assert stage["num_samples"] == 12
+    assert stage["network_evaluations"] == 5
+    assert stage["made_by"]["settings"]["guidance_scale"] == 1.0
+    made_by = results["made_by"]
+    assert made_by["sha256"] == weights_sha256(tiny_run / "ckpts" / "ema.pt")
+    expected = {"model": "tiny", "dataset": "digits", "num_samples": 12, "seed": 0, "guidance_scale": 1.0,
+                "classes": "balanced"}  # fmt: skip
+    assert {key: made_by[key] for key in expected} == expected
+    assert made_by["versions"]["torch"] == torch.__version__
+    assert made_by["seconds"] > 0
+    assert "seed_report" not in calibration  # which is of MNIST
+
+
+def test_what_cannot_be_computed_says_why_and_what_to_do_instead(tiny):
+    stage = results_of(tiny, protocol_of(tiny))["ddim_5steps"]
+    assert "needs images of 31 pixels or more, not 8: read pixel diversity" in stage["lpips_diversity"]["unavailable"]
+    for name in ("frechet_distance", "kid", "precision", "recall", "label_accuracy", "class_histogram"):
+        assert re.search("scikit-learn's 8x8 digits.*: read ", stage[name]["unavailable"])
+        if name in stage["reference"]:
+            assert "unavailable" in stage["reference"][name]
+
+
+def test_per_class_rows_average_to_the_whole(tiny):
+    table = results_of(tiny, protocol_of(tiny, per_class=True))["calibration"]
+    classes = table["per_class"].values()
+    assert sum(part["num_images"] for part in classes) == 297
+    assert sum(part["num_images"] * part["mse"][0] for part in classes) / 297 == pytest.approx(table["mse"][0])
+
+
+def test_guidance_counts_twice(tiny):
+    settings = tiny.config.sampling.model_copy(update={"guidance_scale": 2.0})
+    results = results_of(tiny, protocol_of(tiny, settings=settings))
+    assert results["ddim_5steps"]["network_evaluations"] == 10
+    assert results["made_by"]["guidance_scale"] == 2.0
+
+
+def test_all_methods_are_every_sampler_and_the_full_chain_on_few_samples(tiny, random_model):
+    small = {method.name: method.num_samples for method in methods_of(tiny, protocol_of(tiny, all_methods=True))}
+    assert {"ddim_5steps", "ddim_10steps", "ddim_20steps", "ddpm_5steps", "ddpm_20steps"} <= small.keys()
+    model = random_model(schedule__num_timesteps=1000, sampling__num_steps=50)
+    methods = {m.name: m for m in methods_of(model, protocol_of(model, all_methods=True, num_samples=500))}
+    assert {"ddim_10steps", "ddim_20steps", "ddim_50steps", "ddim_100steps", "ddpm_50steps"} <= methods.keys()
+    assert methods["ddpm_1000steps"].num_samples == 64
+    assert all(m.num_samples == 500 for name, m in methods.items() if name != "ddpm_1000steps")
+
+
+def test_progress_runs_to_the_end_with_an_eta(tiny):
+    events = list(evaluate(tiny, protocol_of(tiny)))
+    progress = [event for event in events if isinstance(event, StageProgress)]
+    shares = [event.share for event in progress]
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert progress[-1].eta == pytest.approx(0, abs=1e-6)
+    assert [event.stage for event in events if isinstance(event, StageDone)] == ["calibration", "ddim_5steps"]
+
+
+# -- going on ------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_evaluation_goes_on_with_the_stage_that_it_was_in(tiny, tmp_path):
+    path, protocol = tmp_path / "results.json", protocol_of(tiny)
+    for event in evaluate_to(path, tiny, protocol):
+        if isinstance(event, StageDone):
+            break  # killed after the first stage
+    assert set(read_results(path)) == {"calibration", "made_by"}
+    events = list(evaluate_to(path, tiny, protocol))
+    assert [(event.stage, event.reused) for event in events if isinstance(event, StageDone)] == [
+        ("calibration", True), ("ddim_5steps", False),
+    ]  # fmt: skip
+    assert set(read_results(path)) == {"calibration", "ddim_5steps", "made_by"}
+    calls = network_calls(tiny)
+    assert all(event.reused for event in evaluate_to(path, tiny, protocol))
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("change", "again"),
+    [
+        ({"seed": 1}, {"calibration", "ddim_5steps"}),
+        ({"num_samples": 13}, {"ddim_5steps"}),
+        ({"per_class": True}, {"calibration"}),
+        ({"all_methods": True}, {"ddim_10steps", "ddim_20steps", "ddpm_5steps", "ddpm_20steps"}),
+        ({"reference": "run:tiny"}, {"calibration", "ddim_5steps"}),
+    ],
+)
+def test_a_stage_is_kept_only_where_it_would_come_out_the_same(tiny, change, again):
+    protocol = protocol_of(tiny)
+    first = results_of(tiny, protocol)
+    done = [event for event in evaluate(tiny, replace(protocol, **change), first) if isinstance(event, StageDone)]
+    assert {event.stage for event in done if not event.reused} >= again
+    assert {event.stage for event in done if event.reused}.isdisjoint(again)
+    assert set(first) <= set(done[-1].results)
+
+
+def test_results_of_other_weights_and_of_the_old_form_are_not_kept(tiny):
+    protocol = protocol_of(tiny)
+    first = results_of(tiny, protocol)
+    first["ddim_5steps"]["made_by"]["sha256"] = "0" * 64
+    old = {"calibration": {"mse": [1]}, "samples": {"pixel_std": 1}, "made_by": {"sha256": "0"}}
+    assert [e.reused for e in evaluate(tiny, protocol, first) if isinstance(e, StageDone)] == [True, False]
+    assert set(results_of(tiny, protocol, old)) == {"calibration", "ddim_5steps", "made_by"}
+
+
+def test_a_file_that_is_no_evaluation_is_refused(tiny, tmp_path):
+    path = tmp_path / "results.json"
+    for text in ('{"calib', "[1]"):
+        path.write_text(text)
+        with pytest.raises(DataError, match="delete it, or name another file"):
+            list(evaluate_to(path, tiny, protocol_of(tiny)))
+
+
+# -- what is missing -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mnist_model(random_model, tmp_path, tiny_run):
+    """An untrained model of MNIST's shape, by path."""
+    model = random_model(data__dataset="mnist", data__image_size=32, model__attention_resolutions=[])
+    folder = tmp_path / "model"
+    export_model("tiny", folder)
+    write_safetensors(model.network, folder / "model.safetensors")
+    from ddpm.config import config_to_yaml
+
+    (folder / "config.yaml").write_text(config_to_yaml(model.config))
+    return load_model(str(folder)), str(folder)
+
+
+def test_without_dataset_weights_or_network_the_rest_is_computed(mnist_model, monkeypatch):
+    def missing(config, split):
+        raise DataError("dataset mnist is not here: connect to the network once")
+
+    monkeypatch.setattr(judging, "load_dataset", missing)
+    model, reference = mnist_model
+    results = results_of(model, protocol_of(model, reference))
+    absent = {"unavailable": "dataset mnist is not here: connect to the network once"}
+    stage = results["ddim_5steps"]
+    assert {key: results["calibration"][key] for key in absent} == absent
+    for name in ("frechet_distance", "kid", "precision", "recall", "nearest_training_image", "reference"):
+        assert stage[name] == absent
+    assert isinstance(stage["pixel_diversity"], float)
+    assert isinstance(stage["label_accuracy"], float)
+    assert sum(stage["class_histogram"]) == 12
+    assert "--lpips-weights" in stage["lpips_diversity"]["unavailable"]
+
+
+def test_a_stage_made_without_the_dataset_is_made_again_when_it_is_there(tiny, monkeypatch):
+    def missing(config, split):
+        raise DataError("not here")
+
+    protocol = protocol_of(tiny)
+    with monkeypatch.context() as patch:
+        patch.setattr(judging, "load_dataset", missing)
+        first = results_of(tiny, protocol)
+    assert [e.reused for e in evaluate(tiny, protocol, first) if isinstance(e, StageDone)] == [False, False]
+
+
+def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
+    def noise(config, split):
+        return ImageSet(torch.randint(0, 256, (40, 1, 32, 32), dtype=torch.uint8), torch.arange(40) % 10)
+
+    def distance(a, b):
+        return (a - b).abs().mean((1, 2, 3), keepdim=True)
+
+    model, reference = mnist_model
+    monkeypatch.setattr(evaluation, "load_lpips", lambda path: distance)
+    monkeypatch.setattr(judging, "load_dataset", noise)
+    monkeypatch.setattr(evaluation.WienerDenoiser, "fit", lambda images, schedule: lambda x, t: Prediction(x, x))
+    results = results_of(model, protocol_of(model, reference))
+    assert results["ddim_5steps"]["lpips_diversity"] > 0
+    assert results["ddim_5steps"]["reference"]["lpips_diversity"] > 0
+    assert results["ddim_5steps"]["made_by"]["lpips_found"] is True
+
+
+def test_numbers_that_json_does_not_know_are_named():
+    found = evaluation._without_nan({"a": [1.0, float("nan")], "b": {"c": (float("inf"),)}, "d": None})
+    assert found["a"][0] == 1.0
+    assert "nan" in found["a"][1]["unavailable"]
+    assert "inf" in found["b"]["c"][0]["unavailable"]
+    json.dumps(found, allow_nan=False)
+
+
+# -- finding results -----------------------------------------------------------------------------------------------
+
+
+def test_results_are_found_beside_the_model_and_only_for_its_weights(tiny, tiny_run):
+    with pytest.raises(MetricError, match="has not been evaluated: run `python -m ddpm eval --model tiny`"):
+        find_results("tiny", tiny)
+    path = tiny_run / "logs" / "evaluation_results.json"
+    list(evaluate_to(path, tiny, protocol_of(tiny)))
+    assert find_results("tiny", tiny) == read_results(path)
+    other = read_results(path) | {"made_by": {"sha256": "0"}}
+    path.write_text(json.dumps(other))
+    with pytest.raises(MetricError, match="is of other weights"):
+        find_results("tiny", tiny)
+
+
+def test_the_shipped_models_results_are_found():
+    assert find_results("mnist", load_model("mnist"))["calibration"]["num_images"] == 10_000

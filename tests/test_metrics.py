@@ -1,0 +1,379 @@
+"""Metrics against truth: closed forms, scikit-image, and sets whose answer is known."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from ddpm.config import DataConfig
+from ddpm.data import ImageSet, to_float
+from ddpm.errors import ConfigError, MetricError
+from ddpm.evaluation import lpips_weights
+from ddpm.evaluation.calibration import psnr, ssim
+from ddpm.evaluation.judge import RealImages, judge
+from ddpm.evaluation.metrics import (
+    frechet_distance,
+    kernel_distance,
+    lpips_diversity,
+    nearest,
+    pixel_diversity,
+    precision_recall,
+)
+
+
+def normal(*shape, seed=0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_moments(mean: torch.Tensor, covariance: torch.Tensor, n: int, seed: int) -> torch.Tensor:
+    """n vectors whose sample mean and sample covariance are exactly these."""
+    x = normal(n, len(mean), seed=seed)
+    x = x - x.mean(0)
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(x.T.cov()), x.T, upper=False).T
+    return mean + white @ torch.linalg.cholesky(covariance).T
+
+
+# -- Fréchet distance ----------------------------------------------------------------------------------------------
+
+
+def test_frechet_distance_of_two_gaussians_is_the_closed_form():
+    d = 6
+    a, b = normal(d, d, seed=1), normal(d, d, seed=2)
+    m1, m2, c1, c2 = normal(d, seed=3), normal(d, seed=4), a @ a.T + torch.eye(d), b @ b.T + torch.eye(d)
+    root = scipy.linalg.sqrtm((c1 @ c2).numpy()).real
+    expected = (m1 - m2).square().sum() + c1.trace() + c2.trace() - 2 * root.trace()
+    found = frechet_distance(with_moments(m1, c1, 50, seed=5), with_moments(m2, c2, 80, seed=6))
+    assert found == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_frechet_distance_along_the_axes_is_the_difference_of_deviations():
+    m1, m2, s1, s2 = torch.tensor([[0.0, 0.0], [3.0, 4.0], [1.0, 2.0], [2.0, 5.0]], dtype=torch.float64)
+    found = frechet_distance(with_moments(m1, s1.square().diag(), 9, 0), with_moments(m2, s2.square().diag(), 9, 1))
+    assert found == pytest.approx(25 + 1 + 9)
+
+
+def test_frechet_distance_of_a_set_to_itself_is_zero():
+    x = normal(40, 5)
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
+
+
+def test_frechet_distance_refuses_a_singular_covariance():
+    with pytest.raises(MetricError, match="5 images are too few for the covariance of 5 features: take more than 5"):
+        frechet_distance(normal(5, 5), normal(50, 5))
+
+
+# -- KID -----------------------------------------------------------------------------------------------------------
+
+
+def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
+    """Gretton et al. 2012, eq. 3, with the kernel of Binkowski et al. 2018."""
+
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    n, m = len(x), len(y)
+    xx, yy = kernel(x, x), kernel(y, y)
+    return (
+        (xx.sum() - np.trace(xx)) / (n * (n - 1)) + (yy.sum() - np.trace(yy)) / (m * (m - 1)) - 2 * kernel(x, y).mean()
+    )
+
+
+def test_kid_of_one_distribution_is_zero_within_its_spread():
+    mean, std = kernel_distance(normal(800, 8, seed=1), normal(800, 8, seed=2))
+    assert abs(mean) < 2 * std
+    assert abs(mean) < 0.02
+
+
+def test_kid_is_the_unbiased_mmd():
+    x, y = normal(600, 4, seed=1), normal(600, 4, seed=2) * 1.5 + 0.5
+    mean, std = kernel_distance(x, y)
+    assert mean == pytest.approx(unbiased_mmd(x.numpy(), y.numpy()), rel=0.1)
+    assert mean > 3 * std
+
+
+def test_kid_draws_its_subsets_from_its_seed_and_leaves_the_global_generator_alone():
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    values = [kernel_distance(normal(30, 4, seed=1), normal(30, 4, seed=2), seed) for seed in (0, 0, 1)]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert values[0] == values[1] != values[2]
+    with pytest.raises(MetricError, match="3 images are too few"):
+        kernel_distance(normal(3, 4), normal(30, 4))
+
+
+# -- precision and recall ------------------------------------------------------------------------------------------
+
+
+def test_precision_and_recall_of_a_set_and_itself_are_one():
+    x = normal(50, 3)
+    assert precision_recall(x, x) == (1, 1)
+
+
+def test_samples_of_one_of_two_clusters_are_precise_but_recall_half():
+    cluster, far = normal(40, 3), torch.tensor([100.0, 0, 0])
+    precision, recall = precision_recall(cluster, torch.cat([cluster, cluster + far]))
+    assert (precision, recall) == (1, 0.5)
+
+
+def test_samples_beside_the_real_ones_lose_precision_but_not_recall():
+    cluster, far = normal(40, 3), torch.tensor([100.0, 0, 0])
+    precision, recall = precision_recall(torch.cat([cluster, cluster + far]), cluster)
+    assert (precision, recall) == (0.5, 1)
+    assert precision_recall(cluster + far, cluster) == (0, 0)
+
+
+def test_the_radius_reaches_to_the_third_neighbour_and_not_beyond():
+    real = torch.tensor([[0.0], [1.0], [2.0], [3.0]])  # the radii are 3, 2, 2 and 3
+    samples = torch.tensor([[-2.9], [-3.1], [5.9], [6.1]])
+    assert precision_recall(samples, real)[0] == 0.5
+    with pytest.raises(MetricError, match="3 images are too few for precision and recall: take more than 3"):
+        precision_recall(real[:3], real)
+
+
+# -- PSNR, SSIM ----------------------------------------------------------------------------------------------------
+
+
+def pair(n: int = 3, border: int = 12) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pairs of images in [-1, 1] with a plain border, where it makes no difference how a filter continues them."""
+    clean, noisy = (torch.full((n, 1, 40, 40), -1.0) for _ in range(2))
+    inner = slice(border, -border)
+    clean[..., inner, inner] = normal(n, 1, 16, 16).tanh().float()
+    noisy[..., inner, inner] = (clean[..., inner, inner] + 0.3 * normal(n, 1, 16, 16, seed=1).float()).clamp(-1, 1)
+    return clean, noisy
+
+
+def test_psnr_is_that_of_scikit_image():
+    clean, noisy = pair()
+    for found, x, y in zip(psnr(noisy, clean), clean[:, 0].numpy(), noisy[:, 0].numpy(), strict=True):
+        expected = peak_signal_noise_ratio((x + 1) / 2, (y + 1) / 2, data_range=1)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_ssim_is_that_of_scikit_image():
+    clean, noisy = pair()
+    options = {"data_range": 1, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "full": True}
+    for found, x, y in zip(ssim(noisy, clean), clean[:, 0].numpy(), noisy[:, 0].numpy(), strict=True):
+        everywhere = structural_similarity((x + 1) / 2, (y + 1) / 2, **options)[1]
+        assert found.item() == pytest.approx(everywhere.mean(), abs=1e-5)
+    assert ssim(clean, clean).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_psnr_and_ssim_clamp_to_the_range_of_the_data():
+    clean, noisy = pair()
+    assert torch.equal(psnr(noisy * 3, clean), psnr((noisy * 3).clamp(-1, 1), clean))
+    assert torch.equal(ssim(noisy * 3, clean), ssim((noisy * 3).clamp(-1, 1), clean))
+    assert ssim(noisy[:1], clean[:1]).shape == (1,)
+
+
+# -- diversity -----------------------------------------------------------------------------------------------------
+
+
+def test_pixel_diversity_is_the_unbiased_deviation_over_images():
+    images = normal(7, 1, 4, 4).float()
+    assert pixel_diversity(images) == pytest.approx(images.numpy().std(axis=0, ddof=1).mean(), rel=1e-5)
+    with pytest.raises(MetricError, match="take 2 or more"):
+        pixel_diversity(images[:1])
+
+
+def test_lpips_diversity_is_the_mean_over_neighbours_of_a_permutation():
+    asked = []
+
+    def distance(a, b):
+        asked.append((a, b))
+        return (a - b).abs().mean((1, 2, 3), keepdim=True)
+
+    images = torch.linspace(-1, 1, 150).view(-1, 1, 1, 1).expand(-1, 1, 32, 32)
+    value = lpips_diversity(images, distance)
+    ((a, b),) = asked
+    assert a.shape == b.shape == (100, 3, 32, 32)
+    assert torch.equal(a[1:], b[:-1])
+    assert len(a[:, 0, 0, 0].unique()) == 100
+    assert value == pytest.approx((a - b).abs().mean().item(), rel=1e-5)
+    assert lpips_diversity(images, distance) == value != lpips_diversity(images, distance, seed=1)
+
+
+def test_a_random_backbone_shows_that_the_plumbing_of_lpips_holds():
+    network = lpips_weights.random_lpips()
+    images = normal(5, 1, 32, 32).float().tanh()
+    assert lpips_diversity(images, network) > 0
+    assert lpips_diversity(images[:1].expand(5, -1, -1, -1), network) == pytest.approx(0, abs=1e-7)
+
+
+def test_torchvisions_alexnet_lands_in_the_right_layers():
+    import torchvision
+
+    torch.manual_seed(0)
+    alexnet = torchvision.models.alexnet(weights=None)
+    network = lpips_weights.with_backbone(lpips_weights.random_lpips(), alexnet.state_dict())
+    x = normal(2, 3, 32, 32).float()
+    with torch.inference_mode():
+        assert torch.allclose(network.net(x).relu5, alexnet.eval().features[:12](x))
+        assert torch.allclose(network.net(x).relu2, alexnet.features[:5](x))
+
+
+def test_images_too_small_for_alexnet_are_named():
+    with pytest.raises(MetricError, match="needs images of 31 pixels or more, not 8"):
+        lpips_diversity(normal(5, 1, 8, 8), lambda a, b: a)
+
+
+# -- where LPIPS' weights come from --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_weights(monkeypatch, tmp_path):
+    monkeypatch.delenv(lpips_weights.VARIABLE, raising=False)
+    monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/alexnet-owt-7be5be79.pth")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch"
+
+
+def test_without_weights_the_reason_and_the_remedy_are_named(no_weights):
+    with pytest.raises(
+        MetricError, match=r"could not be downloaded \(.*refused.*\): put .* --lpips-weights or"
+    ) as error:
+        lpips_weights.load_lpips()
+    assert str(no_weights / "hub" / "checkpoints") in str(error.value)
+    assert not list(no_weights.rglob("*.pth"))
+
+
+def test_a_server_that_does_not_answer_costs_no_more_than_the_time_limit(no_weights, monkeypatch):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setattr(lpips_weights, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/x.pth")
+        monkeypatch.setattr(lpips_weights, "TIMEOUT", 0.2)
+        with pytest.raises(MetricError, match="could not be downloaded"):
+            lpips_weights.load_lpips()
+
+
+@pytest.fixture
+def random_alexnet(tmp_path):
+    import torchvision
+
+    path = tmp_path / lpips_weights.FILE
+    torch.save(torchvision.models.alexnet(weights=None).state_dict(), path)
+    return path
+
+
+def test_a_random_backbone_is_never_taken_for_lpips(no_weights, random_alexnet, monkeypatch):
+    with pytest.raises(ConfigError, match="is not torchvision's alexnet"):
+        lpips_weights.load_lpips(random_alexnet)
+    cached = no_weights / "hub" / "checkpoints" / lpips_weights.FILE
+    cached.parent.mkdir(parents=True)
+    random_alexnet.rename(cached)
+    with pytest.raises(MetricError, match="delete it"):
+        lpips_weights.load_lpips()
+
+
+def test_weights_are_found_at_a_path_in_the_environment_in_the_cache_and_on_a_server(
+    no_weights, random_alexnet, monkeypatch
+):
+    import hashlib
+
+    digest = hashlib.sha256(random_alexnet.read_bytes()).hexdigest()
+    monkeypatch.setattr(lpips_weights, "SHA256_PREFIX", digest[:8])
+    wanted = torch.load(random_alexnet, weights_only=True)["features.0.weight"]
+
+    def loads(path=None):
+        return torch.equal(lpips_weights.load_lpips(path).net.slice1[0].weight, wanted)
+
+    assert loads(random_alexnet)
+    monkeypatch.setenv(lpips_weights.VARIABLE, str(random_alexnet))
+    assert loads()
+    monkeypatch.delenv(lpips_weights.VARIABLE)
+    monkeypatch.setattr(lpips_weights, "URL", random_alexnet.as_uri())
+    assert loads()  # "downloaded"
+    monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/")
+    assert loads()  # from the cache
+
+
+def test_a_download_cut_short_is_not_kept(no_weights, random_alexnet, monkeypatch):
+    random_alexnet.write_bytes(random_alexnet.read_bytes()[:1000])
+    monkeypatch.setattr(lpips_weights, "URL", random_alexnet.as_uri())
+    with pytest.raises(MetricError, match="broke off"):
+        lpips_weights.load_lpips()
+    assert not list(no_weights.rglob("*.pth"))
+
+
+def test_a_path_that_does_not_exist_is_an_error_not_an_absence(no_weights, tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        lpips_weights.load_lpips(tmp_path / "nothing.pth")
+
+
+# -- memorisation --------------------------------------------------------------------------------------------------
+
+
+def random_set(n: int, seed: int, size: int = 8) -> ImageSet:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (n, 1, size, size), generator=generator, dtype=torch.uint8)
+    return ImageSet(images, torch.arange(n) % 10)
+
+
+def test_nearest_is_what_brute_force_finds():
+    among, images = random_set(90, 0).images, to_float(random_set(20, 1).images)
+    found = nearest(images, among, chunk=7)
+    distances = (images[:, None] - to_float(among)[None]).square().flatten(2).mean(2).sqrt()
+    assert torch.equal(found.index, distances.argmin(1))
+    assert torch.allclose(found.distance, distances.amin(1))
+
+
+def judged(images, real, labels=None):
+    return judge(images, labels, real, MetricError("no LPIPS here: none needed"))
+
+
+def test_a_copy_of_a_training_image_is_found():
+    config = DataConfig(dataset="digits", image_size=8)
+    real = RealImages(config, random_set(60, 0), random_set(40, 1))
+    samples = real.test.scaled()[:12].clone()
+    samples[5] = to_float(real.train.images[17])
+    result = judged(samples, real)["nearest_training_image"]
+    assert result["closest"][0] == {"sample": 5, "training_image": 17, "distance": 0, "ratio": 0}
+    assert result["ratio"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_distance_is_judged_against_test_images_of_its_class():
+    config = DataConfig(dataset="digits", image_size=8)
+    train, test = random_set(100, 0), random_set(100, 1)
+    plain = torch.where(test.labels == 1, 0, 1)[:, None, None, None].to(torch.uint8)  # the ones are flat, and so alike
+    flat = (train.images * (train.labels != 1)[:, None, None, None]), test.images * plain + (1 - plain) * 9
+    real = RealImages(config, ImageSet(flat[0], train.labels), ImageSet(flat[1], test.labels))
+    samples = real.test[real.test.labels <= 1]
+    result = judged(samples.scaled(), real, samples.labels)["nearest_training_image"]
+    assert result["ratio"] == pytest.approx(1, abs=0.05)
+    assert result["closest"][0]["ratio"] > 0.8
+    assert result["share_below_test_quantile"] < 0.2
+
+
+# -- all of them ---------------------------------------------------------------------------------------------------
+
+
+def test_classes_are_counted_and_the_least_sure_samples_named(mnist_dir):
+    config = DataConfig(dataset="mnist", image_size=32)
+    real = RealImages.load(config, 0, True)
+    test = real.draw(real.test, 200)
+    labels = test.labels.clone()
+    labels[3] = (labels[3] + 1) % 10  # a sample that is not what was asked for
+    result = judged(test.scaled(), real, labels)
+    confusion = torch.tensor(result["confusion_matrix"])
+    assert confusion.sum() == 200
+    assert confusion[labels[3], test.labels[3]] >= 1
+    assert result["label_accuracy"] == pytest.approx(confusion.trace().item() / 200)
+    assert 0.95 <= result["label_accuracy"] < 1
+    assert result["class_histogram"] == confusion.sum(0).tolist()
+    assert result["least_sure"][0] == 3
+    assert result["reference"]["label_accuracy"] > 0.99
+
+
+def test_real_images_are_near_real_images_and_noise_is_only_diverse(mnist_dir):
+    real = RealImages.load(DataConfig(dataset="mnist", image_size=32), 0, True)
+    noise = judged(torch.rand(150, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, real)
+    level = noise["reference"]
+    assert noise["pixel_diversity"] > level["pixel_diversity"]
+    assert noise["frechet_distance"] > 10 * level["frechet_distance"]
+    assert noise["kid"] > 10 * abs(level["kid"])
+    assert noise["precision"] < 0.1 < 0.7 < level["precision"]
+    assert noise["nearest_training_image"]["ratio"] > 1
+    assert noise["label_accuracy"] == {
+        "unavailable": "the samples were asked for no class: evaluate a conditional model"
+    }
