@@ -10,9 +10,9 @@ import click
 
 from ..config import load_config, sampling_settings
 from ..files import RunFolder
+from ..media.figures import duration
 from ..models import reference_of
 from .options import model_options, open_model
-from ..media.figures import duration
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Event
