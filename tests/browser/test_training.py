@@ -48,7 +48,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         page.get_by_text("input should be greater than or equal to 1").first.wait_for()
         assert page.locator(".st-key-train_launch").get_by_role("button").first.is_disabled()
         fill(page, "training_epochs", "30")
-        fill(page, "training_sample_every", "100")
+        fill(page, "training_sample_every", "300")
         fill(page, "training_log_every", "5")
         page.get_by_text("Differs from digits in 3 fields").wait_for()
         page.locator(".st-key-train_launch").get_by_role("button").first.click()
@@ -95,3 +95,4 @@ def test_the_story_of_a_run(page, chromium, folder):
         page.get_by_alt_text("10 generated images").wait_for(timeout=60_000)
         assert "play_model=run" in page.url
         wait_until_idle(page)
+        page.goto("about:blank")
