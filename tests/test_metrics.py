@@ -378,6 +378,7 @@ def test_real_images_are_near_real_images_and_noise_is_only_diverse(real_digits)
     level = noise["reference"]
     assert noise["pixel_diversity"] > level["pixel_diversity"]
     assert noise["frechet_distance"] > 10 * level["frechet_distance"]
+    assert level["frechet_distance_natural"] == pytest.approx(level["frechet_distance"], rel=0.5)
     assert noise["kid"] > 10 * abs(level["kid"])
     assert noise["precision"] < 0.1 < 0.7 < level["precision"]
     assert noise["nearest_training_image"]["ratio"] > 1

@@ -125,14 +125,15 @@ def quality_section(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
         rows.append([METRICS[key][0], *cells])
     rows.append(["Nearest training image", *(_nearest(stage) for stage in stages.values())])
     yield from table(header, rows)
+    headline = _headline(subject, stages)
     for key in shown:
-        yield f"- **{METRICS[key][0]}**: {METRICS[key][1]}."
+        more = _natural_floor(headline) if key == "frechet_distance" else ""
+        yield f"- **{METRICS[key][0]}**: {METRICS[key][1]}.{more}"
     yield (
         "- **Nearest training image**: median distance of a sample to the training image nearest to it, in units of "
         "that of a test image. About 1 is new; far below 1 is copied."
     )
     yield ""
-    headline = next(iter(stages.values())) if len(stages) == 1 else _headline(subject, stages)
     yield from _absences({label: headline[key] for key, (label, _) in METRICS.items()})
     yield from _quality_figure(subject, stages)
     yield from _confusion(headline)
@@ -143,6 +144,14 @@ def _headline(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Mapp
     settings = subject.model.config.sampling
     name = f"{settings.sampler}_{settings.num_steps}steps"
     return stages[name] if name in stages else max(stages.values(), key=lambda stage: stage["num_samples"])
+
+
+def _natural_floor(stage: Mapping[str, Any]) -> str:
+    """What real images reach whose classes are as frequent as the test set's, where samples have all classes alike."""
+    value = stage["reference"].get("frechet_distance_natural")
+    if not isinstance(value, float):
+        return ""
+    return f" Real images reach {value:.3g} with the classes as often as they come, instead of balanced as here."
 
 
 def _nearest(stage: Mapping[str, Any]) -> str:
