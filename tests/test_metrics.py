@@ -7,7 +7,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ddpm.config import DataConfig
-from ddpm.data import ImageSet, to_float
+from ddpm.data import ImageSet, load_dataset, to_float
 from ddpm.errors import ConfigError, MetricError
 from ddpm.evaluation import lpips_weights
 from ddpm.evaluation.calibration import psnr, ssim
@@ -348,9 +348,16 @@ def test_a_distance_is_judged_against_test_images_of_its_class():
 # -- all of them ---------------------------------------------------------------------------------------------------
 
 
-def test_classes_are_counted_and_the_least_sure_samples_named(mnist_dir):
+@pytest.fixture(scope="module")
+def real_digits(mnist_dir) -> RealImages:
+    """A part of MNIST, so that a test takes seconds."""
     config = DataConfig(dataset="mnist", image_size=32)
-    real = RealImages.load(config, 0, True)
+    test = load_dataset(config, "test")
+    return RealImages(config, test[2000:8000], test[:1000])
+
+
+def test_classes_are_counted_and_the_least_sure_samples_named(real_digits):
+    real = real_digits
     test = real.draw(real.test, 200)
     labels = test.labels.clone()
     labels[3] = (labels[3] + 1) % 10  # a sample that is not what was asked for
@@ -365,12 +372,13 @@ def test_classes_are_counted_and_the_least_sure_samples_named(mnist_dir):
     assert result["reference"]["label_accuracy"] > 0.99
 
 
-def test_real_images_are_near_real_images_and_noise_is_only_diverse(mnist_dir):
-    real = RealImages.load(DataConfig(dataset="mnist", image_size=32), 0, True)
+def test_real_images_are_near_real_images_and_noise_is_only_diverse(real_digits):
+    real = real_digits
     noise = judged(torch.rand(150, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, real)
     level = noise["reference"]
     assert noise["pixel_diversity"] > level["pixel_diversity"]
     assert noise["frechet_distance"] > 10 * level["frechet_distance"]
+    assert level["frechet_distance_natural"] == pytest.approx(level["frechet_distance"], rel=0.5)
     assert noise["kid"] > 10 * abs(level["kid"])
     assert noise["precision"] < 0.1 < 0.7 < level["precision"]
     assert noise["nearest_training_image"]["ratio"] > 1

@@ -100,8 +100,9 @@ def test_its_numbers_are_those_of_the_results_and_the_records(evaluated):
     text = write_report("run:tiny").markdown.read_text()
     results = json.loads((evaluated / "logs" / "evaluation_results.json").read_text())
     calibration, stage = results["calibration"], results["ddim_5steps"]
-    row = f"| 0 | {calibration['mse'][0]:.3g} ± {calibration['mse_ci95'][0]:.1g} | {calibration['psnr'][0]:.2f} ± "
-    assert row in text
+    row = f"| 0 | {calibration['mse'][0]:#.3g} ± {calibration['mse_ci95'][0]:.1g} | {calibration['psnr'][0]:.2f} ± "
+    assert row in text.replace("\u00a0", " ")
+    assert f"| 0 | {calibration['mse'][0]:.3g} | {calibration['wiener']['mse'][0]:.3g} |" in text
     assert f"{stage['pixel_diversity']:.3g} ({stage['reference']['pixel_diversity']:.3g})" in text
     assert results["made_by"]["sha256"] in text
     history = read_history(evaluated / "logs" / "training_metrics.jsonl")

@@ -127,8 +127,14 @@ class RealImages:
 
     def draw(self, images: ImageSet, count: int) -> ImageSet:
         """``count`` images at random (all, where there are fewer), the classes in turn where samples are."""
-        shuffled = images[epoch_order(len(images), self.seed, 0)]
-        return class_by_class(shuffled, count) if self.conditional else shuffled[:count]
+        return class_by_class(self._shuffled(images), count) if self.conditional else self._shuffled(images)[:count]
+
+    def draw_naturally(self, images: ImageSet, count: int) -> ImageSet:
+        """``count`` images at random, the classes as often as they come."""
+        return self._shuffled(images)[:count]
+
+    def _shuffled(self, images: ImageSet) -> ImageSet:
+        return images[epoch_order(len(images), self.seed, 0)]
 
 
 def judge(images: Tensor, labels: Tensor | None, real: RealImages, lpips: Distance | MetricError) -> dict[str, Any]:
@@ -152,14 +158,23 @@ def reference(count: int, real: RealImages, lpips: Distance | MetricError) -> di
         return unavailable(real.missing)
     if count not in real._references:
         train, test = real.draw(real.train, count), real.draw(real.test, count)
+        balanced = ", balanced as the samples (frechet_distance_natural: unbalanced)," if real.conditional else ""
         real._references[count] = {
-            "what": f"distance, precision and recall: {len(train):,} training images against the {len(real.test):,} of "
-            f"the test set; diversity: {len(test):,} test images; label accuracy: the whole test set",
+            "what": f"distance, precision and recall: {len(train):,} training images{balanced} against the "
+            f"{len(real.test):,} of the test set; diversity: {len(test):,} test images; label accuracy: the whole test "
+            f"set",
             **_diversity(test.scaled(), real.seed, lpips),
             **_distance(lambda: real.features(train.scaled()), real),
+            **(attempt(("frechet_distance_natural",), lambda: (_natural_distance(count, real),)) if balanced else {}),
             **_classes(real.test.scaled(), real.test.labels, real, extremes=False),
         }
     return real._references[count]
+
+
+def _natural_distance(count: int, real: RealImages) -> float:
+    """The Fréchet distance of training images whose classes are not balanced, as those of the test set are not."""
+    features = real.features(real.draw_naturally(real.train, count).scaled())
+    return frechet_distance(features, real.test_features)
 
 
 def _diversity(images: Tensor, seed: int, lpips: Distance | MetricError) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""Markdown to one HTML file that needs nothing beside it: its images are inside, its style is twenty lines."""
+"""Pieces of Markdown, and from Markdown to one HTML file that needs nothing beside it: its images are inside."""
 
 from __future__ import annotations
 
 import base64
 import mimetypes
+from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
+from typing import Any
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -60,3 +62,36 @@ def data_uri(path: Path) -> str:
     """A file's content as a data URI."""
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+# -- pieces of Markdown: lines ---------------------------------------------------------------------------------------
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    yield "| " + " | ".join(header) + " |"
+    yield "|" + "---|" * len(header)
+    for row in rows:
+        yield "| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |"
+    yield ""
+
+
+def figure(file: str, alt: str, caption: str) -> Iterator[str]:
+    yield f"![{alt}]({file})"
+    yield ""
+    yield f"*{caption}*"
+    yield ""
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for a table; a dash where it is unavailable, for which the text gives the reason."""
+    return f"{value:.{digits}g}" if isinstance(value, int | float) else "–"
+
+
+def duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
+        f"{seconds / 3600:.1f} h"  # fmt: skip
+
+
+def listed(items: Sequence[object]) -> str:
+    *most, last = map(str, items)
+    return f"{', '.join(most)} and {last}" if most else last

@@ -271,12 +271,15 @@ def save_calibration(calibration: Mapping[str, Any], path: Path, name: str) -> N
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.errorbar(calibration["timesteps"], calibration["mse"], yerr=calibration.get("mse_ci95"), label=name,
+    half = _drawable(calibration["mse_ci95"]) if "mse_ci95" in calibration else None
+    axes.errorbar(calibration["timesteps"], _drawable(calibration["mse"]), yerr=half, label=name,
                   color=PALETTE[0], marker="o", markersize=4, linewidth=1.6, capsize=3)  # fmt: skip
     for key, label, colour in (("wiener", "linear denoiser", PALETTE[2]), ("seed_report", "seed report", PALETTE[1])):
         other = calibration.get(key, {})
         if "mse" in other:
-            axes.plot(other["timesteps"], other["mse"], label=label, color=colour, marker=".", linestyle="--")
+            axes.plot(
+                other["timesteps"], _drawable(other["mse"]), label=label, color=colour, marker=".", linestyle="--"
+            )
     axes.set(xlabel="t", ylabel="MSE of the predicted noise", yscale="log")
     _finish(figure, axes, path)
 
@@ -300,6 +303,11 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
         axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
     axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
     _finish(figure, axes, path)
+
+
+def _drawable(values: Iterable[Any]) -> list[float]:
+    """Numbers, with a gap where one is unavailable."""
+    return [value if isinstance(value, int | float) else np.nan for value in values]
 
 
 def _finish(figure: Figure, axes: Axes, path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,22 +28,13 @@ from ..training.history import History, read_history
 from ..training.runs import read_status
 from ..unet import Attention, ResBlock
 from ..weights import read_checkpoint, weights_sha256
-from .document import to_html
-from .figures import save_calibration, save_curves, save_quality, save_schedules
+from .document import duration, figure, listed, table, to_html
+from .figures import save_curves, save_schedules
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
+from .report_evaluation import calibration_section, quality_section
 
 GRID_SAMPLES, TRAJECTORY_SAMPLES, TRAJECTORY_FRAMES, STRIP_SAMPLES = 60, 10, 41, 3
 
-# Of a stage that judges samples: what its numbers are called, and what they say.
-METRICS = {
-    "frechet_distance": ("Fréchet distance", "to the test set, on the classifier's features; lower is nearer"),
-    "kid": ("KID", "kernel distance to the test set, unbiased: 0 for the same distribution"),
-    "precision": ("Precision", "share of samples that look like a test image"),
-    "recall": ("Recall", "share of test images that the samples come near to"),
-    "label_accuracy": ("Label accuracy", "share that the classifier takes for the class asked for"),
-    "lpips_diversity": ("LPIPS diversity", "mean perceptual distance of 100 pairs"),
-    "pixel_diversity": ("Pixel diversity", "standard deviation over images of a pixel in [-1, 1]; noise has 1"),
-}
 REFERENCES = {
     "ddpm": "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, arXiv:2006.11239",
     "ddim": "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models, arXiv:2010.02502",
@@ -139,34 +130,6 @@ def write_report(
     return files
 
 
-# -- pieces of Markdown --------------------------------------------------------------------------------------------
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    yield "| " + " | ".join(header) + " |"
-    yield "|" + "---|" * len(header)
-    for row in rows:
-        yield "| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |"
-    yield ""
-
-
-def _figure(file: str, alt: str, caption: str) -> Iterator[str]:
-    yield f"![{alt}]({file})"
-    yield ""
-    yield f"*{caption}*"
-    yield ""
-
-
-def _number(value: Any, digits: int = 3) -> str:
-    """A number for a table; a dash where it is unavailable, for which the text gives the reason."""
-    return f"{value:.{digits}g}" if isinstance(value, int | float) else "–"
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
-        f"{seconds / 3600:.1f} h"  # fmt: skip
-
-
 # -- the sections, in their order ----------------------------------------------------------------------------------
 
 
@@ -201,7 +164,7 @@ def _overview(subject: Subject) -> Iterator[str]:
         ("Classes", config.model.num_classes or "none"),
         ("Seed", config.training.seed),
     ]
-    yield from _table(("Setting", "Value"), rows)
+    yield from table(("Setting", "Value"), rows)
 
 
 def _predicted(subject: Subject) -> str:
@@ -250,7 +213,7 @@ def _noise_schedule(subject: Subject) -> Iterator[str]:
         f"The {config.name} schedule ({parameters}): {SCHEDULES[config.name].source}. At t = "
         f"{schedule.num_timesteps - 1}, {last:.2g} of the image's variance is left."
     )
-    yield from _figure("schedules.png", "Noise schedule", caption)
+    yield from figure("schedules.png", "Noise schedule", caption)
 
 
 def _generated_samples(subject: Subject) -> Iterator[str]:
@@ -262,7 +225,7 @@ def _generated_samples(subject: Subject) -> Iterator[str]:
     yield "### Generated samples"
     yield ""
     caption = f"{GRID_SAMPLES} samples, unselected{order}: {_settings(subject)}, seed 0."
-    yield from _figure("samples.png", "Sample grid", caption)
+    yield from figure("samples.png", "Sample grid", caption)
 
 
 def _settings(subject: Subject) -> str:
@@ -289,7 +252,7 @@ def _reverse_process(subject: Subject) -> Iterator[str]:
         f"The first {STRIP_SAMPLES}, moment by moment: above the noisy state x_t, below it the clean image that the "
         f"network predicts from it."
     )
-    yield from _figure("trajectory.png", "Trajectory, frame by frame", caption)
+    yield from figure("trajectory.png", "Trajectory, frame by frame", caption)
 
 
 def _evaluation(subject: Subject) -> Iterator[str]:
@@ -302,140 +265,12 @@ def _evaluation(subject: Subject) -> Iterator[str]:
     made_by = results["made_by"]
     versions_used = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
     yield (
-        f"Measured on the averaged weights with seed {made_by['seed']} in {_duration(made_by['seconds'])} "
+        f"Measured on the averaged weights with seed {made_by['seed']} in {duration(made_by['seconds'])} "
         f"({versions_used})."
     )
     yield ""
-    yield from _calibration(subject, results.get("calibration", {"unavailable": "this stage has not run yet"}))
-    yield from _sample_quality(subject, sample_stages(results))
-
-
-def _calibration(subject: Subject, table: Mapping[str, Any]) -> Iterator[str]:
-    yield "### Calibration"
-    yield ""
-    if "unavailable" in table:
-        yield f"Not available: {table['unavailable']}."
-        yield ""
-        return
-    name = subject.model.config.name
-    save_calibration(table, subject.folder / "calibration.png", name)
-    caption = (
-        f"Noise of strength t is added once to each of {table['num_images']:,} test images, and the network, told no "
-        f"class, predicts it. Bars are 95 % confidence intervals of the mean over images."
-    )
-    yield from _figure("calibration.png", "Calibration over t", caption)
-    wiener, seed = table.get("wiener", {}), table.get("seed_report", {})
-    columns: dict[str, list[str]] = {"t": [str(t) for t in table["timesteps"]]}
-    columns["eps-MSE"] = _with_interval(table, "mse", "{:.3g}")
-    columns["x0-PSNR, dB"] = _with_interval(table, "psnr", "{:.2f}")
-    if isinstance(table.get("ssim"), list):
-        columns["x0-SSIM"] = _with_interval(table, "ssim", "{:.3f}")
-    if "mse" in wiener:
-        columns["linear denoiser: eps-MSE"] = [_number(value) for value in wiener["mse"]]
-    if seed:
-        known = dict(zip(seed["timesteps"], zip(seed["mse"], seed["psnr"], strict=True), strict=True))
-        for i, label in enumerate(("seed report: eps-MSE", "seed report: x0-PSNR")):
-            columns[label] = [_number(known[t][i], 4) if t in known else "–" for t in table["timesteps"]]
-    yield from _table(list(columns), list(zip(*columns.values(), strict=True)))
-    if "mse" in wiener:
-        below = [t for t, ours, linear in zip(table["timesteps"], table["mse"], wiener["mse"], strict=True)
-                 if ours < linear]  # fmt: skip
-        yield (
-            "The linear denoiser knows only the mean and the covariance of the training images: a network is worth its "
-            f"cost where it does better, here at t = {', '.join(map(str, below)) or 'none of these'}."
-        )
-    if "identity_residual" in table:
-        worst = max(value for value in table["identity_residual"] if isinstance(value, float))
-        yield (
-            "By definition MSE_eps = SNR x MSE_x0 before clipping; the largest relative difference here is "
-            f"{worst:.1g}, which is {'rounding' if worst < 1e-4 else 'a fault of the prediction'}."
-        )
-    yield ""
-    yield from _absences({"Linear denoiser": wiener, "SSIM": table.get("ssim")})
-
-
-def _with_interval(table: Mapping[str, Any], name: str, form: str) -> list[str]:
-    half = table.get(f"{name}_ci95")
-    if half is None:
-        return [form.format(value) for value in table[name]]
-    return [f"{form.format(value)} ± {h:.1g}" for value, h in zip(table[name], half, strict=True)]
-
-
-def _sample_quality(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    yield "### Sample quality"
-    yield ""
-    if not stages:
-        yield f"Not available: no samples have been judged: run `python -m ddpm eval --model {subject.reference}`."
-        yield ""
-        return
-    if any("unavailable" not in stage["reference"] for stage in stages.values()):
-        yield "Each cell is the metric of the samples, and in brackets that of as many real images: the level to reach."
-        yield ""
-    header = ["", *(f"{name.replace('_', ', ').replace('steps', ' steps')}" for name in stages)]
-    rows = [
-        ["Samples", *(f"{stage['num_samples']:,}" for stage in stages.values())],
-        ["Network evaluations an image", *(_number(stage["network_evaluations"], 4) for stage in stages.values())],
-        ["Guidance", *(_number(stage["made_by"]["settings"]["guidance_scale"]) for stage in stages.values())],
-    ]
-    shown = [key for key in METRICS if any(isinstance(stage[key], float) for stage in stages.values())]
-    for key in shown:
-        cells = [f"{_number(stage[key])} ({_number(stage['reference'].get(key))})" for stage in stages.values()]
-        rows.append([METRICS[key][0], *cells])
-    rows.append(["Nearest training image", *(_nearest(stage) for stage in stages.values())])
-    yield from _table(header, rows)
-    for key in shown:
-        yield f"- **{METRICS[key][0]}**: {METRICS[key][1]}."
-    yield (
-        "- **Nearest training image**: median distance of a sample to the training image nearest to it, in units of "
-        "that of a test image. About 1 is new; far below 1 is copied."
-    )
-    yield ""
-    headline = next(iter(stages.values())) if len(stages) == 1 else _headline(subject, stages)
-    yield from _absences({label: headline[key] for key, (label, _) in METRICS.items()})
-    yield from _quality_figure(subject, stages)
-    yield from _confusion(headline)
-
-
-def _headline(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The stage of the model's own settings, else the one with the most samples."""
-    settings = subject.model.config.sampling
-    name = f"{settings.sampler}_{settings.num_steps}steps"
-    return stages[name] if name in stages else max(stages.values(), key=lambda stage: stage["num_samples"])
-
-
-def _nearest(stage: Mapping[str, Any]) -> str:
-    return _number(stage["nearest_training_image"].get("ratio"))
-
-
-def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    for key in ("frechet_distance", "pixel_diversity"):
-        measured = {name: stage for name, stage in stages.items() if isinstance(stage[key], float)}
-        if len(measured) > 1:
-            label = METRICS[key][0]
-            save_quality(measured, key, label, subject.folder / "quality.png")
-            caption = f"{label} over the cost of a sample; dotted, the level of real images."
-            yield from _figure("quality.png", "Quality over cost", caption)
-            return
-
-
-def _confusion(stage: Mapping[str, Any]) -> Iterator[str]:
-    matrix = stage["confusion_matrix"]
-    if not isinstance(matrix, list):
-        return
-    yield "What the classifier takes the samples for (columns), by the class asked for (rows):"
-    yield ""
-    yield from _table(["", *map(str, range(10))], [[f"**{k}**", *row] for k, row in enumerate(matrix)])
-
-
-def _absences(values: Mapping[str, Any]) -> Iterator[str]:
-    """What is unavailable among ``values``, one line a reason."""
-    reasons: dict[str, list[str]] = {}
-    for label, value in values.items():
-        if isinstance(value, Mapping) and "unavailable" in value:
-            reasons.setdefault(value["unavailable"], []).append(label)
-    for reason, labels in reasons.items():
-        yield f"Not available: **{', '.join(labels)}**: {reason}."
-        yield ""
+    yield from calibration_section(subject, results.get("calibration", {"unavailable": "this stage has not run yet"}))
+    yield from quality_section(subject, sample_stages(results))
 
 
 def _model_details(subject: Subject) -> Iterator[str]:
@@ -447,12 +282,12 @@ def _model_details(subject: Subject) -> Iterator[str]:
     yield ""
     yield "### Architecture"
     yield ""
-    yield f"- {type(model.network).__name__} of {len(blocks)} residual blocks with {_listed(channels)} channels"
+    yield f"- {type(model.network).__name__} of {len(blocks)} residual blocks with {listed(channels)} channels"
     yield "- FiLM: t and the class scale and shift the features of every residual block" if model.num_classes else \
         "- FiLM: t scales and shifts the features of every residual block"  # fmt: skip
     if sizes:
-        maps = _listed([f"{size} x {size}" for size in sorted({size for size, _ in sizes})])
-        heads = _listed(sorted({heads for _, heads in sizes}))
+        maps = listed([f"{size} x {size}" for size in sorted({size for size, _ in sizes})])
+        heads = listed(sorted({heads for _, heads in sizes}))
         yield f"- Multi-head self-attention in {len(sizes)} blocks, on maps of {maps}, with {heads} heads"
     else:
         yield "- No self-attention"
@@ -466,11 +301,6 @@ def _model_details(subject: Subject) -> Iterator[str]:
     yield "```yaml"
     yield config_to_yaml(model.config).strip()
     yield "```"
-
-
-def _listed(items: Sequence[object]) -> str:
-    *most, last = map(str, items)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 @torch.inference_mode()
@@ -510,7 +340,7 @@ def _training_details(subject: Subject) -> Iterator[str]:
     ]
     if config.model.num_classes:
         rows.append(("Labels dropped for guidance", f"{training.label_dropout:.0%}"))
-    yield from _table(("Setting", "Value"), [*rows, *_course(subject)])
+    yield from table(("Setting", "Value"), [*rows, *_course(subject)])
 
 
 def _precision(subject: Subject) -> str:
@@ -529,7 +359,7 @@ def _course(subject: Subject) -> Iterator[tuple[str, str]]:
     speed = float(np.median(subject.history.column("images_per_second")))
     yield "State", status.state
     yield "Steps taken", f"{last['step']:,} of {last['total_steps']:,}"
-    yield "Time in training steps", _duration(last["elapsed"])
+    yield "Time in training steps", duration(last["elapsed"])
     yield "Speed", f"{speed:,.0f} images/s (median of the records)"
     if status.inexact:
         yield "Resumed", "not exactly: " + "; ".join(status.inexact)
@@ -567,7 +397,7 @@ def _files(subject: Subject) -> Iterator[str]:
         name = path.relative_to(root).as_posix()
         if name.split("/")[0] not in kinds:
             rows.append((f"`{name}`", about.get(name, ""), _size(path.stat().st_size)))
-    yield from _table(("File", "What it is", "Size"), rows)
+    yield from table(("File", "What it is", "Size"), rows)
 
 
 def _size(count: int) -> str:
@@ -609,7 +439,7 @@ def _references(subject: Subject) -> Iterator[str]:
         if used:
             yield f"- {REFERENCES[key]}"
     yield ""
-    yield f"*Written by {_listed([f'{name} {version}' for name, version in versions().items()])}.*"
+    yield f"*Written by {listed([f'{name} {version}' for name, version in versions().items()])}.*"
 
 
 SECTIONS = (
