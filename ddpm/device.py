@@ -6,6 +6,9 @@ import torch
 
 from .errors import ConfigError
 
+THREADS = torch.get_num_threads()
+"""As many as this process started with: the cores, unless $OMP_NUM_THREADS says otherwise."""
+
 
 def resolve_device(name: str = "auto") -> torch.device:
     """``auto`` is CUDA when there, else MPS, else the CPU; any other name is checked.

@@ -10,7 +10,7 @@ from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
 from ddpm.training import jobs
 from ddpm.training.runs import all_runs
-from pages.components.config_form import TEXT, draft, editor, form, start_from, write
+from pages.components.config_form import TEXT, draft, editor, form, put, start_from, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
 from pages.components.runs import run_list
@@ -66,7 +66,7 @@ taken = current.config is not None and RunFolder.named(name).path.exists()
 name_faults = current.faults_of("name")
 if taken:
     name_faults = [Fault("name", f"is taken by an earlier run: {jobs.free_name(name)} is free")]
-st.session_state.train_name = name
+put("train_name", name)
 second.text_input(
     "Name of the run", key="train_name", disabled=not current.readable,
     on_change=lambda: write("name", st.session_state.train_name),

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+# Before torch is loaded, here and in what the tests start: two threads on a core that is busy with something else take
+# many times as long as one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

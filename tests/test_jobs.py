@@ -14,9 +14,11 @@ import pytest
 import torch
 
 from ddpm.config import config_to_yaml, load_config
+from ddpm.device import THREADS
 from ddpm.errors import ModelError
 from ddpm.files import RunFolder, write_text
 from ddpm.training import jobs
+from ddpm.training.checkpoint import why_inexact
 from ddpm.training.runs import Run, Status, process_of, read_status, write_status
 
 
@@ -66,6 +68,18 @@ def test_a_launched_run_finishes_by_itself(tiny_config, output_dir):
     status = read_status(folder)
     assert (status.state, status.step, status.total_steps) == ("finished", 42, 42)
     assert "validation loss" in folder.log.read_text()
+
+
+def test_a_launched_run_leaves_a_core_to_others_and_can_go_on_exactly(tiny_config, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    folder = jobs.launch(tiny_config(name="job"))
+    wait_for(lambda: read_status(folder).state == "finished")
+    made_on = torch.load(folder.checkpoint("latest"), weights_only=True)["made_on"]
+    assert made_on["threads"] == jobs.threads_per_run() == max(1, THREADS - 1)
+    config = tiny_config(name="job")
+    assert why_inexact(folder.checkpoint("latest"), config, jobs.threads_per_run()) == []
+    other = jobs.threads_per_run() + 1
+    assert why_inexact(folder.checkpoint("latest"), config, other) == [f"threads was {other - 1}, is {other}"]
 
 
 def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_config, output_dir):

@@ -35,7 +35,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
         scaler=state.scaler.state_dict(),
         best_val_loss=state.best_val_loss,
         elapsed=state.elapsed,
-        made_on=_circumstances(state.device, state.precision, state.world.size),
+        made_on=_circumstances(state.device, state.precision, torch.get_num_threads(), state.world.size),
     )
 
 
@@ -55,12 +55,14 @@ def _save(path: Path, config: Config, step: int, **content: Any) -> None:
             raise
 
 
-def _circumstances(device: torch.device, precision: torch.dtype, processes: int = 1) -> dict[str, str | int]:
+def _circumstances(
+    device: torch.device, precision: torch.dtype, threads: int, processes: int = 1
+) -> dict[str, str | int]:
     """On what the last bit of a step depends beside the state and the config."""
     return {
         "torch": str(torch.__version__),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "precision": str(precision).removeprefix("torch."),
         "processes": processes,
     }
@@ -91,12 +93,15 @@ def restore(state: TrainState, path: Path) -> list[str]:
         raise ModelError(f"checkpoint {path} holds an optimizer state that does not fit: {error}") from None
     state.step, state.best_val_loss, state.elapsed = content["step"], content["best_val_loss"], content["elapsed"]
     return _reasons(
-        changed, content.get("made_on", {}), _circumstances(state.device, state.precision, state.world.size)
+        changed,
+        content.get("made_on", {}),
+        _circumstances(state.device, state.precision, torch.get_num_threads(), state.world.size),
     )
 
 
-def why_inexact(path: Path, config: Config) -> list[str]:
-    """Why a run that goes on from this checkpoint, here and now, would not be exact to the bit; empty where it would.
+def why_inexact(path: Path, config: Config, threads: int) -> list[str]:
+    """Why a run that goes on from this checkpoint, here and with so many threads, would not be exact to the bit; empty
+    where it would.
 
     Raises:
         ModelError: the checkpoint is unreadable.
@@ -104,7 +109,7 @@ def why_inexact(path: Path, config: Config) -> list[str]:
     """
     saved, content = read_checkpoint(path, "made_on")
     device = resolve_device(config.training.device)
-    now = _circumstances(device, resolve_precision(config.training.precision, device))
+    now = _circumstances(device, resolve_precision(config.training.precision, device), threads)
     return _reasons(differences(saved, config), content["made_on"], now)
 
 

@@ -95,19 +95,25 @@ def field(setting: Setting, current: Draft) -> None:
     label = f"{setting.name} ({setting.unit})" if setting.unit not in ("", setting.name) else setting.name
     common = {"key": key, "help": setting.help, "disabled": not current.readable}
     if setting.kind == "switch" and isinstance(value, bool):
-        st.session_state[key] = value
+        put(key, value)
         st.toggle(label, on_change=_taken, args=(setting, key, bool), **common)
     elif setting.kind in ("choice", "switch"):
         choices = list(setting.choices or (True, False))
-        st.session_state[key] = value if isinstance(value, str | int | float | bool) else str(value)
+        put(key, value if isinstance(value, str | int | float | bool) else str(value))
         # A value that is none of the choices is shown as it is, with the fault that it causes.
         options = choices if value in choices else [*choices, st.session_state[key]]
         st.selectbox(label, options, on_change=_taken, args=(setting, key, lambda chosen: chosen), **common)
     else:
-        st.session_state[key] = setting.to_text(value)
+        put(key, setting.to_text(value))
         st.text_input(label, on_change=_taken, args=(setting, key, setting.from_text), **common)
     for fault in current.faults_of(setting.field):
         st.markdown(f":red[{fault.message}]")
+
+
+def put(key: str, value: Any) -> None:
+    """Set a widget, where it does not show that already: setting it anew would wipe out what is being typed."""
+    if key not in st.session_state or st.session_state[key] != value:
+        st.session_state[key] = value
 
 
 def _taken(setting: Setting, key: str, read) -> None:

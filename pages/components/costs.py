@@ -6,8 +6,9 @@ from ddpm.config import Config, config_to_yaml
 from ddpm.errors import DDPMError
 from ddpm.media.figures import duration
 from ddpm.training.estimate import Estimate, estimate, measure_speed
+from ddpm.training.jobs import threads_per_run
 
-from .models import INFERENCE
+from .models import computing
 from .runs import any_active
 
 
@@ -26,7 +27,7 @@ def _speed(config: Config) -> float | None:
     """Images a second on this machine; None while a run is going, which a measurement would slow and be slowed by."""
     speeds, key = _speeds(), config_to_yaml(_speed_depends_on(config))
     if key not in speeds and not any_active():
-        with INFERENCE:
+        with computing(threads_per_run()):
             speeds[key] = measure_speed(config)
     return speeds.get(key)
 

@@ -1,14 +1,33 @@
 """Models on the pages: one copy for all visitors, one inference at a time."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import streamlit as st
+import torch
 
 from ddpm.errors import DDPMError
 from ddpm.models import Model, load_model, resolve, shipped_models, trained_runs
+from ddpm.training.jobs import free_threads
 
-# Two samplings at once on the same cores take longer than one after the other: their threads wait for each other.
-INFERENCE = threading.Lock()
+_LOCK = threading.Lock()
+
+
+@contextmanager
+def computing(threads: int | None = None) -> Iterator[None]:
+    """Compute for one visitor at a time, with ``threads``, by default those that no run uses.
+
+    Two samplings at once on the same cores take longer than one after the other: their threads wait for each other.
+    """
+    with _LOCK:
+        torch.set_num_threads(threads or _free_threads())  # of this thread: each script run has its own number
+        yield
+
+
+@st.cache_data(show_spinner=False, ttl=1)
+def _free_threads() -> int:
+    return free_threads()
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)

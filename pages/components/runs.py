@@ -120,7 +120,7 @@ def resume(folder: RunFolder) -> None:
 def exactness(folder: RunFolder, checkpoint_time: float) -> str:
     """Whether going on would end with the weights of a run that was never interrupted."""
     try:
-        reasons = why_inexact(folder.checkpoint("latest"), load_config(folder.config))
+        reasons = why_inexact(folder.checkpoint("latest"), load_config(folder.config), jobs.threads_per_run())
     except DDPMError as error:
         return f"It cannot go on: {error}"
     if reasons:

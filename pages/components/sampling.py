@@ -13,7 +13,7 @@ from ddpm.models import Model
 from ddpm.samplers import SAMPLERS, Step, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
 
-from .models import INFERENCE
+from .models import computing
 from .pictures import show
 
 STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
@@ -180,7 +180,7 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
 def _locked(steps: Iterator[Step]) -> Iterator[Step]:
     """The steps, each computed while no other visitor's is."""
     while True:
-        with INFERENCE:
+        with computing():
             step = next(steps, None)
         if step is None:
             return

@@ -19,11 +19,14 @@ def folder(tmp_path):
         jobs.kill(RunFolder(config.parent))
 
 
-def fill(page, field: str, value: str) -> None:
-    box = page.locator(f".st-key-train_{field} input")
+def fill(page, section: str, field: str, value: str) -> None:
+    box = page.locator(f".st-key-train_{section}_{field} input")
     box.fill(value)
     box.press("Enter")
-    wait_until_idle(page)
+    text = page.locator(".st-key-train_yaml textarea")
+    page.wait_for_function(
+        "([e, line]) => e.value.includes(line)", arg=[text.element_handle(), f"  {field}: {value}\n"]
+    )
 
 
 def press(page, action: str, run: str) -> None:
@@ -44,26 +47,26 @@ def test_the_story_of_a_run(page, chromium, folder):
     with serve(folder) as url:
         open_page(page, f"{url}/train?train_from=digits")
         page.get_by_role("tab", name="Training").click()
-        fill(page, "training_epochs", "0")
+        fill(page, "training", "epochs", "0")
         page.get_by_text("input should be greater than or equal to 1").first.wait_for()
         assert page.locator(".st-key-train_launch").get_by_role("button").first.is_disabled()
-        fill(page, "training_epochs", "30")
-        fill(page, "training_sample_every", "300")
-        fill(page, "training_log_every", "5")
+        fill(page, "training", "epochs", "30")
+        fill(page, "training", "sample_every", "300")
+        fill(page, "training", "log_every", "5")
         page.get_by_text("Differs from digits in 3 fields").wait_for()
         page.locator(".st-key-train_launch").get_by_role("button").first.click()
         first = step_of(page)
 
         page.get_by_role("link", name="Curves").last.click()
         page.locator("h1", has_text="Curves").wait_for()
-        page.locator(".st-key-curves_plot_loss .js-plotly-plot").wait_for(timeout=60_000)
+        page.locator(".st-key-curves_plot_loss .js-plotly-plot:visible").first.wait_for(timeout=60_000)
         page.wait_for_function(  # live: nobody touches the page
             "before => Number(document.body.innerText.match(/step ([\\d,]+) of/)[1].replace(',', '')) > before",
             arg=first,
             timeout=120_000,
         )
         page.reload()
-        page.locator(".st-key-curves_plot_loss .js-plotly-plot").wait_for(timeout=60_000)
+        page.locator(".st-key-curves_plot_loss .js-plotly-plot:visible").first.wait_for(timeout=60_000)
         page.goto("about:blank")  # which misses no server
     assert read_status(RunFolder(folder / "outputs" / "digits")).state == "running"
 
