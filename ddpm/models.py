@@ -7,7 +7,7 @@ PATH             a run folder, a checkpoint (.pt), or model.safetensors with con
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,8 +49,8 @@ class Model:
     def num_classes(self) -> int:
         return self.config.model.num_classes
 
-    def class_labels(self, labels: Sequence[int] | None, count: int, first_index: int = 0) -> Tensor | None:
-        """``labels`` repeated over images first_index.. as the network wants them, (count,) long; -1 is no class.
+    def class_labels(self, labels: Sequence[int] | None, indices: Sequence[int]) -> Tensor | None:
+        """The labels of these images of a set as the network wants them, (N,) long, see ``repeat_labels``.
 
         Raises:
             ConfigError: a label that the model does not have.
@@ -62,7 +62,7 @@ class Model:
         for label in labels:
             if not -1 <= label < self.num_classes:
                 raise ConfigError(f"label {label} is out of range: 0 to {self.num_classes - 1}, or -1 for no class")
-        chosen = repeat_labels(labels, count, first_index)
+        chosen = repeat_labels(labels, indices)
         return torch.tensor([self.num_classes if label == -1 else label for label in chosen], device=self.device)
 
     def denoiser(self, y: Tensor | None = None, *, guidance_scale: float = 1.0, clip: bool = True) -> Denoiser:
@@ -78,9 +78,9 @@ class Model:
         )
 
 
-def repeat_labels(labels: Sequence[int] | None, count: int, first_index: int = 0) -> list[int]:
-    """The labels of images first_index.. when ``labels`` is repeated to fill; -1 is no class."""
-    return [labels[(first_index + i) % len(labels)] if labels else -1 for i in range(count)]
+def repeat_labels(labels: Sequence[int] | None, indices: Iterable[int]) -> list[int]:
+    """The labels of these images of a set over which ``labels`` is repeated; -1 is no class."""
+    return [labels[index % len(labels)] if labels else -1 for index in indices]
 
 
 def shipped_models() -> list[str]:

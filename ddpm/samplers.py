@@ -92,7 +92,7 @@ def sample(
     labels: Sequence[int] | None = None,
     settings: SamplingConfig | None = None,
     seed: int = 0,
-    first_index: int = 0,
+    indices: Sequence[int] | None = None,
 ) -> Iterator[Step]:
     """Sample a model, step by step, in one batch.
 
@@ -101,7 +101,7 @@ def sample(
         labels: one class per image, repeated to fill; -1 or None is unconditional.
         settings: sampler, steps, guidance; the model's own by default.
         seed: of the whole set. Image k has the same noise whatever ``num_images`` is.
-        first_index: index k of the first image, to sample a large set in parts.
+        indices: which images of the set to draw, to sample a large one in parts; by default the first num_images.
 
     Yields:
         ``Step``, num_steps + 1 of them; the last holds the images in ``x0``, (N, C, H, W) in about [-1, 1].
@@ -112,13 +112,13 @@ def sample(
     settings = settings or model.config.sampling
     if settings.sampler not in SAMPLERS:
         raise ConfigError(unknown("sampler", settings.sampler, SAMPLERS))
-    if num_images < 1:
-        raise ConfigError(f"num_images must be at least 1, got {num_images}")
+    indices = range(num_images) if indices is None else indices
+    if len(indices) < 1:
+        raise ConfigError(f"num_images must be at least 1, got {len(indices)}")
     check_num_steps(settings.num_steps, model.schedule.num_timesteps)
-    y = model.class_labels(labels, num_images, first_index)
+    y = model.class_labels(labels, indices)
     denoise = model.denoiser(y, guidance_scale=settings.guidance_scale, clip=settings.clip)
     timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
-    indices = range(first_index, first_index + num_images)
     noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
 
     def steps() -> Iterator[Step]:  # so that a wrong argument is an error here, not at the first step
@@ -151,7 +151,7 @@ def generate(
     done = []
     for first in range(0, num_images, batch_size):
         count = min(batch_size, num_images - first)
-        steps = sample(model, count, labels=labels, settings=settings, seed=seed, first_index=first)
+        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=range(first, first + count))
         last = deque(steps, maxlen=1).pop()
         done.append(last.x0.clamp(-1, 1).cpu())
         if on_batch:

@@ -85,7 +85,7 @@ with facts:
     )
     with st.container(horizontal=True):
         name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"
-        given = repeat_labels(shown.labels, shown.count)
+        given = repeat_labels(shown.labels, range(shown.count))
         for label, make, kind in (
             ("PNG", lambda: png_bytes(grid), "image/png"),
             ("GIF", lambda: gif_bytes(trajectory.grids()), "image/gif"),

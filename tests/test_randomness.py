@@ -76,9 +76,9 @@ def test_every_state_of_a_stochastic_walk_is_the_same_to_the_bit(count):
     assert torch.equal(many[:, 3:6], walk([3, 4, 5]))
 
 
-def finished(model, count, first_index=0, **changes):
+def finished(model, count, first=0, **changes):
     settings = model.config.sampling.model_copy(update=changes)
-    steps = list(sample(model, count, labels=range(10), settings=settings, seed=5, first_index=first_index))
+    steps = list(sample(model, labels=range(10), settings=settings, seed=5, indices=range(first, first + count)))
     return steps[0].x_t, to_uint8(steps[-1].x0).int()
 
 

@@ -310,10 +310,10 @@ def test_generate_is_sample_in_parts(random_model):
 
 def test_labels_repeat_to_fill_and_continue_over_batches(random_model):
     model = random_model()
-    assert model.class_labels([4, -1, 6], 5).tolist() == [4, 10, 6, 4, 10]
-    assert model.class_labels([4, -1, 6], 2, first_index=4).tolist() == [10, 6]
-    assert model.class_labels(None, 3) is None
-    assert model.class_labels([-1], 3) is None
+    assert model.class_labels([4, -1, 6], range(5)).tolist() == [4, 10, 6, 4, 10]
+    assert model.class_labels([4, -1, 6], [4, 5]).tolist() == [10, 6]
+    assert model.class_labels(None, range(3)) is None
+    assert model.class_labels([-1], range(3)) is None
 
 
 def test_the_models_own_settings_are_the_default(random_model):

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config import load_config, sampling_settings
-from ..files import RunFolder
 from ..media.figures import duration
 from ..models import reference_of
 from .options import model_options, open_model
@@ -47,6 +46,7 @@ def eval_command(
     goes on with the same command.
     """
     from ..evaluation.evaluate import Protocol, evaluate_to
+    from ..evaluation.job import EvaluationFolder, recorded
 
     if labels is not None:
         raise click.UsageError("eval takes no --labels: it asks for every class equally often")
@@ -55,11 +55,11 @@ def eval_command(
     given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
     settings = sampling_settings(model.config, **given)
     protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights)
-    out = out or RunFolder.named(model.config.name).evaluation
-    show = _Narrator()
-    for event in evaluate_to(out, model, protocol):
+    folder, show = EvaluationFolder.named(model.config.name), _Narrator()
+    events = evaluate_to(out or folder.evaluation, model, protocol)
+    for event in events if out else recorded(folder, events):
         show(event)
-    click.echo(out)
+    click.echo(out or folder.evaluation)
 
 
 class _Narrator:

@@ -59,7 +59,7 @@ def labels_of(model: Model, text: str | None) -> list[int] | None:
         labels = [int(part) for part in text.split(",")]
     except ValueError:
         raise ConfigError(f"--labels takes numbers such as 0,1,2 or 'none', got {text!r}") from None
-    model.class_labels(labels, len(labels))
+    model.class_labels(labels, range(len(labels)))
     return labels
 
 

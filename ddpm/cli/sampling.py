@@ -48,7 +48,7 @@ def sample_grid(reference, config, device, labels, seed, num_samples, out, npz, 
     write_bytes(out, png_bytes(enlarge(make_grid(images))))
     click.echo(out)
     if npz:
-        write_bytes(npz, npz_bytes(images, repeat_labels(chosen, num_samples)))
+        write_bytes(npz, npz_bytes(images, repeat_labels(chosen, range(num_samples))))
         click.echo(npz)
 
 

@@ -11,6 +11,8 @@ and so may be a stage, or a part of one.
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import platform
@@ -186,8 +188,8 @@ class _Evaluation:
         try:
             for first in range(0, method.num_samples, BATCH_SIZE):
                 count = min(BATCH_SIZE, method.num_samples - first)
-                steps = sample(self.model, count, labels=labels, settings=method.settings, seed=self.protocol.seed,
-                               first_index=first)  # fmt: skip
+                steps = sample(self.model, labels=labels, settings=method.settings, seed=self.protocol.seed,
+                               indices=range(first, first + count))  # fmt: skip
                 for step in steps:
                     if step.t >= 0:
                         text = f"{first:,} of {method.num_samples:,} samples, t = {step.t} of the next {count}"
@@ -196,7 +198,7 @@ class _Evaluation:
         finally:
             hook.remove()
         yield self.advance(method.name, f"judging {method.num_samples:,} samples", 0)
-        asked = torch.tensor(repeat_labels(labels, method.num_samples)) if labels else None
+        asked = torch.tensor(repeat_labels(labels, range(method.num_samples))) if labels else None
         return {
             "network_evaluations": sum(calls) / method.num_samples,
             **judge(torch.cat(batches), asked, self.real, self.lpips),
@@ -343,6 +345,24 @@ def find_results(reference: str, model: Model) -> dict[str, Any]:
     if found:
         raise MetricError(f"the evaluation in {found[0]} is of other weights: {remedy}")
     raise MetricError(f"this model has not been evaluated: {remedy}")
+
+
+def results_csv(results: dict[str, Any]) -> str:
+    """Every number of an evaluation as CSV: stage, timestep, metric, value, and that of real images."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("stage", "t", "metric", "value", "real"))
+    calibration = results.get("calibration", {})
+    for name, values in calibration.items():
+        if isinstance(values, list) and name != "timesteps":
+            writer.writerows(
+                ("calibration", t, name, value, "") for t, value in zip(calibration["timesteps"], values, strict=True)
+            )
+    for stage, found in sample_stages(results).items():
+        for name, value in found.items():
+            if isinstance(value, int | float):
+                writer.writerow((stage, "", name, value, found["reference"].get(name, "")))
+    return buffer.getvalue()
 
 
 def sample_stages(results: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -305,6 +305,81 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
     _finish(figure, axes, path)
 
 
+REFERENCES = {"wiener": ("linear denoiser", PALETTE[2]), "seed_report": ("seed report", PALETTE[1])}
+
+
+def calibration_figure(
+    tables: Mapping[str, Mapping[str, Any]], metric: str, references: Iterable[str] = REFERENCES, height: int = 360
+) -> go.Figure:
+    """A Plotly figure of ``mse``, ``psnr`` or ``ssim`` over t for the calibration stages of some models, with their
+    95 % intervals, beside those of ``REFERENCES`` that the first of them brings."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for (name, table), colour in zip(tables.items(), (PALETTE[0], PALETTE[3], PALETTE[4]), strict=False):
+        figure.add_scatter(
+            x=table["timesteps"], y=_drawable(table[metric]), name=name, mode="lines+markers",
+            line={"color": colour, "width": 2}, hovertemplate="%{y:.4g}",
+            error_y={"array": _drawable(table.get(f"{metric}_ci95", ())), "thickness": 1.5},
+        )  # fmt: skip
+    for key in references:
+        other, (label, colour) = next(iter(tables.values())).get(key, {}), REFERENCES[key]
+        if metric in other:
+            figure.add_scatter(
+                x=other["timesteps"], y=_drawable(other[metric]), name=label, mode="lines+markers",
+                line={"color": colour, "width": 1.5, "dash": "dot"}, hovertemplate="%{y:.4g}",
+            )  # fmt: skip
+    if metric == "mse":
+        figure.update_yaxes(type="log", exponentformat="e")
+    return _styled(figure, "t", height, showlegend=True).update_layout(legend={"orientation": "h", "y": 1.12})
+
+
+def quality_figure(stages: Mapping[str, Mapping[str, Any]], metric: str, height: int = 320) -> go.Figure:
+    """A Plotly figure of a metric of samples over network evaluations an image, one line a sampler, with the level of
+    real images; ``stages`` as for ``save_quality``."""
+    import plotly.graph_objects as go
+
+    figure, lines = go.Figure(), {}
+    for name, stage in stages.items():
+        lines.setdefault(stage["made_by"]["settings"]["sampler"], []).append(
+            (stage["network_evaluations"], stage[metric], f"{name}, n = {stage['num_samples']:,}")
+        )
+    for (sampler, points), colour in zip(lines.items(), PALETTE * len(lines), strict=False):
+        x, y, names = zip(*sorted(points), strict=True)
+        figure.add_scatter(
+            x=x, y=y, text=names, name=sampler, mode="lines+markers", line={"color": colour, "width": 2},
+            hovertemplate="%{y:.4g}<br>%{text}",
+        )  # fmt: skip
+    real = max(stages.values(), key=lambda stage: stage["num_samples"])["reference"][metric]
+    if isinstance(real, float):
+        figure.add_hline(y=real, line={"width": 1, "dash": "dot", "color": "gray"}, annotation_text="real images")
+    seen = sorted({stage["network_evaluations"] for stage in stages.values()})
+    figure.update_xaxes(type="log", tickvals=seen, ticktext=[f"{value:g}" for value in seen])
+    return _styled(figure, "network evaluations per image", height, showlegend=True).update_layout(
+        hovermode="closest", legend={"orientation": "h", "y": 1.12}
+    )
+
+
+def confusion_figure(matrix: Sequence[Sequence[int]], height: int = 360) -> go.Figure:
+    """A Plotly heat map of how many samples asked to be a digit (rows) the classifier took for which (columns)."""
+    import plotly.graph_objects as go
+
+    counts = np.asarray(matrix)
+    digits = [str(k) for k in range(len(counts))]
+    # The diagonal holds nearly all: on a scale of shares to the power 1/4 the few others can be seen.
+    shade = (counts / np.maximum(counts.sum(1, keepdims=True), 1)) ** 0.25
+    figure = go.Figure(
+        go.Heatmap(
+            z=shade, x=digits, y=digits, text=np.where(counts, counts, ""), texttemplate="%{text}", showscale=False,
+            colorscale=[[0, "rgba(101,93,168,0)"], [1, PALETTE[0]]], customdata=counts,
+            hovertemplate="asked for %{y}, taken for %{x}: %{customdata}<extra></extra>",
+        )
+    )  # fmt: skip
+    figure.update_yaxes(autorange="reversed", title="asked for", type="category")
+    figure.update_xaxes(type="category")
+    return _styled(figure, "taken for", height).update_layout(hovermode="closest")
+
+
 def _drawable(values: Iterable[Any]) -> list[float]:
     """Numbers, with a gap where one is unavailable."""
     return [value if isinstance(value, int | float) else np.nan for value in values]

@@ -92,22 +92,16 @@ def advance_queue() -> None:
 
 
 def _start(folder: RunFolder, status: Status) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "ddpm",
-        "train",
-        "--config",
-        str(folder.config.resolve()),
-        "--run",
-        folder.path.name,
-    ]
-    if folder.checkpoint("latest").is_file():
-        command.append("--resume")
+    resume = ["--resume"] if folder.checkpoint("latest").is_file() else []
+    start(folder, status, ["train", "--config", str(folder.config.resolve()), "--run", folder.path.name, *resume])
+
+
+def start(folder: RunFolder, status: Status, arguments: list[str]) -> None:
+    """Start ``python -m ddpm`` with ``arguments`` as a job whose status and log are those of ``folder``."""
     folder.log.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.log, "ab") as log:
         child = subprocess.Popen(
-            command,
+            [sys.executable, "-m", "ddpm", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -53,6 +53,8 @@ class Status(BaseModel):
     inexact: tuple[str, ...] = ()
     """Why the last resume was not exact to the bit; empty where it was."""
     error: str | None = None
+    doing: str | None = None
+    """Of an evaluation: what it is at."""
     updated: float = 0.0
 
 

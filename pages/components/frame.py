@@ -31,6 +31,12 @@ PAGES = (
         ":material/monitoring:",
         "Watch training runs learn, live, and compare them.",
     ),
+    (
+        "pages/evaluate.py",
+        "Evaluate",
+        ":material/fact_check:",
+        "How good is a model? Calibration and sample quality, beside what real images reach.",
+    ),
 )
 
 

@@ -1,0 +1,64 @@
+"""An evaluation as a job: a process of its own, with a status on disk as a run has one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from ..errors import DDPMError, ModelError, one_line
+from ..files import RunFolder
+from ..training import jobs
+from ..training.runs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
+from .evaluate import Event, StageProgress
+
+PARTS = 1000  # of an evaluation, which its status counts as steps
+
+
+class EvaluationFolder(RunFolder):
+    """The folder of a model, seen as the folder of its evaluation."""
+
+    @property
+    def status(self) -> Path:
+        return self.path / "logs" / "evaluation_status.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "logs" / "evaluation.log"
+
+
+def launch(reference: str, name: str, *, num_samples: int, all_methods: bool) -> EvaluationFolder:
+    """Start ``python -m ddpm eval`` for a model; its result goes to the output folder of the model called ``name``.
+
+    Raises:
+        ModelError: the model is being evaluated already.
+    """
+    folder = EvaluationFolder.named(name)
+    if read_status(folder).state in ACTIVE:
+        raise ModelError(f"model {reference} is being evaluated already")
+    arguments = ["eval", "--model", reference, "--num-samples", str(num_samples)]
+    folder.log.unlink(missing_ok=True)
+    jobs.start(folder, Status(state="running"), [*arguments, *(["--all-methods"] if all_methods else [])])
+    return folder
+
+
+def recorded(folder: EvaluationFolder, events: Iterator[Event]) -> Iterator[Event]:
+    """Pass the events of an evaluation on, and keep its status up to date."""
+    me = psutil.Process()
+    status = Status(state="running", pid=me.pid, process_started=me.create_time(), total_steps=PARTS)
+    write_status(folder, status)
+    written = time.monotonic()
+    try:
+        for event in events:
+            if isinstance(event, StageProgress) and time.monotonic() - written > STATUS_SECONDS:
+                written = time.monotonic()
+                at = {"step": int(PARTS * event.share), "eta": event.eta, "doing": f"{event.stage}: {event.text}"}
+                status = status.model_copy(update=at)
+                write_status(folder, status)
+            yield event
+    except (DDPMError, OSError) as error:
+        write_status(folder, status.model_copy(update={"state": "failed", "error": one_line(error), "eta": None}))
+        raise
+    write_status(folder, status.model_copy(update={"state": "finished", "step": PARTS, "eta": None, "doing": None}))
