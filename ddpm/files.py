@@ -149,3 +149,15 @@ class RunFolder:
 
     def exists(self) -> bool:
         return self.config.is_file()
+
+
+class EvaluationFolder(RunFolder):
+    """The folder of a model, seen as that of its evaluation, which has a status and a log of its own."""
+
+    @property
+    def status(self) -> Path:
+        return self.path / "logs" / "evaluation_status.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "logs" / "evaluation.log"

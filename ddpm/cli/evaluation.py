@@ -46,7 +46,8 @@ def eval_command(
     goes on with the same command.
     """
     from ..evaluation.evaluate import Protocol, evaluate_to
-    from ..evaluation.job import EvaluationFolder, recorded
+    from ..evaluation.job import recorded
+    from ..files import EvaluationFolder
 
     if labels is not None:
         raise click.UsageError("eval takes no --labels: it asks for every class equally often")

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 
 from ..errors import DDPMError, ModelError, one_line
-from ..files import RunFolder
+from ..files import EvaluationFolder
 from ..training import jobs
 from ..training.runs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
 from .evaluate import Event, StageProgress
 
 PARTS = 1000  # of an evaluation, which its status counts as steps
-
-
-class EvaluationFolder(RunFolder):
-    """The folder of a model, seen as the folder of its evaluation."""
-
-    @property
-    def status(self) -> Path:
-        return self.path / "logs" / "evaluation_status.json"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "logs" / "evaluation.log"
 
 
 def launch(reference: str, name: str, *, num_samples: int, all_methods: bool) -> EvaluationFolder:
@@ -42,6 +29,12 @@ def launch(reference: str, name: str, *, num_samples: int, all_methods: bool) ->
     folder.log.unlink(missing_ok=True)
     jobs.start(folder, Status(state="running"), [*arguments, *(["--all-methods"] if all_methods else [])])
     return folder
+
+
+def stop(folder: EvaluationFolder) -> None:
+    """End an evaluation at once; its finished stages are kept, and taken from there by the next."""
+    jobs.kill(folder)
+    write_status(folder, Status(state="stopped"))
 
 
 def recorded(folder: EvaluationFolder, events: Iterator[Event]) -> Iterator[Event]:

@@ -21,7 +21,7 @@ import psutil
 from ..config import Config, config_to_yaml
 from ..device import THREADS
 from ..errors import ConfigError, ModelError
-from ..files import RunFolder, output_dir, write_text
+from ..files import EvaluationFolder, RunFolder, output_dir, write_text
 from .runs import ACTIVE, Status, all_runs, process_of, read_status, write_status
 
 _children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
@@ -45,8 +45,9 @@ def threads_per_run() -> int:
 
 
 def free_threads() -> int:
-    """How many threads are left to others while the runs go that go now."""
-    running = sum(read_status(folder).state == "running" for folder in all_runs())
+    """How many threads are left to others by the runs and evaluations that go now."""
+    evaluations = (EvaluationFolder(path.parents[1]) for path in output_dir().glob("*/logs/evaluation_status.json"))
+    running = sum(read_status(folder).state == "running" for folder in (*all_runs(), *evaluations))
     return max(1, THREADS - running * threads_per_run())
 
 

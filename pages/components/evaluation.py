@@ -9,11 +9,11 @@ from ddpm.config import SamplingConfig
 from ddpm.data import load_dataset
 from ddpm.errors import DDPMError
 from ddpm.evaluation import job
+from ddpm.files import EvaluationFolder
 from ddpm.media.figures import duration, quality_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.models import Model
 from ddpm.samplers import sample
-from ddpm.training import jobs
 from ddpm.training.runs import ACTIVE, read_status
 
 from .models import computing
@@ -178,7 +178,7 @@ def closest(reference: str, model: Model, stage: Stage) -> None:
 
 def evaluation_job(reference: str, model: Model) -> None:
     """Start an evaluation as a process of its own, and follow it."""
-    folder = job.EvaluationFolder.named(model.config.name)
+    folder = EvaluationFolder.named(model.config.name)
     live = read_status(folder).state in ACTIVE
 
     @st.fragment(run_every=2 if live else None)
@@ -189,7 +189,7 @@ def evaluation_job(reference: str, model: Model) -> None:
         if status.state in ACTIVE:
             left = f", {duration(status.eta)} left" if status.eta is not None else ""
             st.progress(status.step / job.PARTS, f"{status.doing or 'starting'}{left}")
-            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=jobs.kill, args=(folder,),
+            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=job.stop, args=(folder,),
                       help="What is finished is kept: the next evaluation goes on from there.")  # fmt: skip
         elif status.error:
             st.error(status.error)
