@@ -15,6 +15,7 @@ from pages.components.evaluation import (
     headline,
     judged_samples,
     quality,
+    report_html,
 )
 from pages.components.frame import about, page
 from pages.components.models import cached_model, model_references, pick_model
@@ -95,6 +96,12 @@ if results:
             "JSON", json.dumps(results, indent=2), f"{reference}.json", "application/json", on_click="ignore"
         )
         st.download_button("CSV", lambda: results_csv(results), f"{reference}.csv", "text/csv", on_click="ignore")
+
+st.download_button(
+    "Report", lambda: report_html(reference), f"{reference.replace(':', '_')}_report.html", "text/html",
+    icon=":material/article:", on_click="ignore",
+    help="Everything about this model in one HTML file, with its figures. Takes about half a minute to write.",
+)  # fmt: skip
 
 st.subheader("Evaluate it anew", anchor=False)
 evaluation_job(reference, model)

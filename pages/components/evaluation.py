@@ -1,5 +1,7 @@
 """An evaluation on a page: its numbers beside those of real images, the samples behind them, and a new one as a job."""
 
+import tempfile
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import streamlit as st
@@ -12,6 +14,7 @@ from ddpm.evaluation import job
 from ddpm.files import EvaluationFolder
 from ddpm.media.figures import duration, quality_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
+from ddpm.media.report import write_report
 from ddpm.models import Model
 from ddpm.samplers import sample
 from ddpm.training.runs import ACTIVE, read_status
@@ -174,6 +177,12 @@ def closest(reference: str, model: Model, stage: Stage) -> None:
         f"{found['ratio']:.2f}. {found['share_below_test_quantile']:.1%} of the samples come nearer than the nearest "
         f"{found['test_quantile']:.0%} of the test images."
     )
+
+
+def report_html(reference: str) -> bytes:
+    """The report of a model as one file."""
+    with tempfile.TemporaryDirectory() as folder, computing():
+        return write_report(reference, Path(folder)).html.read_bytes()
 
 
 def evaluation_job(reference: str, model: Model) -> None:

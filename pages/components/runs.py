@@ -52,6 +52,8 @@ def card(folder: RunFolder, status: Status) -> None:
         if folder.checkpoint("ema").is_file():
             link = {"play_model": f"run:{name}"}
             st.page_link("pages/playground.py", label="Playground", icon=":material/draw:", query_params=link)
+            link = {"eval_model": f"run:{name}"}
+            st.page_link("pages/evaluate.py", label="Evaluate", icon=":material/fact_check:", query_params=link)
     if status.total_steps:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":
