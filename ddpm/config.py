@@ -73,7 +73,7 @@ class DataConfig(Section):
         0.05,
         "Part of the training images held out to measure the validation loss. More is a steadier number, and "
         "fewer images to learn from.",
-        "share",
+        "0 to 1",
         gt=0,
         lt=0.5,
     )
@@ -209,7 +209,7 @@ class ModelConfig(Section):
     )
     attention_resolutions: tuple[int, ...] = _setting(
         (8,),
-        "Feature maps of these sizes get self-attention, which sees the whole image at once; dear at large sizes.",
+        "Feature maps of these sizes get self-attention, which sees the whole image at once; costly at large sizes.",
         "pixels",
     )
     head_channels: int = _setting(
@@ -218,7 +218,7 @@ class ModelConfig(Section):
     dropout: float = _setting(
         0.0,
         "Part of the features switched off at random in training. Helps small datasets, slows the rest.",
-        "share",
+        "0 to 1",
         ge=0,
         lt=1,
     )
@@ -299,7 +299,7 @@ class TrainingConfig(Section):
     label_dropout: float = _setting(
         0.15,
         "Part of the labels withheld, so that the model also learns to draw without one. Guidance needs some.",
-        "share",
+        "0 to 1",
         ge=0,
         lt=1,
     )
@@ -311,7 +311,7 @@ class TrainingConfig(Section):
     )
     seed: int = _setting(0, "Decides first weights, order, noise and timesteps: same seed, same run.", "number", ge=0)
     log_every: int = _setting(
-        20, "Between two records of the metrics. Fewer makes smoother curves that move less often.", "steps", ge=1
+        20, "Between two records of the metrics. More makes the curves smoother and slower to move.", "steps", ge=1
     )
     val_every: int = _setting(
         500,
@@ -331,9 +331,9 @@ class SamplingConfig(Section):
         "ddim", "The reverse process: ddpm adds fresh noise at every step, ddim needs far fewer steps."
     )
     num_steps: int = _setting(
-        50, "Looks of the network at each image. More is slower and usually better.", "steps", ge=1
+        50, "Network evaluations for each image. More is slower and usually better.", "steps", ge=1
     )
-    eta: float = _setting(0.0, "Fresh noise in ddim: 0 none, 1 as much as ddpm.", "share", ge=0, le=1)
+    eta: float = _setting(0.0, "Fresh noise in ddim: 0 none, 1 as much as ddpm.", "0 to 1", ge=0, le=1)
     spacing: Literal["leading", "linspace", "trailing"] = _setting(
         "trailing", "Which timesteps are visited; trailing starts where the noise is strongest."
     )

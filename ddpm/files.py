@@ -104,6 +104,11 @@ class RunFolder:
     def config(self) -> Path:
         return self.path / "config.yaml"
 
+    def keep_config(self, text: str) -> None:
+        """Write the config, where it is not there already: the age of its file is the age of the run."""
+        if not self.config.is_file() or self.config.read_text(encoding="utf-8") != text:
+            write_text(self.config, text)
+
     @property
     def metrics(self) -> Path:
         return self.path / "logs" / "training_metrics.jsonl"

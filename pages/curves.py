@@ -70,6 +70,7 @@ def curves() -> None:
         st.info("Nothing recorded yet.")
         return
     legend(run_colours(histories))
+    st.caption("Bold: smoothed. Pale: as recorded. Dotted, with marks: on the validation images.")
     columns = st.columns(2)
     for i, (key, curve) in enumerate(CURVES.items()):
         with columns[i % 2]:

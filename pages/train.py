@@ -9,7 +9,7 @@ from ddpm.config import Config, config_to_yaml, differences, load_config
 from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
 from ddpm.training import jobs
-from ddpm.training.runs import all_runs
+from ddpm.training.runs import all_runs, read_status
 from pages.components.config_form import TEXT, draft, editor, form, put, start_from, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
@@ -35,13 +35,20 @@ def new_text(config: Config) -> str:
 
 
 def launch(config: Config) -> None:
+    """Launch what is on the page now; a callback would know only what was there when the button was drawn."""
     try:
         folder = jobs.launch(config)
     except (DDPMError, OSError) as error:
-        st.session_state.train_problem = str(error)
+        messages.error(str(error))
         return
-    st.session_state.train_launched = folder.path.name
+    waits = ", ".join(f"**{name}**" for name in jobs.going())
+    st.session_state.train_launched = (
+        f"**{folder.path.name}** has started: its card is below, under Runs."
+        if read_status(folder).state == "running"
+        else f"**{folder.path.name}** waits for {waits}: its card is below, under Runs."
+    )
     start_from(new_text(config))
+    st.rerun()
 
 
 starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in all_runs()), FILE]
@@ -65,30 +72,29 @@ name = str(current.values.get("name", "run"))
 taken = current.config is not None and RunFolder.named(name).path.exists()
 name_faults = current.faults_of("name")
 if taken:
-    name_faults = [Fault("name", f"is taken by an earlier run: {jobs.free_name(name)} is free")]
+    name_faults = [Fault("name", "is taken by an earlier run")]
 put("train_name", name)
 second.text_input(
     "Name of the run", key="train_name", disabled=not current.readable,
     on_change=lambda: write("name", st.session_state.train_name),
     help="Also the name of its folder: 1 to 64 of a-z, 0-9, - and _.",
 )  # fmt: skip
-third.button(
+clicked = third.button(
     "Launch", type="primary", icon=":material/rocket_launch:", key="train_launch", width="stretch",
-    disabled=current.config is None or taken, on_click=launch, args=(current.config,),
-    help="One run goes at a time unless DDPM_MAX_RUNS says otherwise; the others wait."
-    if current.config
-    else f"{len(current.faults)} to correct first: see under the YAML.",
+    disabled=current.config is None or taken,
 )  # fmt: skip
-messages = st.container()  # always there, so that what follows keeps its place
+messages = st.container(horizontal=True, vertical_alignment="center")  # always there: what follows keeps its place
 for fault in name_faults:
-    messages.markdown(f":red[The name {fault.message}]")
-if problem := st.session_state.pop("train_problem", None):
-    messages.error(problem)
+    messages.markdown(f":red[The name {fault.message}]", width="content")
+if taken:
+    free = jobs.free_name(name)
+    messages.button(f"Use {free}", key="train_use_free", on_click=write, args=("name", free))
+if others := [fault.field or "the YAML" for fault in current.faults if fault.field != "name"]:
+    messages.markdown(f":red[To correct before this can be launched: {', '.join(others)}]")
+if clicked and current.config and not taken:
+    launch(current.config)
 if launched := st.session_state.pop("train_launched", None):
-    st.toast(
-        f"**{launched}** is on its way: see it under Runs, and its curves on the Curves page.",
-        icon=":material/rocket_launch:",
-    )
+    st.toast(launched, icon=":material/rocket_launch:")
 
 price = st.container()
 left, right = st.columns([3, 2], gap="large")
@@ -96,16 +102,15 @@ with left:
     form(current)
 with right:
     editor(current, height=520)
-    if current.config:
-        st.download_button(
-            "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
-            on_click="ignore",
-        )  # fmt: skip
-        if start != FILE:
-            changed = differences(base_of(start), current.config)
-            with st.expander(f"Differs from {start} in {len(changed)} field{'' if len(changed) == 1 else 's'}"):
-                for field, (before, now) in changed.items():
-                    st.markdown(f"`{field}`: {before} → **{now}**")
+    st.download_button(
+        "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
+        on_click="ignore",
+    )  # fmt: skip
+    if current.config and start != FILE:
+        changed = differences(base_of(start), current.config)
+        with st.expander(f"Differs from {start} in {len(changed)} field{'' if len(changed) == 1 else 's'}"):
+            for field, (before, now) in changed.items():
+                st.markdown(f"`{field}`: {before} → **{now}**")
 
 st.subheader("Runs", anchor=False)
 run_list()
@@ -113,9 +118,10 @@ run_list()
 about(
     r"""
 Every field of a training is on this page. The network sees each training image `epochs` times, at random timesteps
-$t$ and under fresh noise, and learns to predict what was added:
+$t$ and under fresh noise, and learns to predict a target $y$: the noise $\varepsilon$, the image $x_0$, or
+$v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0$, as `prediction_type` says:
 
-$$\min_\theta \; \mathbb E_{x_0, \varepsilon, t} \left\lVert \varepsilon - \varepsilon_\theta(x_t, t) \right\rVert^2.$$
+$$\min_\theta \; \mathbb E_{x_0, \varepsilon, t} \left\lVert y - f_\theta(x_t, t) \right\rVert^2.$$
 
 What is sampled later is the moving average of the weights. A run writes checkpoints as it goes: killed at any moment,
 it resumes from the last one, and ends with the same weights to the bit as if nothing had happened.

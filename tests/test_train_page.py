@@ -28,12 +28,12 @@ def train(monkeypatch):
 
 
 def text_of(app: AppTest) -> str:
-    return app.text_area(key="train_yaml").value
+    return app.text_area[0].value
 
 
 def set_text(app: AppTest, old: str, new: str) -> None:
     assert old in text_of(app)
-    app.text_area(key="train_yaml").set_value(text_of(app).replace(old, new)).run()
+    app.text_area[0].set_value(text_of(app).replace(old, new)).run()
     assert not app.exception
 
 
@@ -100,8 +100,11 @@ def test_a_fault_stands_beside_its_field_and_under_the_yaml_with_its_line(train)
     app = train()
     app.text_input(key="train_training_epochs").set_value("0").run()
     line = 1 + text_of(app).splitlines().index("  epochs: 0")
-    assert red(app) == ["input should be greater than or equal to 1, got 0"]
-    assert app.error[0].value.startswith(f"Line {line}: `training.epochs` input should be")
+    assert red(app) == [
+        "To correct before this can be launched: training.epochs",
+        "input should be greater than or equal to 1, got 0",
+    ]
+    assert app.error[0].value.startswith(f"Line {line}, `epochs: 0`: training.epochs input should be")
     assert launch_button(app).disabled
     app.text_input(key="train_training_epochs").set_value("5").run()
     assert red(app) == []
@@ -124,7 +127,7 @@ def test_every_kind_of_field_can_show_a_wrong_value(old, new, field, train):
     app = train()
     set_text(app, old, new)
     line = 1 + next(i for i, text in enumerate(text_of(app).splitlines()) if text == f"  {new}")
-    assert any(error.value.startswith(f"Line {line}: `{field}`") for error in app.error)
+    assert any(error.value.startswith(f"Line {line}, `{new}`: {field} ") for error in app.error)
     assert red(app)
     assert launch_button(app).disabled
 
@@ -132,10 +135,10 @@ def test_every_kind_of_field_can_show_a_wrong_value(old, new, field, train):
 @pytest.mark.parametrize("text", ["training: [", "- 1", "name: a\n\tb: 1", "x: &a [*a, *a]", "training: 5", ""])
 def test_any_text_can_stand_in_the_editor(text, train):
     app = train()
-    app.text_area(key="train_yaml").set_value(text).run()
+    app.text_area[0].set_value(text).run()
     assert not app.exception
-    assert launch_button(app).disabled == (text != "")
-    app.text_area(key="train_yaml").set_value("name: fine\n").run()
+    assert launch_button(app).disabled
+    app.text_area[0].set_value("name: fine\n").run()
     assert not launch_button(app).disabled
 
 
@@ -152,8 +155,11 @@ def test_a_name_is_checked_and_a_free_one_offered(tiny_run, train):
     app = train(train_from="run:tiny")
     assert app.text_input(key="train_name").value == "tiny-2"
     app.text_input(key="train_name").set_value("tiny").run()
-    assert red(app) == ["The name is taken by an earlier run: tiny-2 is free"]
+    assert red(app) == ["The name is taken by an earlier run"]
     assert launch_button(app).disabled
+    app.button(key="train_use_free").click().run()
+    assert app.text_input(key="train_name").value == "tiny-2"
+    assert not launch_button(app).disabled
     app.text_input(key="train_name").set_value("../up").run()
     assert "must be 1 to 64 of a-z" in red(app)[0]
     app.text_input(key="train_name").set_value("fresh").run()
@@ -177,6 +183,29 @@ def test_launch_starts_a_run_with_the_config_on_the_page(train, tiny_run, output
         jobs.kill(folder)
 
 
+def test_a_value_and_the_click_that_follows_it_are_taken_together(train, tiny_run, output_dir, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    app = train(train_from="run:tiny")
+    app.text_input(key="train_training_epochs").set_value("400")
+    launch_button(app).click().run()
+    try:
+        assert load_config(RunFolder(output_dir / "tiny-2").config).training.epochs == 400
+    finally:
+        jobs.kill(RunFolder(output_dir / "tiny-2"))
+
+
+def test_a_killed_run_was_stopped_and_one_without_a_checkpoint_says_so(train, tiny_run, output_dir, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    app = train(train_from="run:tiny")
+    app.text_input(key="train_training_val_every").set_value("100000").run()
+    app.text_input(key="train_training_epochs").set_value("5000").run()
+    launch_button(app).click().run()
+    app.button(key="train_Kill now_tiny-2").click().run()
+    assert not app.exception
+    assert read_status(RunFolder(output_dir / "tiny-2")).state == "stopped"
+    assert any(caption.value.startswith("It ended before its first checkpoint") for caption in app.caption)
+
+
 def test_a_crashed_run_says_why_and_how_it_can_go_on(tiny_run, train):
     app = train()
     status = RunFolder(tiny_run).status
@@ -188,7 +217,7 @@ def test_a_crashed_run_says_why_and_how_it_can_go_on(tiny_run, train):
 
 def test_delete_asks_first(tiny_run, train):
     app = train()
-    assert f"Delete {tiny_run}" in " ".join(text.value for text in app.markdown)
+    assert any(text.value.startswith("Delete **tiny** with its checkpoints") for text in app.markdown)
     app.button(key="train_Delete for good_tiny").click().run()
     assert not app.exception
     assert not tiny_run.exists()

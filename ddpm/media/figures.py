@@ -62,6 +62,14 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
+def span(seconds: float) -> str:
+    """A duration in one unit: 42 s, 4.2 min, 1.5 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def values_of(schedule: NoiseSchedule, quantity: str) -> np.ndarray:
     """One of ``QUANTITIES`` over t, (T,); not-a-number where it is infinite, so that a plot leaves a gap."""
     values = getattr(schedule, QUANTITIES[quantity].attribute).numpy()
@@ -208,9 +216,11 @@ def bands_figure(history: History, *, axis: str = "step", smoothing: float = 0.0
     bands = history.column("loss_by_t")
     figure = go.Figure()
     for i, colour in enumerate(sample_colorscale("Viridis", np.linspace(0.05, 0.9, bands.shape[1]).tolist())):
-        y = smoothed(bands[:, i], smoothing)
-        figure.add_scatter(x=history.axis(axis, "loss_by_t"), y=y, mode="lines", line={"color": colour, "width": 1.5},
-                           name=f"t / T from {i / bands.shape[1]:.1f}", hovertemplate="%{y:.4g}")  # fmt: skip
+        low, high = i / bands.shape[1], (i + 1) / bands.shape[1]
+        figure.add_scatter(
+            x=history.axis(axis, "loss_by_t"), y=smoothed(bands[:, i], smoothing), mode="lines",
+            line={"color": colour, "width": 1.5}, name=f"t / T {low:.1f} to {high:.1f}", hovertemplate="%{y:.4g}",
+        )  # fmt: skip
     figure.update_yaxes(type="log", exponentformat="e")
     return _styled(figure, AXES[axis], height, showlegend=True)
 

@@ -21,7 +21,7 @@ import psutil
 from ..config import Config, config_to_yaml
 from ..device import THREADS
 from ..errors import ConfigError, ModelError
-from ..files import EvaluationFolder, RunFolder, output_dir, write_text
+from ..files import EvaluationFolder, RunFolder, output_dir
 from .runs import ACTIVE, Status, all_runs, process_of, read_status, write_status
 
 _children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
@@ -42,6 +42,11 @@ def threads_per_run() -> int:
     else: two threads on two cores, beside one process that computes, train at a quarter of the speed of one thread.
     """
     return THREADS if "OMP_NUM_THREADS" in os.environ else max(1, (THREADS - 1) // max_runs())
+
+
+def going() -> list[str]:
+    """The names of the runs that are running."""
+    return [folder.path.name for folder in all_runs() if read_status(folder).state == "running"]
 
 
 def free_threads() -> int:
@@ -71,7 +76,7 @@ def launch(config: Config, *, resume: bool = False) -> RunFolder:
         raise ModelError(f"run {config.name} has nothing to resume")
     if not resume and folder.path.exists() and any(folder.path.iterdir()):
         raise ModelError(f"run {config.name} exists already: resume it, or choose another name")
-    write_text(folder.config, config_to_yaml(config))
+    folder.keep_config(config_to_yaml(config))
     write_status(folder, status.model_copy(update={"state": "queued", "error": None, "queued_at": time.time()}))
     advance_queue()
     return folder
@@ -124,10 +129,13 @@ def stop(folder: RunFolder) -> None:
 
 
 def kill(folder: RunFolder) -> None:
-    """End a run at once; what it learnt since its last checkpoint is lost, nothing else."""
-    if process := process_of(read_status(folder)):
+    """End a run at once, as ``stopped``; what it learnt since its last checkpoint is lost, nothing else."""
+    status = read_status(folder)
+    if process := process_of(status):
         process.kill()
         process.wait(10)
+        last = read_status(folder).model_copy(update={"state": "stopped", "error": None, "eta": None})
+        write_status(folder, last)
 
 
 def delete(folder: RunFolder) -> None:

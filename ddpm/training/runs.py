@@ -150,12 +150,12 @@ class Run:
         if self.world.leads:
             _forget_after(self.folder.metrics, self.state.step)
             self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder.config, config_to_yaml(self.config))
+            self.folder.keep_config(config_to_yaml(self.config))
         me = psutil.Process()
         self.status = read_status(self.folder).model_copy(
             update={
                 "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
-                "step": self.state.step, "inexact": tuple(inexact),
+                "step": self.state.step, "inexact": tuple(inexact), "images_per_second": None, "eta": None,
             }
         )  # fmt: skip
         self._set()

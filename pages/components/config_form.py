@@ -10,7 +10,10 @@ from ddpm.errors import ConfigError, Fault
 from ddpm.settings import Setting, all_settings, applies
 from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
 
-TEXT = "train_yaml"  # the one truth; every widget of the form is set from it before it is drawn
+# The one truth, which every widget is set from before it is drawn. It is no widget's own value: a browser that has not
+# heard yet of a change sends back what it last showed, and would undo the change.
+TEXT = "train_text"
+EDITION = "train_edition"  # counts the changes that the YAML editor did not make itself
 TITLES = {
     "data": "Data",
     "schedule": "Schedule",
@@ -45,14 +48,15 @@ class Draft:
 def start_from(config_text: str) -> None:
     """Put YAML text into the editor."""
     st.session_state[TEXT] = config_text
+    st.session_state[EDITION] = st.session_state.get(EDITION, 0) + 1
 
 
 def draft() -> Draft:
     """The editor's text, parsed and checked."""
     text = st.session_state[TEXT]
     try:
-        values = parse_yaml(text) or {}
-        if not isinstance(values, dict):
+        values = parse_yaml(text)
+        if not values or not isinstance(values, dict):
             raise ConfigError("expected sections such as 'data:' and 'model:'")
     except ConfigError as error:
         return Draft(st.session_state.get("train_values", {}), None, error.faults, readable=False)
@@ -71,7 +75,7 @@ def write(field: str, value: Any) -> None:
         text = config_to_yaml(config_from_dict(values))  # in the order of the config, with what the change brought
     except ConfigError:
         text = dump_yaml(values)
-    st.session_state[TEXT] = text
+    start_from(text)
 
 
 def form(current: Draft) -> None:
@@ -121,18 +125,24 @@ def _taken(setting: Setting, key: str, read) -> None:
 
 
 def editor(current: Draft, height: int) -> None:
-    """The YAML itself, and below it what no field of the form can show."""
-    st.html(
-        f"<style>.st-key-{TEXT} textarea {{ font-family: var(--st-code-font, monospace); font-size: 0.8rem; }}</style>"
-    )
-    st.text_area(
-        "YAML",
-        key=TEXT,
-        height=height,
-        persist_state="session",
-        help="The same config as text; what is left out takes its default. Changes count when you leave the box or "
-        "press Ctrl+Enter.",
-    )
+    """The YAML itself, and below it every fault with its line."""
+    st.html("<style>.st-key-train_yaml textarea { font-family: monospace; font-size: 0.8rem; }</style>")
+    key = f"train_yaml_{st.session_state[EDITION]}"
+    put(key, st.session_state[TEXT])
+    with st.container(key="train_yaml"):
+        st.text_area(
+            "YAML", key=key, height=height, on_change=_edited, args=(key,),
+            help="The same config as text; what is left out takes its default. Changes count when you leave the box "
+            "or press Ctrl+Enter.",
+        )  # fmt: skip
+    lines = st.session_state[TEXT].splitlines()
     for fault in current.faults:
-        where = f"Line {fault.line}: " if fault.line else ""
-        st.error(f"{where}{f'`{fault.field}` ' if fault.field else ''}{fault.message}")
+        where = ""
+        if fault.line:
+            shown = lines[fault.line - 1].strip() if fault.line <= len(lines) else ""
+            where = f"Line {fault.line}{f', `{shown}`' if shown else ''}: "
+        st.error(f"{where}{f'{fault.field} ' if fault.field else ''}{fault.message}")
+
+
+def _edited(key: str) -> None:
+    st.session_state[TEXT] = st.session_state[key]

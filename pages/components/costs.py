@@ -4,7 +4,7 @@ import streamlit as st
 
 from ddpm.config import Config, config_to_yaml
 from ddpm.errors import DDPMError
-from ddpm.media.figures import duration
+from ddpm.media.figures import span
 from ddpm.training.estimate import Estimate, estimate, measure_speed
 from ddpm.training.jobs import threads_per_run
 
@@ -64,8 +64,9 @@ def show_costs(config: Config | None, place) -> None:
         rate = _speed(config)
     meaning = "Of the training steps alone; measured on this machine while no run is going."
     if rate:
-        meaning = f"Of the training steps alone, at {rate:,.0f} images/s: the median of a few real steps here."
-    time.metric("Time here", duration(told.images / rate) if rate else "–", help=meaning, width="content")
+        meaning = f"Of the training steps at {rate:,.0f} images/s, the median of a few real ones here; validation and "
+        "sample grids come on top."
+    time.metric("Time here", f"≥ {span(told.images / rate)}" if rate else "–", help=meaning, width="content")
 
 
 def _speed_depends_on(config: Config) -> Config:

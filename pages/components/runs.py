@@ -5,7 +5,7 @@ import streamlit as st
 from ddpm.config import load_config
 from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
-from ddpm.media.figures import duration
+from ddpm.media.figures import span
 from ddpm.training import jobs
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact
@@ -58,6 +58,8 @@ def card(folder: RunFolder, status: Status) -> None:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":
         st.progress(0.0, "starting")
+    if status.state == "queued" and (going := jobs.going()):
+        st.caption(f"Waits for {', '.join(going)}.")
     if status.error:
         st.error(f"```\n{status.error}\n```" if "\n" in status.error else status.error)
     if status.inexact:
@@ -71,10 +73,10 @@ def progress_text(status: Status) -> str:
     parts = [f"step {status.step:,} of {status.total_steps:,}"]
     if status.state == "running" and status.images_per_second:
         parts.append(f"{status.images_per_second:,.0f} images/s")
-    if status.state == "running" and status.eta is not None:
-        parts.append(f"{duration(status.eta)} left")
+    if status.state == "running":
+        parts.append("starting" if status.eta is None else f"{span(status.eta)} left")
     else:
-        parts.append(f"{duration(status.elapsed)} of training")
+        parts.append(f"{span(status.elapsed)} of training")
     if status.train_loss is not None:
         parts.append(f"loss {status.train_loss:.4f}")
     if status.val_loss is not None:
@@ -102,16 +104,25 @@ def buttons(folder: RunFolder, status: Status) -> None:
         if status.state in ACTIVE:
             button("Stop", "stop_circle", jobs.stop, "Finish the step, save, and end. Resume goes on from there.")
         if status.state == "running":
-            button("Kill", "dangerous", jobs.kill, "End at once. What was learnt since the last checkpoint is lost.")
+            with st.popover("Kill", icon=":material/dangerous:", key=f"train_sure_{folder.path.name}"):
+                last = (
+                    "since its last checkpoint"
+                    if folder.checkpoint("latest").is_file()
+                    else "so far: it has no checkpoint yet"
+                )
+                st.write(f"End it at once, and lose what it learnt {last}? **Stop** loses nothing.")
+                button("Kill now", "dangerous", jobs.kill, "There is no way back.")
         if status.state in ACTIVE:
             return
         if status.state != "finished" and folder.checkpoint("latest").is_file():
             button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
         with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
-            st.write(f"Delete {folder.path} with its checkpoints, curves and samples?")
+            st.write(f"Delete **{folder.path.name}** with its checkpoints, curves and samples?")
             button("Delete for good", "delete_forever", jobs.delete, "There is no way back.")
     if status.state != "finished" and folder.checkpoint("latest").is_file():
         st.caption(exactness(folder, folder.checkpoint("latest").stat().st_mtime))
+    elif status.state != "finished":
+        st.caption("It ended before its first checkpoint (training.val_every says when that comes): nothing to resume.")
 
 
 def resume(folder: RunFolder) -> None:

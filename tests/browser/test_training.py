@@ -23,9 +23,12 @@ def fill(page, section: str, field: str, value: str) -> None:
     box = page.locator(f".st-key-train_{section}_{field} input")
     box.fill(value)
     box.press("Enter")
-    text = page.locator(".st-key-train_yaml textarea")
+    wait_for_yaml(page, f"  {field}: {value}\n")
+
+
+def wait_for_yaml(page, text: str) -> None:
     page.wait_for_function(
-        "([e, line]) => e.value.includes(line)", arg=[text.element_handle(), f"  {field}: {value}\n"]
+        "text => document.querySelector('.st-key-train_yaml textarea')?.value.includes(text)", arg=text
     )
 
 
@@ -99,3 +102,20 @@ def test_the_story_of_a_run(page, chromium, folder):
         assert "play_model=run" in page.url
         wait_until_idle(page)
         page.goto("about:blank")
+
+
+@pytest.mark.parametrize(("per_key", "between"), [(30, 0), (100, 400), (20, 150)])
+def test_nothing_typed_is_lost_whatever_the_pace(page, app_url, per_key, between):
+    typed = {"epochs": "15", "sample_every": "120", "learning_rate": "0.002", "seed": "7", "log_every": "5"}
+    open_page(page, f"{app_url}/train?train_from=digits")
+    page.get_by_role("tab", name="Training").click()
+    for field, value in typed.items():
+        box = page.locator(f".st-key-train_training_{field} input")
+        box.click()
+        box.press("Control+a")
+        box.press_sequentially(value, delay=per_key)
+        page.wait_for_timeout(between)
+    page.locator("h1").click()
+    for field, value in typed.items():
+        wait_for_yaml(page, f"  {field}: {value}\n")
+        assert page.locator(f".st-key-train_training_{field} input").input_value() == value
