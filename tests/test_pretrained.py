@@ -9,10 +9,12 @@ from ddpm.config import DataConfig, load_config, sampling_settings
 from ddpm.data import load_dataset
 from ddpm.evaluation import classifier
 from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
+from ddpm.evaluation.evaluate import sample_stages
 from ddpm.evaluation.seed_report import SEED_REPORT
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_models
 from ddpm.samplers import generate
 from ddpm.weights import weights_sha256
+from tests.conftest import ROOT
 
 
 def results_of(name: str) -> dict:
@@ -38,6 +40,27 @@ def test_the_results_and_the_model_card_are_of_these_weights(name):
     calibration = results["calibration"]
     for t, mse, psnr in zip(calibration["timesteps"], calibration["mse"], calibration["psnr"], strict=True):
         assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
+
+
+@pytest.mark.parametrize("file", [PRETRAINED / "mnist" / "README.md", ROOT / "README.md"], ids=["card", "README"])
+def test_the_tables_of_samples_are_the_results(file):
+    text = file.read_text(encoding="utf-8")
+    for name, stage in sample_stages(results_of("mnist")).items():
+        sampler, steps = name.removesuffix("steps").split("_")
+        for label, metrics in ((f"{sampler.upper()}, {steps} steps", stage), ("real images", stage["reference"])):
+            values = [
+                format(metrics[key], form) if isinstance(metrics[key], float) else "–"
+                for key, form in (("frechet_distance", ".3g"), ("precision", ".1%"), ("recall", ".1%"),
+                                  ("label_accuracy", ".1%"), ("pixel_diversity", ".3g"))
+            ]  # fmt: skip
+            assert f"| {label} | {stage['num_samples']:,} | {' | '.join(values)} |" in text
+
+
+def test_samples_are_nearly_as_far_from_the_test_set_as_real_images_are():
+    stage = sample_stages(results_of("mnist"))["ddim_50steps"]
+    assert stage["frechet_distance"] <= 3 * stage["reference"]["frechet_distance"]
+    assert stage["precision"] >= 0.9 * stage["reference"]["precision"]
+    assert stage["recall"] >= 0.9 * stage["reference"]["recall"]
 
 
 def test_every_row_of_the_seed_reports_table_is_beaten():
