@@ -50,7 +50,7 @@ class Section(BaseModel):
     @classmethod
     def _a_switch_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
-            raise ValueError("input should not be true or false")
+            raise ValueError("must not be true or false")
         return value
 
 
@@ -536,7 +536,7 @@ def _explain(error: ValidationError, lines: Mapping[str, int | None]) -> Iterato
             field, message = ".".join(where), f"expected a section with fields, got {fault['input']!r}"
         else:
             message = fault["msg"].removeprefix("Value error, ")
-            message = message[0].lower() + message[1:] if message.startswith("Input") else message
+            message = re.sub(r", unable to parse .*", "", message.replace("Input should", "must", 1))
             got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {fault['input']!r}"
             field, message = _blame(where, f"{message}{got}")
         yield Fault(field, message, _line(field, lines))

@@ -125,11 +125,11 @@ def test_the_choices_are_those_that_the_code_knows():
             "training: {lerning_rate: 1}",
             "FILE, line 1: training.lerning_rate: unknown key 'lerning_rate': did you mean 'learning_rate'?",
         ),
-        ("training: {epochs: many}", "FILE, line 1: training.epochs: input should be a valid integer"),
-        ("training: {epochs: 0}", "FILE, line 1: training.epochs: input should be greater than or equal to 1, got 0"),
+        ("training: {epochs: many}", "FILE, line 1: training.epochs: must be a valid integer"),
+        ("training: {epochs: 0}", "FILE, line 1: training.epochs: must be greater than or equal to 1, got 0"),
         (
             "training: {learning_rate: .nan}",
-            "FILE, line 1: training.learning_rate: input should be a finite number",
+            "FILE, line 1: training.learning_rate: must be a finite number",
         ),
         ("training: 5", "FILE, line 1: training: expected a section with fields, got 5"),
         ("- 1", "FILE: expected sections such as 'data:' and 'model:', got list"),
@@ -140,18 +140,18 @@ def test_the_choices_are_those_that_the_code_knows():
         ("name: ../up", "FILE, line 1: name: must be 1 to 64 of"),
         (
             "data: {dataset: minst}",
-            "FILE, line 1: data.dataset: input should be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or 'folder'",
+            "FILE, line 1: data.dataset: must be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or 'folder'",
         ),
         ("data: {dataset: cifar10}", "FILE, line 1: data.channels: must be 3 for cifar10, got 1"),
         ("data: {dataset: folder}", "FILE, line 1: data.path: goes with dataset 'folder', and only with it"),
         ("data: {path: x}", "FILE, line 1: data.path: goes with dataset 'folder', and only with it"),
-        ("data: {val_fraction: 0.5}", "FILE, line 1: data.val_fraction: input should be less than 0.5, got 0.5"),
+        ("data: {val_fraction: 0.5}", "FILE, line 1: data.val_fraction: must be less than 0.5, got 0.5"),
         (
             "schedule: {num_timesteps: 1}",
-            "FILE, line 1: schedule.num_timesteps: input should be greater than or equal",
+            "FILE, line 1: schedule.num_timesteps: must be greater than or equal",
         ),
-        ("schedule: {name: cos}", "FILE, line 1: schedule.name: input should be 'linear', 'cosine'"),
-        ("schedule: {name: [cosine]}", "FILE, line 1: schedule.name: input should be 'linear', 'cosine'"),
+        ("schedule: {name: cos}", "FILE, line 1: schedule.name: must be 'linear', 'cosine'"),
+        ("schedule: {name: [cosine]}", "FILE, line 1: schedule.name: must be 'linear', 'cosine'"),
         (
             "schedule: {name: cosine, beta_start: 0.1}",
             "FILE, line 1: schedule.beta_start: does not belong to the cosine schedule, which takes cosine_s",
@@ -174,7 +174,7 @@ def test_the_choices_are_those_that_the_code_knows():
         ),
         (
             "diffusion: {prediction_type: epsilon}",
-            "FILE, line 1: diffusion.prediction_type: input should be 'eps', 'x0' or 'v'",
+            "FILE, line 1: diffusion.prediction_type: must be 'eps', 'x0' or 'v'",
         ),
         (
             "data: {image_size: 30}",
@@ -193,7 +193,7 @@ def test_the_choices_are_those_that_the_code_knows():
             "model: {channel_mult: [1, 0, 4]}",
             "FILE, line 1: model.channel_mult: must be 1 or more at every level, got [1, 0, 4]",
         ),
-        ("model: {base_channels: 20}", "FILE, line 1: model.base_channels: input should be a multiple of 8, got 20"),
+        ("model: {base_channels: 20}", "FILE, line 1: model.base_channels: must be a multiple of 8, got 20"),
         (
             "model: {base_channels: 24, head_channels: 16}",
             "FILE, line 1: model.head_channels: 16 must divide the channels of every level wider than it",
@@ -203,8 +203,8 @@ def test_the_choices_are_those_that_the_code_knows():
             "sampling: {num_steps: 1001}",
             "FILE, line 1: sampling.num_steps: must be at most schedule.num_timesteps (1000), got 1001",
         ),
-        ("sampling: {sampler: dpm}", "FILE, line 1: sampling.sampler: input should be 'ddpm' or 'ddim', got 'dpm'"),
-        ("sampling: {eta: 1.5}", "FILE, line 1: sampling.eta: input should be less than or equal to 1, got 1.5"),
+        ("sampling: {sampler: dpm}", "FILE, line 1: sampling.sampler: must be 'ddpm' or 'ddim', got 'dpm'"),
+        ("sampling: {eta: 1.5}", "FILE, line 1: sampling.eta: must be less than or equal to 1, got 1.5"),
         ("data: {dataset: mnist", "FILE, line 1, column 22: not valid YAML: expected ',' or '}'"),
         (
             "name: !!python/object:os.system x",
@@ -221,9 +221,7 @@ def test_a_fault_is_one_line_that_names_the_field_and_what_is_right(text, messag
 
 @pytest.mark.parametrize("value", ["true", "yes"])
 def test_a_switch_is_no_number(value, tmp_path):
-    assert fault_of(f"training: {{epochs: {value}}}", tmp_path).startswith(
-        "FILE, line 1: training.epochs: input should"
-    )
+    assert fault_of(f"training: {{epochs: {value}}}", tmp_path).startswith("FILE, line 1: training.epochs: must")
 
 
 def test_a_level_of_a_single_pixel_is_refused(tmp_path):
@@ -322,7 +320,7 @@ def test_another_schedule_brings_its_own_parameters(name, tmp_path):
         ("training.epochs.more=3", "--set training.epochs.more: training.epochs is no section"),
         ("training.epoch=3", "FILE: training.epoch: unknown key 'epoch': did you mean 'epochs'?"),
         ("training.epochs=[", "--set training.epochs, line 1, column 2: not valid YAML"),
-        ("training.epochs=", "FILE: training.epochs: input should be a valid integer, got None"),
+        ("training.epochs=", "FILE: training.epochs: must be a valid integer, got None"),
     ],
 )
 def test_a_wrong_override_is_named(override, message, tmp_path):

@@ -195,7 +195,7 @@ def test_a_checkpoint_with_flipped_bytes_loads_or_is_refused_but_never_crashes(t
         (lambda c: c["config"]["model"].update(base_chanels=8), "model.base_chanels: unknown key 'base_chanels'"),
         (
             lambda c: c["config"]["model"].update(base_channels=-8, num_classes=-1),
-            "model.base_channels: input should be",
+            "model.base_channels: must be",
         ),
         (lambda c: c.update(config=3), "expected sections such as 'data:' and 'model:', got int"),
         (lambda c: c.update(config=None), "expected sections such as 'data:' and 'model:', got NoneType"),

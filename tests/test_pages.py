@@ -16,7 +16,14 @@ from ddpm.media.images import enlarge, make_grid
 from pages.components.sampling import Request, run
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = ["streamlit_app.py", "pages/playground.py", "pages/schedules.py", "pages/train.py", "pages/curves.py"]
+PAGES = [
+    "streamlit_app.py",
+    "pages/playground.py",
+    "pages/schedules.py",
+    "pages/train.py",
+    "pages/curves.py",
+    "pages/evaluate.py",
+]
 
 
 def open_page(path: str, **query: str) -> AppTest:

@@ -102,9 +102,9 @@ def test_a_fault_stands_beside_its_field_and_under_the_yaml_with_its_line(train)
     line = 1 + text_of(app).splitlines().index("  epochs: 0")
     assert red(app) == [
         "To correct before this can be launched: training.epochs",
-        "input should be greater than or equal to 1, got 0",
+        "must be greater than or equal to 1, got 0",
     ]
-    assert app.error[0].value.startswith(f"Line {line}, `epochs: 0`: training.epochs input should be")
+    assert app.error[0].value.startswith(f"Line {line}, `epochs: 0`: training.epochs must be")
     assert launch_button(app).disabled
     app.text_input(key="train_training_epochs").set_value("5").run()
     assert red(app) == []

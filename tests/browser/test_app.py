@@ -14,7 +14,14 @@ from ddpm import load_model
 from ddpm.config import sampling_settings
 from tests.browser.driver import open_page, wait_until_idle
 
-PAGES = {"": "DDPM Lab", "playground": "Playground", "schedules": "Schedules", "train": "Train", "curves": "Curves"}
+PAGES = {
+    "": "DDPM Lab",
+    "playground": "Playground",
+    "schedules": "Schedules",
+    "train": "Train",
+    "curves": "Curves",
+    "evaluate": "Evaluate",
+}
 PHONE = {"width": 420, "height": 840}
 
 

@@ -51,7 +51,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         open_page(page, f"{url}/train?train_from=digits")
         page.get_by_role("tab", name="Training").click()
         fill(page, "training", "epochs", "0")
-        page.get_by_text("input should be greater than or equal to 1").first.wait_for()
+        page.get_by_text("must be greater than or equal to 1").first.wait_for()
         assert page.locator(".st-key-train_launch").get_by_role("button").first.is_disabled()
         fill(page, "training", "epochs", "30")
         fill(page, "training", "sample_every", "300")
