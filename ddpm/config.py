@@ -7,7 +7,7 @@ A YAML file holds only what differs from the defaults. An unknown key, a wrong t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
@@ -424,8 +424,6 @@ def config_from_dict(
 
     ``lines`` says where in ``source`` the fields stand, as ``ddpm.yaml_text.lines_of`` does.
     """
-    if values is None:  # an empty file
-        values = {}
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
     values = {key: value for key, value in values.items() if value is not None}  # "training:" with nothing under it
@@ -441,25 +439,23 @@ def config_from_dict(
     raise ConfigError("\n".join(texts), faults)
 
 
-def config_from_yaml(text: str, source: str = "YAML") -> Config:
-    """Parse and validate YAML text; faults name their line."""
+def config_from_yaml(text: str, source: str = "YAML", overrides: Sequence[str] = ()) -> Config:
+    """Parse and validate YAML text; faults name their line. ``overrides`` are 'section.field=value' strings on top."""
     values = parse_yaml(text, source)
-    return config_from_dict(values, source, lines_of(text))
+    values = {} if values is None else values  # an empty file is the defaults
+    lines: dict[str, int | None] = {**lines_of(text)}
+    for override in overrides:
+        lines[_override(values, override)] = None  # it no longer comes from the file
+    return config_from_dict(values, source, lines)
 
 
-def load_config(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """Read a YAML file. ``overrides`` are 'section.field=value' strings, applied on top."""
-    path = Path(path)
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, see ``config_from_yaml``."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    values = parse_yaml(text, str(path))
-    lines: dict[str, int | None] = {**lines_of(text)}
-    for override in overrides or []:
-        values = {} if values is None else values
-        lines[_override(values, override)] = None  # it no longer comes from the file
-    return config_from_dict(values, str(path), lines)
+    return config_from_yaml(text, str(path), overrides)
 
 
 def with_overrides(config: Config, overrides: list[str]) -> Config:

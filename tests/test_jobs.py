@@ -107,7 +107,9 @@ def many_kills() -> int:
 def kill_at_random(folder, chance) -> None:
     wait_for(lambda: read_status(folder).step)
     time.sleep(chance.uniform(0, 1))
-    jobs.kill(folder)
+    if process := process_of(read_status(folder)):
+        process.kill()
+        process.wait(10)
 
 
 def kill_while_writing(folder) -> bool:

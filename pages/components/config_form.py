@@ -127,11 +127,12 @@ def _taken(setting: Setting, key: str, read) -> None:
 def editor(current: Draft, height: int) -> None:
     """The YAML itself, and below it every fault with its line."""
     st.html("<style>.st-key-train_yaml textarea { font-family: monospace; font-size: 0.8rem; }</style>")
-    key = f"train_yaml_{st.session_state[EDITION]}"
+    edition = st.session_state[EDITION]
+    key = f"train_yaml_{edition}"
     put(key, st.session_state[TEXT])
     with st.container(key="train_yaml"):
         st.text_area(
-            "YAML", key=key, height=height, on_change=_edited, args=(key,),
+            "YAML", key=key, height=height, on_change=_edited, args=(edition,),
             help="The same config as text; what is left out takes its default. Changes count when you leave the box "
             "or press Ctrl+Enter.",
         )  # fmt: skip
@@ -144,5 +145,6 @@ def editor(current: Draft, height: int) -> None:
         st.error(f"{where}{f'{fault.field} ' if fault.field else ''}{fault.message}")
 
 
-def _edited(key: str) -> None:
-    st.session_state[TEXT] = st.session_state[key]
+def _edited(edition: int) -> None:
+    if edition == st.session_state[EDITION]:  # else the browser sends what stood there before a field was changed
+        st.session_state[TEXT] = st.session_state[f"train_yaml_{edition}"]

@@ -108,6 +108,7 @@ def test_the_story_of_a_run(page, chromium, folder):
 def test_nothing_typed_is_lost_whatever_the_pace(page, app_url, per_key, between):
     typed = {"epochs": "15", "sample_every": "120", "learning_rate": "0.002", "seed": "7", "log_every": "5"}
     open_page(page, f"{app_url}/train?train_from=digits")
+    page.get_by_text("≥").wait_for()  # the time is measured: the page is complete
     page.get_by_role("tab", name="Training").click()
     for field, value in typed.items():
         box = page.locator(f".st-key-train_training_{field} input")
