@@ -10,7 +10,7 @@ from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
 from ddpm.training import jobs
 from ddpm.training.runs import all_runs, read_status
-from pages.components.config_form import TEXT, draft, editor, form, put, start_from, write
+from pages.components.config_form import STALE, TEXT, draft, editor, form, put, start_from, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
 from pages.components.runs import run_list
@@ -102,6 +102,7 @@ with left:
     form(current)
 with right:
     editor(current, height=520)
+    st.session_state[STALE] = False  # all fields have been drawn
     st.download_button(
         "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
         on_click="ignore",

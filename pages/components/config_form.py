@@ -14,6 +14,7 @@ from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
 # heard yet of a change sends back what it last showed, and would undo the change.
 TEXT = "train_text"
 EDITION = "train_edition"  # counts the changes that the YAML editor did not make itself
+STALE = "train_stale"  # whether the fields have yet to be set to a text that they did not make themselves
 TITLES = {
     "data": "Data",
     "schedule": "Schedule",
@@ -48,6 +49,7 @@ class Draft:
 def start_from(config_text: str) -> None:
     """Put YAML text into the editor."""
     st.session_state[TEXT] = config_text
+    st.session_state[STALE] = True
     st.session_state[EDITION] = st.session_state.get(EDITION, 0) + 1
 
 
@@ -75,7 +77,10 @@ def write(field: str, value: Any) -> None:
         text = config_to_yaml(config_from_dict(values))  # in the order of the config, with what the change brought
     except ConfigError:
         text = dump_yaml(values)
-    start_from(text)
+    st.session_state[TEXT] = text
+    st.session_state[EDITION] += 1
+    # Another schedule changes other fields, and a name may come from a button.
+    st.session_state[STALE] |= field in ("schedule.name", "name")
 
 
 def form(current: Draft) -> None:
@@ -115,8 +120,8 @@ def field(setting: Setting, current: Draft) -> None:
 
 
 def put(key: str, value: Any) -> None:
-    """Set a widget, where it does not show that already: setting it anew would wipe out what is being typed."""
-    if key not in st.session_state or st.session_state[key] != value:
+    """Set a widget where it must be: setting it would wipe out what is being typed into it."""
+    if key not in st.session_state or (st.session_state[STALE] and st.session_state[key] != value):
         st.session_state[key] = value
 
 
@@ -148,3 +153,4 @@ def editor(current: Draft, height: int) -> None:
 def _edited(edition: int) -> None:
     if edition == st.session_state[EDITION]:  # else the browser sends what stood there before a field was changed
         st.session_state[TEXT] = st.session_state[f"train_yaml_{edition}"]
+        st.session_state[STALE] = True
