@@ -12,7 +12,8 @@ from .data import ImageSet, load_dataset
 from .diffusion import Prediction, diffusion_loss, make_denoiser, q_posterior, q_sample, to_prediction
 from .errors import ConfigError, DataError, DDPMError, ModelError
 from .models import Model, load_model
-from .samplers import SAMPLERS, Step, generate, sample
+from .samplers import SAMPLERS, Step
+from .sampling import generate, sample
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule, spaced_timesteps
 from .unet import UNet
 

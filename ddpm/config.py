@@ -15,6 +15,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import ConfigError, Fault, unknown
+from .samplers import SAMPLERS
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule
 from .yaml_text import dump_yaml, lines_of, parse_yaml
 
@@ -327,13 +328,20 @@ class TrainingConfig(Section):
 class SamplingConfig(Section):
     """How a model is sampled unless the caller says otherwise; a model carries its own."""
 
-    sampler: Literal["ddpm", "ddim"] = _setting(
-        "ddim", "The reverse process: ddpm adds fresh noise at every step, ddim needs far fewer steps."
+    sampler: Literal[tuple(SAMPLERS)] = _setting(
+        "ddim",
+        "The reverse process: ddpm adds fresh noise at every step, ddim needs far fewer steps, heun and dpmpp_2m fewer "
+        "still.",
     )
     num_steps: int = _setting(
-        50, "Network evaluations for each image. More is slower and usually better.", "steps", ge=1
+        50, "Timesteps that the sampler visits. More is slower and usually better.", "steps", ge=1
     )
     eta: float = _setting(0.0, "Fresh noise in ddim: 0 none, 1 as much as ddpm.", "0 to 1", ge=0, le=1)
+    variance: Literal["fixed_small", "fixed_large"] = _setting(
+        "fixed_small",
+        "Fresh noise in ddpm: fixed_small is the posterior's, fixed_large is beta, a little more and seen only at few "
+        "steps.",
+    )
     spacing: Literal["leading", "linspace", "trailing"] = _setting(
         "trailing", "Which timesteps are visited; trailing starts where the noise is strongest."
     )
@@ -344,7 +352,26 @@ class SamplingConfig(Section):
         ge=0,
         le=20,
     )
+    guidance_interval: tuple[int, ...] | None = _setting(
+        None,
+        "First and last timestep at which guidance acts. Without the noisiest ones it costs less variety, and without "
+        "the cleanest ones less time. None for all.",
+        "timesteps",
+        min_length=2,
+        max_length=2,
+    )
     clip: bool = _setting(True, "Clamp the predicted clean image to the range of images at every step.")
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _is_an_interval(cls, interval: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if interval and not 0 <= interval[0] <= interval[1]:
+            raise ValueError(f"must be two timesteps, the first from 0 to the last, got {list(interval)}")
+        return interval
+
+
+# With less at T - 1, x0 = (x_t - s eps) / sqrt(alpha_bar) is the rounding error of fp32. The cosine schedule has 2e-9.
+MIN_ALPHA_BAR = 1e-12
 
 
 class Config(Section):
@@ -393,6 +420,12 @@ class Config(Section):
         if self.schedule.zero_terminal_snr and self.diffusion.prediction_type == "eps":
             raise ValueError(
                 "schedule.zero_terminal_snr needs diffusion.prediction_type v or x0: noise alone tells no x0"
+            )
+        left = self.schedule.build().alpha_bar(self.schedule.num_timesteps - 1)
+        if left < MIN_ALPHA_BAR and self.diffusion.prediction_type == "eps":
+            raise ValueError(
+                f"diffusion.prediction_type must be v or x0 for this schedule: it leaves alpha_bar = {left:.0e} at "
+                "T - 1, and noise alone tells no x0"
             )
         check_num_steps(self.sampling.num_steps, self.schedule.num_timesteps)
         return self

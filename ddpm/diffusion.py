@@ -176,6 +176,7 @@ def make_denoiser(
     *,
     null_label: int | None = None,
     guidance_scale: float = 1.0,
+    guidance_interval: tuple[int, int] | None = None,
     clip: bool = True,
 ) -> Denoiser:
     """Wrap a network as a ``Denoiser``, with classifier-free guidance (Ho & Salimans 2022) and clipping.
@@ -186,13 +187,15 @@ def make_denoiser(
         null_label: the label that the model learned as "no class"; None for a model without classes.
         guidance_scale: w in D = D(null) + w (D(y) - D(null)). 1 is off, 0 unconditional, above 1 exaggerates the
             class. This is the convention of EDM and k-diffusion; the paper's w is smaller by one.
+        guidance_interval: first and last timestep at which guidance acts, both included (Kynkäänniemi et al. 2024);
+            elsewhere the scale is 1. None is all of them. All images of a call are at the same timestep.
         clip: clamp x0 to [-1, 1], the range of the data, and derive eps from the clamped x0.
     """
     # All three outputs are affine in each other at fixed x_t, so guiding the raw output guides x0 and eps alike.
     guided = labels is not None and guidance_scale != 1 and bool((labels != null_label).any())
 
     def raw(x_t: Tensor, t: Tensor) -> Tensor:
-        if not guided:
+        if not guided or (guidance_interval and not guidance_interval[0] <= int(t[0]) <= guidance_interval[1]):
             return model(x_t, t, labels)
         both = torch.cat([labels, torch.full_like(labels, null_label)])
         conditional, unconditional = model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)

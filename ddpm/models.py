@@ -65,8 +65,16 @@ class Model:
         chosen = repeat_labels(labels, indices)
         return torch.tensor([self.num_classes if label == -1 else label for label in chosen], device=self.device)
 
-    def denoiser(self, y: Tensor | None = None, *, guidance_scale: float = 1.0, clip: bool = True) -> Denoiser:
-        """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``."""
+    def denoiser(
+        self,
+        y: Tensor | None = None,
+        *,
+        guidance_scale: float = 1.0,
+        guidance_interval: tuple[int, int] | None = None,
+        clip: bool = True,
+    ) -> Denoiser:
+        """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``; the rest is that of
+        ``make_denoiser``."""
         return make_denoiser(
             self.network,
             self.schedule,
@@ -74,6 +82,7 @@ class Model:
             y,
             null_label=self.network.null_label,
             guidance_scale=guidance_scale,
+            guidance_interval=guidance_interval,
             clip=clip,
         )
 

@@ -3,27 +3,29 @@
 A sampler sees a ``Denoiser`` (x_t, t) -> (x0, eps), the schedule, the falling timesteps to visit and a source of
 noise; it knows nothing of networks, classes or guidance. It yields a ``Step`` for every visited timestep and a last
 one, t = -1, that holds the clean image. One loop over it serves a progress bar, a preview, a trajectory and a GIF.
+
+To add one, write such a generator under ``@sampler``: the config, the command line, the pages and the tests read
+``SAMPLERS``. Its keyword-only arguments are the fields of ``SamplingConfig`` that it reads.
+
+In the formulas a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar), so that x_t = a x0 + s eps. ``ddim`` with eta 0,
+``heun`` and ``dpmpp_2m`` solve one and the same equation, the probability-flow ODE (Song et al. 2021).
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .config import SamplingConfig, check_num_steps
-from .diffusion import Denoiser, q_posterior
-from .errors import ConfigError, unknown
-from .randomness import ImageNoise
-from .schedule import NoiseSchedule, spaced_timesteps
-
-if TYPE_CHECKING:
-    from .models import Model
+from .diffusion import Denoiser, Prediction, q_posterior
+from .schedule import NoiseSchedule
 
 
 class Step(NamedTuple):
@@ -39,28 +41,91 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-Sampler = Callable[..., Iterator[Step]]
+Noise = Callable[[], Tensor]
 
 
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler with what people should know of it."""
+
+    walk: Callable[..., Iterator[Step]]
+    """(denoise, schedule, timesteps, noise, **options) -> the steps."""
+    label: str
+    about: str
+    source: str
+
+    @cached_property
+    def options(self) -> tuple[str, ...]:
+        """The fields of ``SamplingConfig`` that belong to this sampler."""
+        parameters = inspect.signature(self.walk).parameters.values()
+        return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+
+    def calls(self, schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[int]:
+        """The timestep of every network evaluation, in order, found by walking one pixel."""
+        seen = []
+
+        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+            seen.append(int(t[0]))
+            return Prediction(x_t, x_t)
+
+        for _ in self.walk(denoise, schedule, timesteps, lambda: torch.zeros(1, 1, 1, 1)):
+            pass
+        return seen
+
+
+SAMPLERS: dict[str, Sampler] = {}
+"""Every sampler under the name of its function."""
+
+
+def sampler(label: str, about: str, source: str) -> Callable:
+    """Enter a generator function into ``SAMPLERS``; the arguments are those of ``Sampler``."""
+
+    def enter(walk: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
+        SAMPLERS[walk.__name__] = Sampler(walk, label, about, source)
+        return walk
+
+    return enter
+
+
+VARIANCES = ("fixed_small", "fixed_large")
+
+
+@sampler(
+    "DDPM",
+    "Takes noise away and adds fresh noise at every step. Needs many steps.",
+    "Ho et al. 2020, Denoising Diffusion Probabilistic Models, algorithm 2 (arXiv:2006.11239)",
+)
 def ddpm(
-    denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Callable[[], Tensor], eta: float = 0.0
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    noise: Noise,
+    *,
+    variance: str = "fixed_small",
 ) -> Iterator[Step]:
-    """Ancestral sampling (Ho et al. 2020, algorithm 2) with the posterior variance beta tilde.
+    """Ancestral sampling (Ho et al. 2020, algorithm 2).
 
-    Between spaced timesteps it draws from q(x_s | x_t, x0) of the shortened chain (Nichol & Dhariwal 2021, section 4).
-    ``eta`` belongs to DDIM and is not read.
+    Between spaced timesteps t > s it draws from q(x_s | x_t, x0) of the shortened chain (Nichol & Dhariwal 2021,
+    section 4). ``variance`` of the noise: fixed_small is that of the posterior, beta tilde; fixed_large is beta =
+    1 - alpha_bar_t / alpha_bar_s (Ho et al. 2020, section 3.2).
     """
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0 = denoise(x, _batch(t, x)).x0
         yield Step(index, t, x, x0)
-        mean, variance = q_posterior(schedule, x0, x, t, t_next)
-        x = mean + math.sqrt(variance) * noise() if t_next >= 0 else x0
+        mean, small = q_posterior(schedule, x0, x, t, t_next)
+        large = 1 - schedule.alpha_bar(t) / schedule.alpha_bar(t_next)
+        x = mean + math.sqrt(large if variance == "fixed_large" else small) * noise() if t_next >= 0 else x0
     yield Step(len(timesteps), -1, x, x)
 
 
+@sampler(
+    "DDIM",
+    "Mixes the predicted image and the predicted noise anew, with less noise. Deterministic with eta 0.",
+    "Song et al. 2021, Denoising Diffusion Implicit Models (arXiv:2010.02502)",
+)
 def ddim(
-    denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Callable[[], Tensor], eta: float = 0.0
+    denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise, *, eta: float = 0.0
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, eq. 12 and 16): eta = 0 is deterministic, eta = 1 has the noise of DDPM."""
     x = noise()
@@ -68,94 +133,74 @@ def ddim(
         x0, eps = denoise(x, _batch(t, x))
         yield Step(index, t, x, x0)
         ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
-        sigma = eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
-        x = math.sqrt(ab_s) * x0 + math.sqrt(max(0.0, 1 - ab_s - sigma**2)) * eps
-        if sigma > 0:
-            x = x + sigma * noise()
+        deviation = eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
+        x = math.sqrt(ab_s) * x0 + math.sqrt(max(0.0, 1 - ab_s - deviation**2)) * eps
+        if deviation > 0:
+            x = x + deviation * noise()
     yield Step(len(timesteps), -1, x, x)
 
 
-SAMPLERS: dict[str, Sampler] = {"ddpm": ddpm, "ddim": ddim}
+HEUN_MAX = 1000.0  # the linear schedule ends at 157, EDM starts at 80, the cosine schedule ends at 20,000
+
+
+@sampler(
+    "Heun",
+    "DDIM's step, taken again with the mean of the predicted noise at both of its ends. Two evaluations a step.",
+    "Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, algorithm 1 "
+    "(arXiv:2206.00364)",
+)
+def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:
+    """Heun's method, of second order, on d(x / a) = eps d(s / a) (Karras et al. 2022, algorithm 1, without churn).
+
+    The last step, to the clean image, is DDIM's. So is a step from where s / a is above ``HEUN_MAX``, or infinite as at
+    zero terminal SNR: over so long a way the mean of two slopes overshoots.
+    """
+    x = noise()
+    for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
+        x0, eps = denoise(x, _batch(t, x))
+        yield Step(index, t, x, x0)
+        (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
+        x_next = a_next * x0 + s_next * eps
+        if t_next >= 0 and s <= HEUN_MAX * a:
+            slope = (eps + denoise(x_next, _batch(t_next, x)).eps) / 2
+            x_next = a_next / a * x + (s_next - a_next / a * s) * slope
+        x = x_next
+    yield Step(len(timesteps), -1, x, x)
+
+
+@sampler(
+    "DPM-Solver++",
+    "DDIM's step with the predicted image extrapolated from this step and the one before. One evaluation a step.",
+    "Lu et al. 2022, DPM-Solver++, algorithm 2, called 2M (arXiv:2211.01095)",
+)
+def dpmpp_2m(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:
+    """DPM-Solver++(2M), multistep and of second order (Lu et al. 2022, algorithm 2), in lambda = log(a / s).
+
+    The first step and the last, to the clean image, are of first order: DDIM's.
+    """
+    x, x0_before, h_before = noise(), None, math.inf
+    for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
+        x0 = denoise(x, _batch(t, x)).x0
+        yield Step(index, t, x, x0)
+        (_, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
+        h = _lambda(schedule, t_next) - _lambda(schedule, t)
+        first_order = x0_before is None or t_next < 0
+        towards = x0 if first_order else x0 + h / (2 * h_before) * (x0 - x0_before)
+        x = s_next / s * x - a_next * math.expm1(-h) * towards
+        x0_before, h_before = x0, h
+    yield Step(len(timesteps), -1, x, x)
 
 
 def _batch(t: int, x: Tensor) -> Tensor:
     return torch.full((len(x),), t, dtype=torch.long, device=x.device)
 
 
-# -- sampling a model ----------------------------------------------------------------------------------------------
+def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
+    """a and s at t; 1 and 0 for the clean image."""
+    ab = schedule.alpha_bar(t)
+    return math.sqrt(ab), math.sqrt(1 - ab)
 
 
-def sample(
-    model: Model,
-    num_images: int = 16,
-    *,
-    labels: Sequence[int] | None = None,
-    settings: SamplingConfig | None = None,
-    seed: int = 0,
-    indices: Sequence[int] | None = None,
-) -> Iterator[Step]:
-    """Sample a model, step by step, in one batch.
-
-    Args:
-        num_images: how many images.
-        labels: one class per image, repeated to fill; -1 or None is unconditional.
-        settings: sampler, steps, guidance; the model's own by default.
-        seed: of the whole set. Image k has the same noise whatever ``num_images`` is.
-        indices: which images of the set to draw, to sample a large one in parts; by default the first num_images.
-
-    Yields:
-        ``Step``, num_steps + 1 of them; the last holds the images in ``x0``, (N, C, H, W) in about [-1, 1].
-
-    Raises:
-        ConfigError: unknown sampler, num_steps above T, or a label that the model does not have.
-    """
-    settings = settings or model.config.sampling
-    if settings.sampler not in SAMPLERS:
-        raise ConfigError(unknown("sampler", settings.sampler, SAMPLERS))
-    indices = range(num_images) if indices is None else indices
-    if len(indices) < 1:
-        raise ConfigError(f"num_images must be at least 1, got {len(indices)}")
-    check_num_steps(settings.num_steps, model.schedule.num_timesteps)
-    y = model.class_labels(labels, indices)
-    denoise = model.denoiser(y, guidance_scale=settings.guidance_scale, clip=settings.clip)
-    timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
-    noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
-
-    def steps() -> Iterator[Step]:  # so that a wrong argument is an error here, not at the first step
-        walk = SAMPLERS[settings.sampler](denoise, model.schedule, timesteps, noise, eta=settings.eta)
-        while True:
-            # Entered per step: a mode held across a yield would leak into the caller's code.
-            with torch.inference_mode():
-                step = next(walk, None)
-            if step is None:
-                return
-            yield step
-
-    return steps()
-
-
-def generate(
-    model: Model,
-    num_images: int,
-    *,
-    labels: Sequence[int] | None = None,
-    settings: SamplingConfig | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    on_batch: Callable[[int], None] | None = None,
-) -> Tensor:
-    """The finished images of ``sample`` for any number of images, (N, C, H, W) float32 in [-1, 1] on the CPU.
-
-    ``on_batch`` is told how many images are done after each batch.
-    """
-    done = []
-    for first in range(0, num_images, batch_size):
-        count = min(batch_size, num_images - first)
-        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=range(first, first + count))
-        last = deque(steps, maxlen=1).pop()
-        done.append(last.x0.clamp(-1, 1).cpu())
-        if on_batch:
-            on_batch(first + count)
-    if not done:
-        raise ConfigError(f"num_images must be at least 1, got {num_images}")
-    return torch.cat(done)
+def _lambda(schedule: NoiseSchedule, t: int) -> float:
+    """log(a / s): -inf at zero SNR, inf for the clean image."""
+    return float(schedule.log_snr[t]) / 2 if t >= 0 else math.inf

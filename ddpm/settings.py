@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 
 from .config import Config, Section
 from .errors import ConfigError
+from .samplers import SAMPLERS
 from .schedule import SCHEDULES
 from .yaml_text import parse_yaml
 
@@ -46,7 +47,7 @@ class Setting:
         if self.kind == "text":
             return text or None
         try:
-            return parse_yaml(f"[{text}]" if self.kind == "list" else text)
+            return parse_yaml(f"[{text}]" if self.kind == "list" and text.strip() else text)
         except ConfigError:
             return text
 
@@ -66,13 +67,14 @@ def all_settings() -> dict[str, list[Setting]]:
 
 def applies(setting: Setting, values: Any) -> bool:
     """Whether a field means anything beside the others in the nested dict ``values``."""
-    if setting.default is not None:
-        return True
     chosen = {name: section if isinstance(section, dict) else {} for name, section in values.items()}
-    if setting.section == "schedule":
+    if setting.section == "schedule" and setting.default is None:
         spec = SCHEDULES.get(chosen.get("schedule", {}).get("name", "linear"))
         return spec is not None and setting.name in spec.defaults
-    return chosen.get("data", {}).get("dataset") == "folder"  # data.path
+    if any(setting.name in sampler.options for sampler in SAMPLERS.values()):
+        sampler = SAMPLERS.get(chosen.get("sampling", {}).get("sampler", "ddim"))
+        return sampler is not None and setting.name in sampler.options
+    return setting.field != "data.path" or chosen.get("data", {}).get("dataset") == "folder"
 
 
 def _setting(section: str, name: str, field: FieldInfo) -> Setting:

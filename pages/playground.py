@@ -80,8 +80,9 @@ with facts:
     first.metric("Time", f"{result.seconds:.2f} s", help="From the first noise to the last image, on this server.")
     second.metric(
         "Evaluations",
-        f"{shown.evaluations:,}",
-        help="How often the network looked at an image: images × steps, twice that under guidance.",
+        f"{result.evaluations:,}",
+        help="How often the network looked at an image: images × steps, twice that with Heun, and twice that again "
+        "under guidance.",
     )
     with st.container(horizontal=True):
         name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"

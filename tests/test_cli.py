@@ -18,7 +18,7 @@ from PIL import Image
 from ddpm.cli import main
 from ddpm.media.figures import duration
 from ddpm.models import load_model
-from ddpm.samplers import generate
+from ddpm.sampling import generate
 from tests.conftest import ROOT, TINY
 
 

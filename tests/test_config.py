@@ -102,7 +102,7 @@ def test_the_choices_are_those_that_the_code_knows():
         return typing.get_args(Config.model_fields[section].annotation.model_fields[field].annotation)
 
     from ddpm.diffusion import LOSSES, PREDICTION_TYPES, WEIGHTINGS
-    from ddpm.samplers import SAMPLERS
+    from ddpm.samplers import SAMPLERS, VARIANCES
     from ddpm.schedule import SPACINGS
 
     assert choices("data", "dataset") == tuple(DATASETS)
@@ -111,6 +111,7 @@ def test_the_choices_are_those_that_the_code_knows():
     assert choices("diffusion", "loss") == tuple(LOSSES)
     assert choices("diffusion", "weighting") == WEIGHTINGS
     assert choices("sampling", "sampler") == tuple(SAMPLERS)
+    assert choices("sampling", "variance") == VARIANCES
     assert choices("sampling", "spacing") == SPACINGS
 
 
@@ -203,7 +204,18 @@ def test_the_choices_are_those_that_the_code_knows():
             "sampling: {num_steps: 1001}",
             "FILE, line 1: sampling.num_steps: must be at most schedule.num_timesteps (1000), got 1001",
         ),
-        ("sampling: {sampler: dpm}", "FILE, line 1: sampling.sampler: must be 'ddpm' or 'ddim', got 'dpm'"),
+        (
+            "sampling: {sampler: dpm}",
+            "FILE, line 1: sampling.sampler: must be 'ddpm', 'ddim', 'heun' or 'dpmpp_2m', got 'dpm'",
+        ),
+        (
+            "sampling: {guidance_interval: [9, 3]}",
+            "FILE, line 1: sampling.guidance_interval: must be two timesteps, the first from 0 to the last, got [9, 3]",
+        ),
+        (
+            "schedule: {beta_end: 0.5}",
+            "FILE: diffusion.prediction_type: must be v or x0 for this schedule: it leaves alpha_bar = 5e-134 at T - 1",
+        ),
         ("sampling: {eta: 1.5}", "FILE, line 1: sampling.eta: must be less than or equal to 1, got 1.5"),
         ("data: {dataset: mnist", "FILE, line 1, column 22: not valid YAML: expected ',' or '}'"),
         (

@@ -14,23 +14,12 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    [
-        "errors",
-        "files",
-        "randomness",
-        "device",
-        "torchvision_cpu",
-        "config",
-        "settings",
-        "yaml_text",
-        "schedule",
-        "unet",
-        "data",
-        "weights",
-        "hub",
-    ],
+    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "schedule", "unet"],
     ["diffusion"],
-    ["samplers", "models"],
+    ["samplers"],
+    ["config", "settings", "data", "weights", "hub"],
+    ["models"],
+    ["sampling"],
     ["training", "evaluation"],
     ["media"],
     ["cli", "__main__"],

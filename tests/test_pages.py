@@ -83,13 +83,6 @@ def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path):
     assert np.abs(np.asarray(Image.open(tmp_path / "digits.png")).astype(int) - shown).max() <= 2
 
 
-def test_evaluations_count_guidance_twice(random_model):
-    settings = random_model().config.sampling
-    assert Request("x", 3, (1,), settings.model_copy(update={"guidance_scale": 1.0}), 0).evaluations == 15
-    assert Request("x", 3, (1,), settings, 0).evaluations == 30
-    assert Request("x", 3, None, settings, 0).evaluations == 15
-
-
 def test_figures_and_theme_use_one_palette():
     import tomllib
 

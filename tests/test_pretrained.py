@@ -12,7 +12,7 @@ from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
 from ddpm.evaluation.evaluate import sample_stages
 from ddpm.evaluation.seed_report import SEED_REPORT
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_models
-from ddpm.samplers import generate
+from ddpm.sampling import generate
 from ddpm.weights import weights_sha256
 from tests.conftest import ROOT
 

@@ -7,7 +7,8 @@ from ddpm.diffusion import Prediction
 from ddpm.media.images import to_uint8
 from ddpm.models import load_model, shipped_models
 from ddpm.randomness import ImageNoise, derive_seed
-from ddpm.samplers import ddpm, generate, sample
+from ddpm.samplers import ddpm
+from ddpm.sampling import generate, sample
 from ddpm.schedule import make_schedule, spaced_timesteps
 
 SHAPE = (1, 8, 8)

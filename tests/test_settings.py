@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ddpm.config import Config, config_from_dict
+from ddpm.samplers import SAMPLERS
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import all_settings, applies
 from ddpm.yaml_text import parse_yaml
@@ -75,6 +76,18 @@ def test_what_is_no_number_is_kept_for_the_config_to_refuse(text):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_only_the_parameters_of_the_chosen_schedule_are_shown(name):
-    shown = {s.name for s in SETTINGS if s.default is None and applies(s, {"schedule": {"name": name}})}
+    of_schedules = [s for s in SETTINGS if s.section == "schedule" and s.default is None]
+    shown = {s.name for s in of_schedules if applies(s, {"schedule": {"name": name}})}
     assert shown == set(SCHEDULES[name].defaults)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_only_the_options_of_the_chosen_sampler_are_shown(name):
+    options = [s for s in SETTINGS if s.section == "sampling" and s.name in ("eta", "variance")]
+    shown = [s.name for s in options if applies(s, {"sampling": {"sampler": name}})]
+    assert shown == {"ddpm": ["variance"], "ddim": ["eta"]}.get(name, [])
+
+
+def test_the_path_is_shown_for_a_folder_alone():
+    assert not any(s.name == "path" and applies(s, {}) for s in SETTINGS)
     assert any(s.name == "path" and applies(s, {"data": {"dataset": "folder"}}) for s in SETTINGS)

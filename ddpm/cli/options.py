@@ -10,7 +10,7 @@ import click
 from ..config import SamplingConfig, load_config
 from ..errors import ConfigError
 from ..models import Model, load_model, reference_of, resolve
-from ..samplers import SAMPLERS
+from ..samplers import SAMPLERS, VARIANCES
 from ..schedule import SPACINGS
 
 
@@ -23,10 +23,14 @@ def model_options(command: Callable) -> Callable:
                 "--config", type=click.Path(path_type=Path), help="The run or shipped model that this YAML names."
             ),
             click.option("--sampler", "--method", type=click.Choice(list(SAMPLERS)), help="Reverse process."),
-            click.option("--num-steps", "--steps", type=int, help="Network evaluations per image."),
+            click.option("--num-steps", "--steps", type=int, help="Timesteps to visit."),
             click.option("--eta", type=float, help="Fresh noise in DDIM: 0 none, 1 as DDPM."),
+            click.option("--variance", type=click.Choice(VARIANCES), help="Fresh noise in DDPM."),
             click.option("--spacing", type=click.Choice(SPACINGS), help="Which timesteps are visited."),
             click.option("--guidance-scale", "--guidance", type=float, help="Classifier-free guidance; 1 is off."),
+            click.option(
+                "--guidance-interval", nargs=2, type=int, metavar="FIRST LAST", help="Timesteps at which guidance acts."
+            ),
             click.option(
                 "--labels",
                 metavar="0,1,...",

@@ -10,7 +10,7 @@ import click
 from ..config import sampling_settings
 from ..files import RunFolder, write_bytes
 from ..models import repeat_labels
-from ..samplers import generate, sample
+from ..sampling import generate, sample
 from .options import check_suffix, default_name, labels_of, model_options, open_model
 
 

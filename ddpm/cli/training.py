@@ -18,7 +18,7 @@ from ..errors import ModelError, unknown
 from ..files import RunFolder, write_bytes
 from ..media.figures import duration
 from ..models import Model
-from ..samplers import generate
+from ..sampling import generate
 from .options import labels_of
 
 if TYPE_CHECKING:  # torch's optimizers take their time to import

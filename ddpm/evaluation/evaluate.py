@@ -30,7 +30,8 @@ from ..config import SamplingConfig
 from ..errors import DataError, MetricError
 from ..files import RunFolder, write_text
 from ..models import Model, repeat_labels, resolve
-from ..samplers import SAMPLERS, sample
+from ..samplers import SAMPLERS
+from ..sampling import sample
 from ..weights import weights_sha256
 from . import classifier
 from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors

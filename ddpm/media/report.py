@@ -22,7 +22,7 @@ from ..errors import DDPMError
 from ..evaluation.evaluate import find_results, sample_stages, versions
 from ..files import RunFolder, write_bytes, write_text
 from ..models import Model, load_model, resolve
-from ..samplers import generate, sample
+from ..sampling import generate, sample
 from ..schedule import SCHEDULES
 from ..training.history import History, read_history
 from ..training.runs import read_status

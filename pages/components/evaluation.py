@@ -16,7 +16,7 @@ from ddpm.media.figures import duration, quality_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.media.report import write_report
 from ddpm.models import Model
-from ddpm.samplers import sample
+from ddpm.sampling import sample
 from ddpm.training.runs import ACTIVE, read_status
 
 from .models import computing

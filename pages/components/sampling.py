@@ -10,7 +10,8 @@ import streamlit as st
 from ddpm.config import SamplingConfig, sampling_settings
 from ddpm.media.images import Trajectory, enlarge, make_grid, to_uint8
 from ddpm.models import Model
-from ddpm.samplers import SAMPLERS, Step, sample
+from ddpm.samplers import SAMPLERS, VARIANCES, Step
+from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
 
 from .models import computing
@@ -41,19 +42,21 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         list(SAMPLERS),
         default=own.sampler,
         required=True,
-        format_func=str.upper,
-        help="DDPM adds fresh noise at every step; DDIM with eta 0 adds none and needs far fewer steps.",
+        format_func=lambda name: SAMPLERS[name].label,
+        help="\n".join(f"- **{sampler.label}**: {sampler.about}" for sampler in SAMPLERS.values()),
         **bound("sampler"),
     )
+    options = SAMPLERS[chosen["sampler"]].options
     chosen["num_steps"] = st.select_slider(
         "Steps",
         sorted({own.num_steps, *linked, *(n for n in STEPS if n <= model.schedule.num_timesteps)}),
         own.num_steps,
-        help="Steps of the sampler, each one look of the network at the image (two under guidance). More is slower and "
-        f"usually better; this model was trained with T = {model.schedule.num_timesteps}.",
+        help="Timesteps that the sampler visits. At each the network looks at the image: once, twice with Heun, and "
+        "twice that under guidance. More is slower and usually better; this model was trained with "
+        f"T = {model.schedule.num_timesteps}.",
         **bound("steps"),
     )
-    if chosen["sampler"] == "ddim":
+    if "eta" in options:
         chosen["eta"] = st.slider(
             "eta",
             0.0,
@@ -62,6 +65,17 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
             0.1,
             help="Fresh noise in DDIM: 0 is deterministic, 1 has the noise of DDPM (Song et al. 2021, eq. 16).",
             **bound("eta"),
+        )
+    if "variance" in options:
+        chosen["variance"] = st.segmented_control(
+            "Variance",
+            VARIANCES,
+            default=own.variance,
+            required=True,
+            format_func=lambda name: name.replace("_", " "),
+            help="Of the fresh noise: fixed small is the posterior's, fixed large is beta. They differ at few steps "
+            "(Ho et al. 2020, section 3.2).",
+            **bound("variance"),
         )
     chosen["spacing"] = st.selectbox(
         "Timestep spacing",
@@ -84,6 +98,19 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
             "from 0: their w is this one less 1.",
             **bound("guidance"),
         )
+        last = model.schedule.num_timesteps - 1
+        interval = st.slider(
+            "Guidance acts at t",
+            0,
+            last,
+            own.guidance_interval or (0, last),
+            disabled=not with_class or chosen["guidance_scale"] == 1,
+            help="The timesteps at which guidance acts; outside of them it is 1. Leaving out the noisiest ones keeps "
+            "more variety, leaving out the cleanest ones costs nothing but their time (Kynkäänniemi et al. 2024).",
+            **bound("interval"),
+        )
+        if own.guidance_interval or interval != (0, last):
+            chosen["guidance_interval"] = interval
     return sampling_settings(model.config, **chosen)
 
 
@@ -97,19 +124,17 @@ class Request:
     settings: SamplingConfig
     seed: int
 
-    @property
-    def evaluations(self) -> int:
-        """Images x times that the network sees each: twice a step under guidance."""
-        guided = self.labels is not None and self.settings.guidance_scale != 1
-        return self.count * self.settings.num_steps * (2 if guided else 1)
-
     def command_line(self) -> str:
         settings = self.settings
         words = ["python", "-m", "ddpm", "sample", "grid", "--model", self.reference]
         words += ["--num-samples", str(self.count)]
         words += ["--labels", ",".join(map(str, self.labels)) if self.labels else "none"]
-        words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps), "--eta", f"{settings.eta:g}"]
+        words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
+        for option in SAMPLERS[settings.sampler].options:
+            words += [f"--{option}", str(getattr(settings, option))]
         words += ["--spacing", settings.spacing, "--guidance-scale", f"{settings.guidance_scale:g}"]
+        if settings.guidance_interval:
+            words += ["--guidance-interval", *map(str, settings.guidance_interval)]
         words += ["--seed", str(self.seed), "--out", "digits.png"]
         return shlex.join(words)
 
@@ -135,6 +160,13 @@ class Result:
     trajectory: Trajectory
     schedule: NoiseSchedule
     seconds: float
+
+    @property
+    def evaluations(self) -> int:
+        """Images x times that the network sees each."""
+        request = self.request
+        guided = request.labels is not None
+        return request.count * evaluations(request.settings, self.schedule, guided)
 
 
 def run(request: Request, model: Model, on_step=lambda step: None) -> Result:

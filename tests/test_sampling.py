@@ -1,0 +1,114 @@
+"""Sampling a model: parts make the whole, labels, wrong arguments, guidance within its interval and its cost."""
+
+from collections import deque
+
+import pytest
+import torch
+
+from ddpm.config import SamplingConfig
+from ddpm.errors import ConfigError
+from ddpm.samplers import SAMPLERS
+from ddpm.sampling import evaluations, generate, sample
+from ddpm.schedule import spaced_timesteps
+
+
+def last(steps):
+    return deque(steps, maxlen=1).pop()
+
+
+def test_generate_is_sample_in_parts(random_model):
+    model = random_model()
+    seen = []
+    whole = last(sample(model, 5, labels=[3, 1], seed=2)).x0.clamp(-1, 1)
+    parts = generate(model, 5, labels=[3, 1], seed=2, batch_size=2, on_batch=seen.append)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-4)
+    assert seen == [2, 4, 5]
+
+
+def test_labels_repeat_to_fill_and_continue_over_batches(random_model):
+    model = random_model()
+    assert model.class_labels([4, -1, 6], range(5)).tolist() == [4, 10, 6, 4, 10]
+    assert model.class_labels([4, -1, 6], [4, 5]).tolist() == [10, 6]
+    assert model.class_labels(None, range(3)) is None
+    assert model.class_labels([-1], range(3)) is None
+
+
+def test_the_models_own_settings_are_the_default(random_model):
+    model = random_model()
+    assert [step.t for step in sample(model, 1)] == [*spaced_timesteps(20, 5, "trailing"), -1]
+
+
+def test_sampling_leaves_inference_mode_between_steps(random_model):
+    for _ in sample(random_model(), 1):
+        assert not torch.is_inference_mode_enabled()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"labels": [10]}, "label 10 is out of range: 0 to 9, or -1 for no class"),
+        ({"labels": [0, -2]}, "label -2 is out of range: 0 to 9, or -1 for no class"),
+        ({"num_images": 0}, "num_images must be at least 1, got 0"),
+        (
+            {"settings": SamplingConfig(num_steps=21)},
+            "sampling.num_steps must be at most schedule.num_timesteps (20), got 21",
+        ),
+        (
+            {"settings": SamplingConfig.model_construct(sampler="dim", num_steps=5)},
+            "unknown sampler 'dim': did you mean 'ddim'?",
+        ),
+    ],
+)
+def test_wrong_arguments_fail_at_the_call_and_not_at_the_first_step(random_model, arguments, message):
+    with pytest.raises(ConfigError) as caught:
+        sample(random_model(), **arguments)
+    assert str(caught.value).startswith(message)
+
+
+def test_an_unconditional_model_takes_no_label(random_model):
+    with pytest.raises(ConfigError, match="random model is unconditional: it takes no labels, got"):
+        sample(random_model(model__num_classes=0), labels=[1])
+
+
+def test_generate_of_nothing_is_an_error(random_model):
+    with pytest.raises(ConfigError, match="num_images must be at least 1, got 0"):
+        generate(random_model(), 0)
+
+
+# -- guidance and what it costs ------------------------------------------------------------------------------------
+
+INTERVALS = [None, (0, 19), (5, 12), (19, 19), (0, 0), (13, 200)]
+
+
+@pytest.fixture
+def looks(random_model):
+    """A model, and for every call of its network the timestep and the number of images."""
+    model, seen = random_model(), []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append((int(inputs[1][0]), len(inputs[0]))))
+    return model, seen
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("interval", INTERVALS)
+@pytest.mark.parametrize("labels", [None, [3]])
+def test_guidance_acts_inside_its_interval_and_evaluations_are_counted(looks, sampler, interval, labels):
+    model, seen = looks
+    settings = SamplingConfig(sampler=sampler, num_steps=7, guidance_scale=2, guidance_interval=interval)
+    list(sample(model, 3, labels=labels, settings=settings))
+    first, end = interval or (0, 19)
+    assert all(count == (6 if labels and first <= t <= end else 3) for t, count in seen)
+    assert evaluations(settings, model.schedule, labels is not None) * 3 == sum(count for _, count in seen)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_an_interval_around_all_timesteps_is_plain_guidance_and_one_around_none_is_no_guidance(random_model, sampler):
+    model = random_model()
+
+    def image(**settings):
+        settings = SamplingConfig(sampler=sampler, num_steps=5, **settings)
+        return last(sample(model, 2, labels=[1, 2], settings=settings)).x0
+
+    plain, guided = image(), image(guidance_scale=4)
+    assert (plain - guided).abs().max() > 1e-3
+    torch.testing.assert_close(image(guidance_scale=4, guidance_interval=(0, 19)), guided, rtol=0, atol=0)
+    torch.testing.assert_close(image(guidance_scale=4, guidance_interval=(20, 30)), plain, rtol=0, atol=0)
