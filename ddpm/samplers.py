@@ -31,14 +31,15 @@ from .schedule import NoiseSchedule
 class Step(NamedTuple):
     """One frame of the reverse process.
 
-    ``x_t`` (B, C, H, W) is the state at timestep ``t`` and ``x0`` what the model takes for the clean image behind it.
-    In the last step, t = -1, both are the result.
+    ``x_t`` (B, C, H, W) is the state at timestep ``t``, ``x0`` what the model takes for the clean image behind it and
+    ``eps`` for the noise in it. In the last step, t = -1, the first two are the result, and no noise is left.
     """
 
     index: int
     t: int
     x_t: Tensor
     x0: Tensor
+    eps: Tensor
 
 
 Noise = Callable[[], Tensor]
@@ -111,12 +112,12 @@ def ddpm(
     """
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
-        x0 = denoise(x, _batch(t, x)).x0
-        yield Step(index, t, x, x0)
+        x0, eps = denoise(x, _batch(t, x))
+        yield Step(index, t, x, x0, eps)
         mean, small = q_posterior(schedule, x0, x, t, t_next)
         large = 1 - schedule.alpha_bar(t) / schedule.alpha_bar(t_next)
         x = mean + math.sqrt(large if variance == "fixed_large" else small) * noise() if t_next >= 0 else x0
-    yield Step(len(timesteps), -1, x, x)
+    yield _result(timesteps, x)
 
 
 @sampler(
@@ -131,13 +132,13 @@ def ddim(
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0, eps = denoise(x, _batch(t, x))
-        yield Step(index, t, x, x0)
+        yield Step(index, t, x, x0, eps)
         ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
         deviation = eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
         x = math.sqrt(ab_s) * x0 + math.sqrt(max(0.0, 1 - ab_s - deviation**2)) * eps
         if deviation > 0:
             x = x + deviation * noise()
-    yield Step(len(timesteps), -1, x, x)
+    yield _result(timesteps, x)
 
 
 HEUN_MAX = 1000.0  # the linear schedule ends at 157, EDM starts at 80, the cosine schedule ends at 20,000
@@ -158,14 +159,14 @@ def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], n
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0, eps = denoise(x, _batch(t, x))
-        yield Step(index, t, x, x0)
+        yield Step(index, t, x, x0, eps)
         (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
         x_next = a_next * x0 + s_next * eps
         if t_next >= 0 and s <= HEUN_MAX * a:
             slope = (eps + denoise(x_next, _batch(t_next, x)).eps) / 2
             x_next = a_next / a * x + (s_next - a_next / a * s) * slope
         x = x_next
-    yield Step(len(timesteps), -1, x, x)
+    yield _result(timesteps, x)
 
 
 @sampler(
@@ -180,15 +181,19 @@ def dpmpp_2m(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int
     """
     x, x0_before, h_before = noise(), None, math.inf
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
-        x0 = denoise(x, _batch(t, x)).x0
-        yield Step(index, t, x, x0)
+        x0, eps = denoise(x, _batch(t, x))
+        yield Step(index, t, x, x0, eps)
         (_, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
         h = _lambda(schedule, t_next) - _lambda(schedule, t)
         first_order = x0_before is None or t_next < 0
         towards = x0 if first_order else x0 + h / (2 * h_before) * (x0 - x0_before)
         x = s_next / s * x - a_next * math.expm1(-h) * towards
         x0_before, h_before = x0, h
-    yield Step(len(timesteps), -1, x, x)
+    yield _result(timesteps, x)
+
+
+def _result(timesteps: Sequence[int], x: Tensor) -> Step:
+    return Step(len(timesteps), -1, x, x, torch.zeros_like(x))
 
 
 def _batch(t: int, x: Tensor) -> Tensor:

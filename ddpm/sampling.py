@@ -92,6 +92,7 @@ def generate(
     labels: Sequence[int] | None = None,
     settings: SamplingConfig | None = None,
     seed: int = 0,
+    indices: Sequence[int] | None = None,
     batch_size: int = 64,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -99,14 +100,14 @@ def generate(
 
     ``on_batch`` is told how many images are done after each batch.
     """
-    done = []
-    for first in range(0, num_images, batch_size):
-        count = min(batch_size, num_images - first)
-        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=range(first, first + count))
+    indices, done = range(num_images) if indices is None else indices, []
+    for first in range(0, len(indices), batch_size):
+        part = indices[first : first + batch_size]
+        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=part)
         last = deque(steps, maxlen=1).pop()
         done.append(last.x0.clamp(-1, 1).cpu())
         if on_batch:
-            on_batch(first + count)
+            on_batch(first + len(part))
     if not done:
-        raise ConfigError(f"num_images must be at least 1, got {num_images}")
+        raise ConfigError(f"num_images must be at least 1, got {len(indices)}")
     return torch.cat(done)

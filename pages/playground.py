@@ -8,10 +8,18 @@ from ddpm.errors import DDPMError
 from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
 from ddpm.models import repeat_labels
 from pages.components.frame import about, page
+from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
 from pages.components.models import pick_model
 from pages.components.pictures import show
 from pages.components.player import player
-from pages.components.sampling import Request, Result, run_with_preview, sampler_controls
+from pages.components.sampling import (
+    MAX_IMAGES,
+    Request,
+    Result,
+    probabilities_of,
+    run_with_preview,
+    sampler_controls,
+)
 
 page(
     "Playground",
@@ -24,6 +32,12 @@ BOUND = {"bind": "query-params"}
 
 def roll() -> None:
     st.session_state.play_seed = random.randrange(100_000)
+    st.query_params.pop(ROLLED, None)
+    st.session_state.play_go = True
+
+
+def roll_one() -> None:
+    roll_image(st.session_state.play_player.roll)
     st.session_state.play_go = True
 
 
@@ -41,7 +55,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="Which class to ask for. 'no class' leaves the choice to the model.",
         **BOUND,
     )
-    count = st.number_input("Images", 1, 64, 10, key="play_count", width=130, **BOUND)
+    count = st.number_input("Images", 1, MAX_IMAGES, 10, key="play_count", width=130, **BOUND)
     seed = st.number_input(
         "Seed",
         0,
@@ -62,8 +76,9 @@ picture, progress = picture.empty(), facts.empty()
 try:
     with st.sidebar:
         settings = sampler_controls(model, "play", labels is not None)
-    request = Request(reference, count, labels, settings, seed)
+    request = Request(reference, count, labels, settings, seed, tuple(rolled_images().items()))
     if go or "play_result" not in st.session_state:
+        st.session_state.play_linked = "play_result" not in st.session_state
         st.session_state.play_result = run_with_preview(request, model, picture, progress)
 except DDPMError as error:
     st.error(str(error))
@@ -74,6 +89,7 @@ shown, trajectory = result.request, result.trajectory
 grid = enlarge(make_grid(trajectory.images))
 show(grid, f"{shown.count} generated images", place=picture)
 with facts:
+    verdict_on_link(result)
     if shown != request:
         st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")
     first, second = st.columns(2)
@@ -86,7 +102,7 @@ with facts:
     )
     with st.container(horizontal=True):
         name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"
-        given = repeat_labels(shown.labels, range(shown.count))
+        given = repeat_labels(shown.labels, shown.indices)
         for label, make, kind in (
             ("PNG", lambda: png_bytes(grid), "image/png"),
             ("GIF", lambda: gif_bytes(trajectory.grids()), "image/gif"),
@@ -97,8 +113,14 @@ with facts:
     st.caption("PNG is the picture, GIF and MP4 how it came about, NPZ its pixels and labels for numpy.")
 
 st.subheader("Step through the reverse process", anchor=False)
-player(trajectory, result.schedule, str(shown), key="play_player")
+player(trajectory, result.schedule, str(shown), "play_player", probabilities_of(result, model), roll_one)
 
+with st.expander("A link to this picture", icon=":material/link:"):
+    st.code(link_to(result), language=None, wrap_lines=True)
+    st.caption(
+        "It spells out every setting, and holds a fingerprint of the weights and of the pixels: who opens it is "
+        "told whether the picture is the same."
+    )
 with st.expander("The same picture from the command line", icon=":material/terminal:"):
     st.code(shown.command_line(), language="bash", wrap_lines=True)
 with st.expander("The same picture in Python", icon=":material/code:"):

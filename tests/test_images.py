@@ -106,7 +106,8 @@ def steps(num_steps: int, n: int = 2):
     """x_t and x0 that tell which step they are of."""
     for index in range(num_steps + 1):
         level = index / 127.5 - 1
-        yield Step(index, num_steps - 1 - index, torch.full((n, 1, 4, 4), level), torch.full((n, 1, 4, 4), -level))
+        x_t = torch.full((n, 1, 4, 4), level)
+        yield Step(index, num_steps - 1 - index, x_t, -x_t, torch.ones_like(x_t))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +121,11 @@ def test_a_trajectory_keeps_both_ends_and_is_thinned_evenly(num_steps, max_frame
     assert gaps.max() - gaps.min() <= 1
     assert trajectory.x_t[:, 0, 0, 0, 0].tolist() == indices
     assert trajectory.x0[:, 0, 0, 0, 0].tolist() == [255 - index for index in indices]
+    assert trajectory.eps.unique().tolist() == [255]
+    torch.testing.assert_close(trajectory.change[:-1], torch.full((kept - 1, 2), 1 / 127.5))
+    assert trajectory.change[-1].tolist() == [0, 0]
     assert torch.equal(trajectory.images, trajectory.x0[-1])
+    assert torch.equal(trajectory.first(1).x_t, trajectory.x_t[:, :1])
 
 
 def test_a_strip_has_a_row_of_x_t_and_a_row_of_x0_for_every_image():

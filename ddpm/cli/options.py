@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -59,12 +59,26 @@ def labels_of(model: Model, text: str | None) -> list[int] | None:
         return list(range(model.num_classes)) or None
     if text == "none":
         return None
-    try:
-        labels = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--labels takes numbers such as 0,1,2 or 'none', got {text!r}") from None
+    labels = _numbers("--labels", text, "numbers such as 0,1,2 or 'none'")
     model.class_labels(labels, range(len(labels)))
     return labels
+
+
+def indices_of(text: str | None, num_samples: int) -> Sequence[int]:
+    """The images that --indices means; left out, it is the first --num-samples."""
+    if text is None:
+        return range(num_samples)
+    indices = _numbers("--indices", text, "numbers such as 0,1,66")
+    if min(indices) < 0:
+        raise ConfigError(f"--indices counts from 0, got {min(indices)}")
+    return indices
+
+
+def _numbers(option: str, text: str, expected: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option} takes {expected}, got {text!r}") from None
 
 
 def default_name(kind: str, settings: SamplingConfig, seed: int, count: int) -> str:

@@ -7,6 +7,7 @@ import math
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,21 +56,35 @@ def enlarge(image: Image.Image, at_least: int = 480) -> Image.Image:
 class Trajectory:
     """Recorded frames of the reverse process, for N images.
 
-    ``timesteps`` has F entries, falling to -1; ``x_t`` and ``x0`` are uint8 (F, N, C, H, W).
+    ``timesteps`` has F entries, falling to -1; ``x_t``, ``x0`` and ``eps`` are uint8 (F, N, C, H, W). ``change``
+    (F, N) is the root mean square over pixels of what the sampler's step from this frame adds to x_t, 0 at the last.
     """
 
     timesteps: list[int]
     x_t: Tensor
     x0: Tensor
+    eps: Tensor
+    change: Tensor
 
     @classmethod
     def from_steps(cls, steps: Iterable[Step], num_steps: int, max_frames: int = 101) -> Trajectory:
         """Record ``steps``, of which there are num_steps + 1, thinned evenly to ``max_frames`` with both ends kept."""
         count = min(num_steps + 1, max_frames)
         wanted = {round(i * num_steps / max(1, count - 1)) for i in range(count)} | {num_steps}
-        kept = [(s.t, to_uint8(s.x_t), to_uint8(s.x0)) for s in steps if s.index in wanted]
-        timesteps, x_t, x0 = zip(*kept, strict=True)
-        return cls(list(timesteps), torch.stack(x_t), torch.stack(x0))
+        timesteps, pictures, changes = [], [], []
+        for step, after in pairwise(chain(steps, [None])):
+            if step.index in wanted:
+                timesteps.append(step.t)
+                pictures.append(torch.stack([to_uint8(step.x_t), to_uint8(step.x0), to_uint8(step.eps)]))
+                difference = after.x_t - step.x_t if after else torch.zeros_like(step.x_t)
+                changes.append(difference.float().flatten(1).square().mean(1).sqrt().cpu())
+        return cls(timesteps, *torch.stack(pictures, 1), torch.stack(changes))
+
+    def first(self, count: int) -> Trajectory:
+        """The trajectory of the first ``count`` images alone."""
+        images = slice(count)
+        x_t, x0, eps = self.x_t[:, images], self.x0[:, images], self.eps[:, images]
+        return Trajectory(self.timesteps, x_t, x0, eps, self.change[:, images])
 
     @property
     def images(self) -> Tensor:

@@ -240,7 +240,7 @@ def _reverse_process(subject: Subject) -> Iterator[str]:
     steps = sample(model, TRAJECTORY_SAMPLES, labels=labels, settings=settings)
     trajectory = Trajectory.from_steps(steps, settings.num_steps, max_frames=TRAJECTORY_FRAMES)
     write_bytes(subject.folder / "trajectory.gif", gif_bytes(trajectory.grids()))
-    few = Trajectory(trajectory.timesteps, trajectory.x_t[:, :STRIP_SAMPLES], trajectory.x0[:, :STRIP_SAMPLES])
+    few = trajectory.first(STRIP_SAMPLES)
     write_bytes(subject.folder / "trajectory.png", png_bytes(few.strip()))
     yield "### Reverse diffusion process"
     yield ""

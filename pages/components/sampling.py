@@ -1,13 +1,18 @@
 """Sampling on the pages: a request, its run with progress and preview, and the same thing as code."""
 
+import math
 import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import streamlit as st
+from torch import Tensor
 
 from ddpm.config import SamplingConfig, sampling_settings
+from ddpm.data import to_float
+from ddpm.evaluation.classifier import DATA as CLASSIFIED
+from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory, enlarge, make_grid, to_uint8
 from ddpm.models import Model
 from ddpm.samplers import SAMPLERS, VARIANCES, Step
@@ -18,6 +23,7 @@ from .models import computing
 from .pictures import show
 
 STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
+MAX_IMAGES = 64
 PREVIEW_SECONDS = 0.25  # between two pictures: faster than this is more than a slow line can carry
 FRAME_BYTES = 2_000_000  # of all recorded frames together; they travel to the browser
 
@@ -37,11 +43,10 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
     own, chosen = model.config.sampling, {}
     asked = st.query_params.get(f"{prefix}_steps", "")
     linked = {int(asked)} & set(range(1, model.schedule.num_timesteps + 1)) if asked.isdecimal() else set()
-    chosen["sampler"] = st.segmented_control(
+    chosen["sampler"] = st.selectbox(
         "Sampler",
         list(SAMPLERS),
-        default=own.sampler,
-        required=True,
+        list(SAMPLERS).index(own.sampler),
         format_func=lambda name: SAMPLERS[name].label,
         help="\n".join(f"- **{sampler.label}**: {sampler.about}" for sampler in SAMPLERS.values()),
         **bound("sampler"),
@@ -72,7 +77,7 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
             VARIANCES,
             default=own.variance,
             required=True,
-            format_func=lambda name: name.replace("_", " "),
+            format_func=_in_words,
             help="Of the fresh noise: fixed small is the posterior's, fixed large is beta. They differ at few steps "
             "(Ho et al. 2020, section 3.2).",
             **bound("variance"),
@@ -123,11 +128,23 @@ class Request:
     labels: tuple[int, ...] | None
     settings: SamplingConfig
     seed: int
+    rolled: tuple[tuple[int, int], ...] = ()
+    """(image, how often it was rolled anew), each at most once."""
+
+    @property
+    def indices(self) -> list[int]:
+        """Which images of the seed's set are drawn. Rolled, an image is one further on that has the same class."""
+        classes = len(self.labels or (0,))
+        stride = classes * math.ceil(MAX_IMAGES / classes)
+        rolled = dict(self.rolled)
+        return [k + stride * rolled.get(k, 0) for k in range(self.count)]
 
     def command_line(self) -> str:
         settings = self.settings
         words = ["python", "-m", "ddpm", "sample", "grid", "--model", self.reference]
         words += ["--num-samples", str(self.count)]
+        if self.rolled:
+            words += ["--indices", ",".join(map(str, self.indices))]
         words += ["--labels", ",".join(map(str, self.labels)) if self.labels else "none"]
         words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
         for option in SAMPLERS[settings.sampler].options:
@@ -148,10 +165,34 @@ class Request:
             "from ddpm.media.images import enlarge, make_grid, to_uint8\n\n"
             f"model = ddpm.load_model({self.reference!r})\n"
             f"settings = ddpm.SamplingConfig({arguments})\n"
-            f"for step in ddpm.sample(model, {self.count}, labels={labels}, settings=settings, seed={self.seed}):\n"
+            f"which = {self.indices if self.rolled else f'range({self.count})'}  # of the images that this seed has\n"
+            f"for step in ddpm.sample(model, labels={labels}, settings=settings, seed={self.seed}, indices=which):\n"
             "    print(step.t, end=' ')   # step.x_t is the noisy state, step.x0 the predicted clean image\n"
             "enlarge(make_grid(to_uint8(step.x0))).save('digits.png')\n"
         )
+
+
+def widget_values(request: Request, schedule: NoiseSchedule) -> dict[str, object]:
+    """What the Playground's widgets say in a URL that asks for ``request``, with nothing left to a default."""
+    settings, classes = request.settings, request.labels
+    draw = "no class" if classes is None else "all classes" if len(classes) > 1 else str(classes[0])
+    return {
+        "play_model": request.reference,
+        "play_draw": draw,
+        "play_count": request.count,
+        "play_seed": request.seed,
+        "play_sampler": SAMPLERS[settings.sampler].label,
+        "play_steps": settings.num_steps,
+        "play_eta": settings.eta,
+        "play_variance": _in_words(settings.variance),
+        "play_spacing": settings.spacing,
+        "play_guidance": settings.guidance_scale,
+        "play_interval": settings.guidance_interval or (0, schedule.num_timesteps - 1),
+    }
+
+
+def _in_words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -169,10 +210,22 @@ class Result:
         return request.count * evaluations(request.settings, self.schedule, guided)
 
 
+@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={Result: id, Model: id})
+def probabilities_of(result: Result, model: Model) -> Tensor | None:
+    """What the digit classifier makes of every predicted x0, (F, N, 10); None for images of another kind."""
+    if model.config.data.dataset != CLASSIFIED.dataset:
+        return None
+    guesses = result.trajectory.x0
+    with computing():
+        return classify(to_float(guesses.flatten(0, 1))).view(*guesses.shape[:2], -1)
+
+
 def run(request: Request, model: Model, on_step=lambda step: None) -> Result:
     """Sample a request, telling ``on_step`` of every step."""
     started = time.perf_counter()
-    steps = sample(model, request.count, labels=request.labels, settings=request.settings, seed=request.seed)
+    steps = sample(
+        model, labels=request.labels, settings=request.settings, seed=request.seed, indices=request.indices
+    )
     channels, height, width = model.config.image_shape
     frames = max(21, min(101, FRAME_BYTES // (request.count * channels * height * width)))
     trajectory = Trajectory.from_steps(_told(_locked(steps), on_step), request.settings.num_steps, frames)

@@ -1,8 +1,11 @@
 """What a visitor meets: every page on a cold server, and the Playground's story from click to download."""
 
+import base64
+import io
 import json
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import imageio_ffmpeg
 import numpy as np
@@ -12,6 +15,7 @@ from PIL import Image
 from ddpm import generate as generate_images
 from ddpm import load_model
 from ddpm.config import sampling_settings
+from tests.browser.conftest import serve
 from tests.browser.driver import open_page, wait_until_idle
 
 PAGES = {
@@ -81,19 +85,36 @@ def test_a_preview_comes_at_once_and_sixteen_images_soon_after_the_click(page, a
     assert finished < 3 + 3 * alone
 
 
-def test_a_link_reproduces_the_picture_in_a_fresh_profile(page, app_url, browser):
-    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4")
-    seed = page.locator(".st-key-play_seed input")
-    seed.fill("12")
-    seed.press("Enter")
-    page.get_by_text("The settings have changed").wait_for()
-    generate(page)
-    assert "play_seed=12" in page.url
+def test_one_image_is_rolled_and_the_link_reproduces_it_elsewhere(page, app_url, browser, tmp_path):
+    def cells() -> np.ndarray:
+        """The four images of the picture, from its 2 x 2 grid."""
+        data = result_image(page).partition(",")[2]
+        grid = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+        half = grid.shape[0] // 2
+        return np.stack([grid[y : y + half, x : x + half] for y in (0, half) for x in (0, half)])
+
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4&play_sampler=DPM-Solver%2B%2B&play_seed=12")
+    before, picture = cells(), result_image(page)
+    player = page.locator(".st-key-play_player")
+    player.locator("select.which").select_option(label="3")
+    player.locator("button.roll").click()
+    page.wait_for_function(
+        "before => document.querySelector('img[alt=\"4 generated images\"]')?.src !== before", arg=picture
+    )
+    wait_until_idle(page)
+    changed = [not np.array_equal(*pair) for pair in zip(before, cells(), strict=True)]
+    assert changed == [False, False, True, False]
+
+    page.get_by_text("A link to this picture").click()
+    link = urlsplit(page.locator("[data-testid=stCode]").first.inner_text())
     context = browser.new_context()
     try:
-        other = context.new_page()
-        open_page(other, page.url)
-        assert result_image(other) == result_image(page)
+        with serve(tmp_path) as url:  # another server, another profile
+            other = context.new_page()
+            open_page(other, f"{url}/playground?{link.query}")
+            assert result_image(other) == result_image(page)
+            other.get_by_text("This is the picture of the link, to the last pixel.").wait_for()
+            other.goto("about:blank")
     finally:
         context.close()
 
@@ -101,22 +122,33 @@ def test_a_link_reproduces_the_picture_in_a_fresh_profile(page, app_url, browser
 def test_the_player_steps_and_plays_without_asking_the_server(page, app_url):
     messages = []
     page.on("websocket", lambda socket: socket.on("framesent", lambda payload: messages.append(payload)))
-    open_page(page, f"{app_url}/playground?play_steps=10&play_count=4")
+    open_page(page, f"{app_url}/playground?play_steps=10&play_count=4&play_draw=no+class")
     player = page.locator(".st-key-play_player")
-    slider, caption = player.locator("input.slider"), player.locator("p.caption")
+    slider, caption, verdict = (player.locator(name) for name in ("input.slider", "p.caption", "p.verdict"))
     slider.wait_for()
     assert int(slider.get_attribute("max")) == 10
     assert int(slider.input_value()) == 6
     page.wait_for_timeout(500)
     messages.clear()
 
-    final = player.locator("img.xt").get_attribute("src")
+    def pixels() -> list[str]:
+        return [canvas.evaluate("e => e.toDataURL()") for canvas in player.locator("canvas").all()]
+
+    shown = pixels()
+    assert len(set(shown)) == 3
     slider.focus()
     slider.press("Home")
     assert caption.inner_text().startswith("t = 999")
-    assert player.locator("img.xt").get_attribute("src") != final
+    assert not set(shown) & set(pixels())
     slider.press("ArrowRight")
     assert caption.inner_text().startswith("t = 899")
+    player.locator("canvas.x0").click(position={"x": 5, "y": 5})  # the first image, large
+    assert verdict.inner_text().startswith("The classifier reads the guess as")
+    player.locator(".player").focus()
+    page.keyboard.press("End")
+    state, guess, noise = pixels()
+    assert state == guess != noise
+    page.keyboard.press("Home")
     player.locator("button.play").click()
     page.wait_for_function("e => Number(e.value) >= 5", arg=slider.element_handle())
     player.locator("button.play").click()

@@ -1,0 +1,80 @@
+"""Links that reproduce a picture: what they say, and whether what they open is the picture they were made of."""
+
+import re
+from pathlib import Path
+from urllib.parse import urlencode
+
+import streamlit as st
+import torch
+
+from ddpm.errors import ConfigError
+from ddpm.media.fingerprint import compare, fingerprint
+from ddpm.models import resolve
+from ddpm.weights import weights_sha256
+
+from .sampling import Result, widget_values
+
+ROLLED, WEIGHTS, PIXELS = "play_rolled", "play_weights", "play_pixels"
+
+
+def rolled_images() -> dict[int, int]:
+    """How often each image was rolled anew, as the URL says: 3.1_7.2 is once image 3 and twice image 7.
+
+    Raises:
+        ConfigError: the URL says something else.
+    """
+    text = st.query_params.get(ROLLED, "")
+    if text and not re.fullmatch(r"\d{1,4}\.\d{1,4}(_\d{1,4}\.\d{1,4})*", text):
+        raise ConfigError(f"the link's {ROLLED}={text[:40]!r} must look like 3.1_7.2: image 3 rolled once, 7 twice")
+    return {int(k): int(times) for k, times in (part.split(".") for part in text.split("_") if part)}
+
+
+def roll_image(k: int) -> None:
+    """Give image ``k`` new noise; the others stay."""
+    rolled = rolled_images()
+    rolled[k] = rolled.get(k, 0) + 1
+    st.query_params[ROLLED] = "_".join(f"{image}.{times}" for image, times in sorted(rolled.items()))
+
+
+def link_to(result: Result) -> str:
+    """The address that reproduces a picture: every setting, and the hashes of the weights and of the pixels."""
+    request = result.request
+    values = widget_values(request, result.schedule)
+    values |= {WEIGHTS: _weights(request.reference), PIXELS: fingerprint(result.trajectory.images)}
+    if ROLLED in st.query_params:
+        values[ROLLED] = st.query_params[ROLLED]
+    return f"{st.context.url or ''}?{urlencode(values, doseq=True)}"
+
+
+def verdict_on_link(result: Result) -> None:
+    """Say whether this picture is the one that the link, by which the page was opened, was made of."""
+    expected = st.query_params.get(PIXELS)
+    if not expected or not st.session_state.get("play_linked"):
+        return
+    try:
+        same, largest = compare(expected, result.trajectory.images)
+    except ConfigError as error:
+        st.warning(f"The link cannot be checked: {error}.")
+        return
+    weights = st.query_params.get(WEIGHTS)
+    if same:
+        st.success("This is the picture of the link, to the last pixel.", icon=":material/verified:")
+    elif weights and weights != _weights(result.request.reference):
+        st.warning("This is not the picture of the link: the model's weights have changed since it was made.")
+    else:
+        st.info(
+            f"This is the picture of the link as other hardware computes it (PyTorch {torch.__version__} here): the "
+            f"largest difference of the pixels compared is {largest} of 255 levels."
+            if largest <= 8
+            else f"This is not the picture of the link: pixels differ by up to {largest} of 255 levels."
+        )
+
+
+def _weights(reference: str) -> str:
+    path = resolve(reference)
+    return _hash(path, path.stat().st_mtime)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _hash(path: Path, modified: float) -> str:
+    return weights_sha256(path)[:12]
