@@ -13,7 +13,6 @@ from ..models import repeat_labels
 from ..sampling import generate, sample
 from .options import check_suffix, default_name, indices_of, labels_of, model_options, open_model
 
-
 indices_option = click.option(
     "--indices", metavar="0,1,66", help="Which images of the seed's endless set.  [default: the first --num-samples]"
 )
