@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -130,6 +131,30 @@ def test_sample_traj_writes_what_the_suffix_says(cli, tiny_run, suffix, decode_m
         image = open_image(out)
         assert (image.format, getattr(image, "n_frames", 1)) == (suffix.upper(), 7 if suffix == "gif" else 1)
     assert files_in(Path("deep")) == {f"folder/way.{suffix}"}
+
+
+@pytest.mark.parametrize("columns", [("--steps", "5,10"), ("--budgets", "5,10")])
+def test_sample_ladder_prints_a_table_and_writes_a_chart(cli, tiny_run, columns):
+    result = cli("sample", "ladder", "--model", "tiny", "--num-samples", 2, *columns, "--out", "ladder.png")
+    assert result.code == 0
+    rows = [line for line in result.out.splitlines() if re.match(r"\| (DDPM|DDIM|Heun|DPM-Solver)", line)]
+    assert len(rows) == 8
+    heun = next(row for row in rows if row.startswith("| Heun | 5 |"))
+    assert "| 9 |" in heun or "| 18 |" in heun  # twice that under guidance
+    assert open_image("ladder.png").format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--steps", "5", "--budgets", "5"), 2, "give either --steps or --budgets"),
+        (("--budgets", "0"), 1, "a budget must be 1 to 20 evaluations, got 0"),
+        (("--steps", "x"), 1, "--steps takes numbers such as 0,1,66, got 'x'"),
+    ],
+)
+def test_bad_columns_of_a_ladder(cli, tiny_run, arguments, code, message):
+    result = cli("sample", "ladder", "--model", "tiny", *arguments)
+    assert (result.code, message in result.err) == (code, True)
 
 
 @pytest.mark.parametrize(

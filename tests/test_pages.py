@@ -90,3 +90,18 @@ def test_figures_and_theme_use_one_palette():
 
     theme = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
     assert tuple(theme["chartCategoricalColors"][: len(PALETTE)]) == PALETTE
+
+
+def test_the_ladder_fills_and_names_the_closest(tiny_run):
+    app = open_page("pages/ladder.py", ladder_model="run:tiny", ladder_most="10 steps")
+    assert not app.exception
+    assert "draws one image in 9 ways" in app.info[0].value
+    app.button(key="ladder_go").click().run()
+    assert not app.exception
+    assert not app.info
+    ladder = app.session_state.ladder
+    assert ladder.complete
+    assert app.code[0].value == ladder.command_line()
+    assert "--steps 5,10,20" in ladder.command_line()
+    app.number_input(key="ladder_seed").set_value(3).run()
+    assert "The settings have changed" in app.info[0].value

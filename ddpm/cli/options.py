@@ -13,33 +13,42 @@ from ..models import Model, load_model, reference_of, resolve
 from ..samplers import SAMPLERS, VARIANCES
 from ..schedule import SPACINGS
 
+_WHICH = (
+    click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path."),
+    click.option("--config", type=click.Path(path_type=Path), help="The run or shipped model that this YAML names."),
+)
+_SAMPLER = (
+    click.option("--sampler", "--method", type=click.Choice(list(SAMPLERS)), help="Reverse process."),
+    click.option("--num-steps", "--steps", type=int, help="Timesteps to visit."),
+    click.option("--eta", type=float, help="Fresh noise in DDIM: 0 none, 1 as DDPM."),
+    click.option("--variance", type=click.Choice(VARIANCES), help="Fresh noise in DDPM."),
+)
+_WHAT = (
+    click.option("--spacing", type=click.Choice(SPACINGS), help="Which timesteps are visited."),
+    click.option("--guidance-scale", "--guidance", type=float, help="Classifier-free guidance; 1 is off."),
+    click.option(
+        "--guidance-interval", nargs=2, type=int, metavar="FIRST LAST", help="Timesteps at which guidance acts."
+    ),
+    click.option(
+        "--labels", metavar="0,1,...", help="Classes, repeated to fill; 'none' for no class. Default: all in turn."
+    ),
+    click.option("--seed", type=int, default=0, help="Image k of a seed is the same however many there are."),
+    click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto."),
+)
+
 
 def model_options(command: Callable) -> Callable:
     """Which model, and how it is sampled; what is left out is the model's own default."""
-    for option in reversed(
-        [
-            click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path."),
-            click.option(
-                "--config", type=click.Path(path_type=Path), help="The run or shipped model that this YAML names."
-            ),
-            click.option("--sampler", "--method", type=click.Choice(list(SAMPLERS)), help="Reverse process."),
-            click.option("--num-steps", "--steps", type=int, help="Timesteps to visit."),
-            click.option("--eta", type=float, help="Fresh noise in DDIM: 0 none, 1 as DDPM."),
-            click.option("--variance", type=click.Choice(VARIANCES), help="Fresh noise in DDPM."),
-            click.option("--spacing", type=click.Choice(SPACINGS), help="Which timesteps are visited."),
-            click.option("--guidance-scale", "--guidance", type=float, help="Classifier-free guidance; 1 is off."),
-            click.option(
-                "--guidance-interval", nargs=2, type=int, metavar="FIRST LAST", help="Timesteps at which guidance acts."
-            ),
-            click.option(
-                "--labels",
-                metavar="0,1,...",
-                help="Classes, repeated to fill; 'none' for no class. Default: all in turn.",
-            ),
-            click.option("--seed", type=int, default=0, help="Image k of a seed is the same however many there are."),
-            click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto."),
-        ]
-    ):
+    return _with_options(command, (*_WHICH, *_SAMPLER, *_WHAT))
+
+
+def ladder_options(command: Callable) -> Callable:
+    """Those of ``model_options`` that do not choose the sampler."""
+    return _with_options(command, (*_WHICH, *_WHAT))
+
+
+def _with_options(command: Callable, options: Sequence[Callable]) -> Callable:
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -59,7 +68,7 @@ def labels_of(model: Model, text: str | None) -> list[int] | None:
         return list(range(model.num_classes)) or None
     if text == "none":
         return None
-    labels = _numbers("--labels", text, "numbers such as 0,1,2 or 'none'")
+    labels = numbers("--labels", text, "numbers such as 0,1,2 or 'none'")
     model.class_labels(labels, range(len(labels)))
     return labels
 
@@ -68,13 +77,14 @@ def indices_of(text: str | None, num_samples: int) -> Sequence[int]:
     """The images that --indices means; left out, it is the first --num-samples."""
     if text is None:
         return range(num_samples)
-    indices = _numbers("--indices", text, "numbers such as 0,1,66")
+    indices = numbers("--indices", text)
     if min(indices) < 0:
         raise ConfigError(f"--indices counts from 0, got {min(indices)}")
     return indices
 
 
-def _numbers(option: str, text: str, expected: str) -> list[int]:
+def numbers(option: str, text: str, expected: str = "numbers such as 0,1,66") -> list[int]:
+    """What an option means that takes whole numbers between commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

@@ -10,8 +10,18 @@ import click
 from ..config import sampling_settings
 from ..files import RunFolder, write_bytes
 from ..models import repeat_labels
+from ..samplers import SAMPLERS
 from ..sampling import generate, sample
-from .options import check_suffix, default_name, indices_of, labels_of, model_options, open_model
+from .options import (
+    check_suffix,
+    default_name,
+    indices_of,
+    labels_of,
+    ladder_options,
+    model_options,
+    numbers,
+    open_model,
+)
 
 indices_option = click.option(
     "--indices", metavar="0,1,66", help="Which images of the seed's endless set.  [default: the first --num-samples]"
@@ -56,6 +66,52 @@ def sample_grid(reference, config, device, labels, seed, num_samples, indices, o
     if npz:
         write_bytes(npz, npz_bytes(images, repeat_labels(chosen, wanted)))
         click.echo(npz)
+
+
+@sample_group.command("ladder")
+@ladder_options
+@click.option("--num-samples", type=click.IntRange(1), default=16, help="How many images to compare.")
+@click.option("--steps", "columns", metavar="5,10,20", help="Steps to compare.  [default: 5, 10, 20, ... up to T]")
+@click.option("--budgets", metavar="5,10,20", help="Instead of steps: at most so many network evaluations an image.")
+@click.option("--out", type=click.Path(path_type=Path), help="The PNG to write.  [default: in the model's folder]")
+def sample_ladder(reference, config, device, labels, seed, num_samples, columns, budgets, out, **given):
+    """Compare samplers: the same noise in few steps and in many, each beside DDIM with all steps.
+
+    Prints a Markdown table and writes a chart of PSNR to the reference over network evaluations.
+    """
+    from ..evaluation.ladder import STEPS, Climbed, climb, closeness, reference_rung, rungs, within
+    from ..media.figures import save_ladder
+
+    check_suffix("--out", out, ".png")
+    if columns and budgets:
+        raise click.UsageError("give either --steps or --budgets")
+    model = open_model(reference, config, device)
+    settings, chosen = sampling_settings(model.config, **given), labels_of(model, labels)
+    total = model.schedule.num_timesteps
+    if budgets:
+        plan = [rung for budget in numbers("--budgets", budgets) for rung in within(budget, model)]
+        plan = [*dict.fromkeys(plan), reference_rung(total)]
+    else:
+        plan = rungs(total, steps=numbers("--steps", columns) if columns else STEPS)
+    done = []
+    with click.progressbar(length=sum(rung.num_steps for rung in plan), label="climbing", file=sys.stderr) as bar:
+        for event in climb(model, plan, num_samples, labels=chosen, settings=settings, seed=seed):
+            if isinstance(event, Climbed):
+                done.append(event)
+            finished = sum(each.rung.num_steps for each in done)
+            under_way = 0 if isinstance(event, Climbed) else event.share * event.rung.num_steps
+            bar.update(int(finished + under_way) - bar.pos)
+    results = [(climbed, closeness(climbed, done[-1])) for climbed in done]
+    click.echo(f"PSNR to DDIM with {total:,} steps, dB, mean of {num_samples} images and 95 % interval\n")
+    click.echo("| sampler | steps | evaluations | PSNR | s an image |\n|---|---|---|---|---|")
+    for climbed, near in results[:-1]:
+        click.echo(
+            f"| {SAMPLERS[climbed.rung.sampler].label} | {climbed.rung.num_steps} | {climbed.evaluations} | "
+            f"{near.psnr:.2f} ± {near.ci95:.2f} | {climbed.seconds / num_samples:.3f} |"
+        )
+    out = out or RunFolder.named(model.config.name).grid(f"ladder_{num_samples}_seed{seed}")
+    save_ladder(results[:-1], out)
+    click.echo(out)
 
 
 @sample_group.command("traj")

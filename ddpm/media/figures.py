@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..files import atomic_write
+from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES, NoiseSchedule
 from ..training.history import History, smoothed
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+    from ..evaluation.ladder import Climbed, Closeness
 
 # Okabe & Ito's colour-blind-safe hues as in .streamlit/config.toml, where the reasons stand.
 PALETTE = ("#655DA8", "#E17702", "#348266", "#A94422", "#009BF4", "#AC8AA1")
@@ -312,6 +315,23 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
     if isinstance(real, float):
         axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
     axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
+    _finish(figure, axes, path)
+
+
+def save_ladder(results: Sequence[tuple[Climbed, Closeness]], path: Path) -> None:
+    """Write the PSNR to the reference over network evaluations an image, one line a sampler, with 95 % intervals."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, colour in zip(SAMPLERS, PALETTE, strict=False):
+        chosen = sorted((c.evaluations, near) for c, near in results if c.rung.sampler == name)
+        if chosen:
+            evaluations, nears = zip(*chosen, strict=True)
+            decibels, ci95 = zip(*nears, strict=True)
+            label = SAMPLERS[name].label
+            axes.errorbar(evaluations, decibels, ci95, label=label, color=colour, marker="o", markersize=4, capsize=2)
+    axes.set(xlabel="network evaluations an image", ylabel="PSNR to all steps of DDIM, dB", xscale="log")
     _finish(figure, axes, path)
 
 

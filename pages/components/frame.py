@@ -14,6 +14,12 @@ PAGES = (
         "Generate digits with your own settings, and step through the reverse process frame by frame.",
     ),
     (
+        "pages/ladder.py",
+        "Ladder",
+        ":material/stairs_2:",
+        "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the exact answer.",
+    ),
+    (
         "pages/schedules.py",
         "Schedules",
         ":material/show_chart:",

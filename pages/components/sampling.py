@@ -5,6 +5,7 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import streamlit as st
 from torch import Tensor
@@ -21,6 +22,8 @@ from ddpm.schedule import SPACINGS, NoiseSchedule
 
 from .models import computing
 from .pictures import show
+
+Event = TypeVar("Event")
 
 STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
 MAX_IMAGES = 64
@@ -228,7 +231,7 @@ def run(request: Request, model: Model, on_step=lambda step: None) -> Result:
     )
     channels, height, width = model.config.image_shape
     frames = max(21, min(101, FRAME_BYTES // (request.count * channels * height * width)))
-    trajectory = Trajectory.from_steps(_told(_locked(steps), on_step), request.settings.num_steps, frames)
+    trajectory = Trajectory.from_steps(_told(locked(steps), on_step), request.settings.num_steps, frames)
     return Result(request, trajectory, model.schedule, time.perf_counter() - started)
 
 
@@ -262,14 +265,14 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
     return result
 
 
-def _locked(steps: Iterator[Step]) -> Iterator[Step]:
-    """The steps, each computed while no other visitor's is."""
+def locked(events: Iterator[Event]) -> Iterator[Event]:
+    """The events, each computed while no other visitor's is."""
     while True:
         with computing():
-            step = next(steps, None)
-        if step is None:
+            event = next(events, None)
+        if event is None:
             return
-        yield step
+        yield event
 
 
 def _told(steps: Iterator[Step], on_step) -> Iterator[Step]:

@@ -1,0 +1,128 @@
+"""The step ladder: one x_T, walked by every sampler in few steps and in many, each beside the exact solution.
+
+What DDIM with eta 0 makes of x_T in all T steps stands for the solution of the probability-flow ODE. How near a sampler
+comes to it in a few steps is how good a solver it is. DDPM adds noise of its own and ends elsewhere: its distance from
+the reference says nothing of its images.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..config import SamplingConfig, sampling_settings
+from ..errors import ConfigError
+from ..models import Model
+from ..samplers import SAMPLERS
+from ..sampling import evaluations, sample
+from .calibration import mean_and_ci95, psnr
+
+STEPS = (5, 10, 20, 50, 100, 200, 500, 1000)
+BATCH_SIZE = 64
+
+
+class Rung(NamedTuple):
+    """A way of sampling: which sampler, in how many steps."""
+
+    sampler: str
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class Climbing:
+    """A rung is being sampled; ``share`` of it, 0..1, is done."""
+
+    rung: Rung
+    share: float
+
+
+@dataclass(frozen=True)
+class Climbed:
+    """A rung's images (N, C, H, W) in [-1, 1], network evaluations for each, and seconds for all of them."""
+
+    rung: Rung
+    images: Tensor
+    evaluations: int
+    seconds: float
+
+
+class Closeness(NamedTuple):
+    """PSNR to the reference in dB, mean over images and half of its 95 % interval; infinite for the same images."""
+
+    psnr: float
+    ci95: float
+
+
+def reference_rung(num_timesteps: int) -> Rung:
+    """DDIM with all T steps."""
+    return Rung("ddim", num_timesteps)
+
+
+def rungs(num_timesteps: int, samplers: Sequence[str] = tuple(SAMPLERS), steps: Sequence[int] = STEPS) -> list[Rung]:
+    """Every sampler with every number of steps that T allows, the cheap first, and the reference last."""
+    wanted = [Rung(sampler, n) for n in sorted(set(steps)) for sampler in samplers if n <= num_timesteps]
+    last = reference_rung(num_timesteps)
+    return [*(rung for rung in wanted if rung != last), last]
+
+
+def within(budget: int, model: Model) -> list[Rung]:
+    """Every sampler with as many steps as ``budget`` network evaluations an image allow.
+
+    Raises:
+        ConfigError: a budget below one evaluation, or above T.
+    """
+    if not 1 <= budget <= model.schedule.num_timesteps:
+        raise ConfigError(f"a budget must be 1 to {model.schedule.num_timesteps} evaluations, got {budget}")
+    found = []
+    for name in SAMPLERS:
+        per_step = _evaluations(model, name, 2) - _evaluations(model, name, 1)
+        found.append(Rung(name, 1 + (budget - 1) // per_step))
+    return found
+
+
+def climb(
+    model: Model, plan: Sequence[Rung], num_images: int, *, labels: Sequence[int] | None = None,
+    settings: SamplingConfig | None = None, seed: int = 0,
+) -> Iterator[Climbing | Climbed]:  # fmt: skip
+    """Sample the same images on every rung of ``plan``, in its order.
+
+    ``settings`` gives spacing, guidance and clipping; eta is 0 throughout, for a ladder of solvers.
+
+    Raises:
+        ConfigError: more steps than T, or a label that the model does not have.
+    """
+    base = (settings or model.config.sampling).model_dump()
+    for rung in plan:
+        chosen = sampling_settings(model.config, **base | rung._asdict() | {"eta": 0.0})
+        done, seconds = [], 0.0
+        for first in range(0, num_images, BATCH_SIZE):
+            part = range(first, min(first + BATCH_SIZE, num_images))
+            steps = sample(model, labels=labels, settings=chosen, seed=seed, indices=part)
+            while True:
+                started = time.perf_counter()
+                step = next(steps, None)
+                seconds += time.perf_counter() - started
+                if step is None:
+                    break
+                last = step
+                yield Climbing(rung, (first + len(part) * step.index / rung.num_steps) / num_images)
+            done.append(last.x0.clamp(-1, 1).cpu())
+        guided = labels is not None and any(label >= 0 for label in labels)
+        yield Climbed(rung, torch.cat(done), evaluations(chosen, model.schedule, guided), seconds)
+
+
+def closeness(climbed: Climbed, reference: Climbed) -> Closeness:
+    """How near the images of a rung are to those of the reference."""
+    distance = psnr(climbed.images, reference.images)
+    return Closeness(*mean_and_ci95(distance)) if distance.isfinite().all() else Closeness(math.inf, 0.0)
+
+
+def _evaluations(model: Model, sampler: str, num_steps: int) -> int:
+    settings = model.config.sampling.model_copy(update={"sampler": sampler, "num_steps": num_steps})
+    return evaluations(settings, model.schedule, guided=False)

@@ -1,0 +1,116 @@
+"""The step ladder on a page: a table of pictures that fills as they are made."""
+
+import base64
+import html
+import math
+import shlex
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from ddpm.evaluation.ladder import Climbed, Climbing, Rung, climb, closeness
+from ddpm.media.images import make_grid, png_bytes, to_uint8
+from ddpm.models import Model
+from ddpm.samplers import SAMPLERS
+
+from .sampling import locked
+
+STYLE = """<style>
+.ladder { overflow-x: auto; }
+.ladder table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
+.ladder th, .ladder td { padding: 0.25rem 0.4rem; text-align: center; vertical-align: top; border: 0; }
+.ladder th { font-weight: 600; }
+.ladder th[scope=row] { text-align: left; vertical-align: middle; padding-right: 0.8rem; }
+.ladder img, .ladder .empty { width: 96px; height: 96px; display: block; border-radius: 4px; }
+.ladder img { image-rendering: pixelated; }
+.ladder .empty { border: 1px dashed rgba(128, 128, 128, 0.5); box-sizing: border-box; }
+.ladder td { height: 11.5rem; }
+.ladder small { display: block; line-height: 1.35; opacity: 0.8; white-space: nowrap; }
+.ladder .reference img { outline: 2px solid currentColor; outline-offset: 2px; }
+</style>"""
+
+
+@dataclass
+class Ladder:
+    """What was asked for, and the rungs that have been climbed."""
+
+    reference: str
+    label: int | None
+    seed: int
+    plan: list[Rung]
+    climbed: dict[Rung, Climbed] = field(default_factory=dict)
+
+    @property
+    def key(self) -> tuple:
+        return self.reference, self.label, self.seed, tuple(self.plan)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.climbed) == len(self.plan)
+
+    def command_line(self) -> str:
+        steps = sorted({rung.num_steps for rung in self.plan})
+        words = ["python", "-m", "ddpm", "sample", "ladder", "--model", self.reference, "--num-samples", "1"]
+        words += ["--labels", "none" if self.label is None else str(self.label), "--seed", str(self.seed)]
+        return shlex.join([*words, "--steps", ",".join(map(str, steps)), "--out", "ladder.png"])
+
+
+def climb_with_preview(ladder: Ladder, model: Model, place, progress) -> None:
+    """Climb, drawing every rung as it is done; what there is stays when a visitor stops it."""
+    st.session_state.ladder = ladder
+    draw(ladder, place)
+    with progress.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, "Starting from noise")
+        st.button("Stop", icon=":material/stop_circle:", key="ladder_stop", help="Keeps what is there.")
+    total = sum(rung.num_steps for rung in ladder.plan)
+    labels = None if ladder.label is None else [ladder.label]
+    shown = 0.0
+    for event in locked(climb(model, ladder.plan, 1, labels=labels, seed=ladder.seed)):
+        if isinstance(event, Climbed):
+            ladder.climbed[event.rung] = event
+            draw(ladder, place)
+            continue
+        share = (sum(rung.num_steps for rung in ladder.climbed) + event.share * event.rung.num_steps) / total
+        if share - shown >= 0.01:
+            shown = share
+            bar.progress(share, _doing(event))
+    progress.empty()
+
+
+def draw(ladder: Ladder, place) -> None:
+    """The ladder as a table: a row for each sampler, a column for each number of steps."""
+    columns = sorted({rung.num_steps for rung in ladder.plan})
+    head = "".join(f'<th scope="col">{n:,} steps</th>' for n in columns)
+    rows = "".join(
+        f'<tr><th scope="row">{html.escape(sampler.label)}</th>'
+        + "".join(_cell(ladder, Rung(name, n), sampler.label) for n in columns)
+        + "</tr>"
+        for name, sampler in SAMPLERS.items()
+    )
+    place.html(f'{STYLE}<div class="ladder"><table><tr><th></th>{head}</tr>{rows}</table></div>')
+
+
+def _cell(ladder: Ladder, rung: Rung, label: str) -> str:
+    if rung not in ladder.plan:
+        return "<td></td>"
+    if rung not in ladder.climbed:
+        return '<td><div class="empty"></div></td>'
+    climbed, last = ladder.climbed[rung], ladder.plan[-1]
+    png = base64.b64encode(png_bytes(make_grid(to_uint8(climbed.images), gap=0))).decode()
+    if rung == last:
+        near = "the reference"
+    elif last in ladder.climbed:
+        decibels = closeness(climbed, ladder.climbed[last]).psnr
+        near = "the same" if math.isinf(decibels) else f"{decibels:.1f} dB"
+    else:
+        near = "…"
+    text = f"{label}, {rung.num_steps} steps: {near}"
+    return (
+        f'<td class="{"reference" if rung == last else ""}"><img alt="{html.escape(text)}" '
+        f'src="data:image/png;base64,{png}"><small><b>{near}</b></small>'
+        f"<small>{climbed.evaluations:,} eval.</small><small>{climbed.seconds:.2f} s</small></td>"
+    )
+
+
+def _doing(event: Climbing) -> str:
+    return f"{SAMPLERS[event.rung.sampler].label}, {event.rung.num_steps:,} steps"
