@@ -9,12 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.order import COUNTS, MU, S, errors, gaussian_denoiser, order
 from ddpm.config import config_from_dict
 from ddpm.diffusion import Prediction, make_denoiser
 from ddpm.errors import ConfigError
 from ddpm.randomness import ImageNoise, derive_seed
 from ddpm.samplers import SAMPLERS, VARIANCES, ddim, ddpm, dpmpp_2m, heun
-from ddpm.schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule, spaced_timesteps
+from ddpm.schedule import SCHEDULES, SPACINGS, make_schedule, spaced_timesteps
 
 T = 1000
 SHAPE = (2, 4, 4)
@@ -215,23 +216,10 @@ def test_ddim_with_eta_1_is_ddpm(clip):
 
 # -- the closed-form Gaussian denoiser -----------------------------------------------------------------------------
 
-MU, S = 0.3, 0.5  # x0 ~ N(MU, S^2), independent pixels
-
-
 def gaussian_gain(ab: float) -> tuple[float, float]:
     """E[x0 | x_t] = gain * x_t + offset, for x0 ~ N(MU, S^2)."""
     gain = math.sqrt(ab) * S**2 / (ab * S**2 + 1 - ab)
     return gain, MU * (1 - gain * math.sqrt(ab))
-
-
-def gaussian_denoiser(schedule):
-    def denoise(x_t, t):
-        ab = schedule.alpha_bar(int(t[0]))
-        gain, offset = gaussian_gain(ab)
-        x0 = gain * x_t + offset
-        return Prediction(x0, (x_t - math.sqrt(ab) * x0) / math.sqrt(1 - ab))
-
-    return denoise
 
 
 def exact_moments(schedule, timesteps, eta):
@@ -248,26 +236,11 @@ def exact_moments(schedule, timesteps, eta):
     return mean, variance
 
 
-@pytest.mark.parametrize(("sampler", "order", "tolerance"), [(ddim, 1, 0.2), (heun, 2, 0.3), (dpmpp_2m, 2, 0.3)])
-def test_the_error_falls_with_the_order_of_the_sampler(sampler, order, tolerance):
-    """On a grid uniform in log-SNR that ends above sigma = 0, where the solution of the ODE is known."""
-    schedule = NoiseSchedule(torch.sigmoid(torch.linspace(4, -6, 257, dtype=torch.float64)))
-    start, counts = 1.0, (32, 64, 128, 256)
-
-    def moments(t):  # of x_t; the ODE keeps a point's distance to the mean, in deviations
-        ab = schedule.alpha_bar(t)
-        return math.sqrt(ab) * MU, math.sqrt(ab * S**2 + 1 - ab)
-
-    (mean_T, deviation_T), (mean, deviation) = moments(256), moments(0)
-    exact = mean + deviation * (start - mean_T) / deviation_T
-    errors = []
-    for count in counts:
-        timesteps = range(256, -1, -256 // count)
-        x = torch.full((1, 1, 1, 1), start, dtype=torch.float64)
-        *_, at_0, _ = sampler(gaussian_denoiser(schedule), schedule, timesteps, lambda x=x: x)
-        errors.append(abs(at_0.x_t.item() - exact))
-    slope = np.polyfit(np.log(counts), np.log(errors), 1)[0]
-    assert -slope == pytest.approx(order, abs=tolerance)
+@pytest.mark.parametrize(
+    ("sampler", "expected", "tolerance"), [("ddim", 1, 0.2), ("heun", 2, 0.3), ("dpmpp_2m", 2, 0.3)]
+)
+def test_the_error_falls_with_the_order_of_the_sampler(sampler, expected, tolerance):
+    assert order(COUNTS, errors(sampler)) == pytest.approx(expected, abs=tolerance)
 
 
 def last(steps):
