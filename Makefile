@@ -23,7 +23,7 @@ app:
 test:
 	@bash .ci/setup dev
 	@bash .ci/setup browser
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n logical --maxprocesses=4 --dist=worksteal $(ARGS)
 
 lint:
 	@bash .ci/setup dev
