@@ -124,7 +124,8 @@ def test_it_describes_the_network_that_ran(evaluated, random_model):
 
 def test_what_is_absent_is_named_with_its_remedy(tiny_run):
     text = write_report("run:tiny").markdown.read_text()
-    assert "Not available: this model has not been evaluated: run `python -m ddpm eval --model run:tiny`." in text
+    remedy = "run `python -m ddpm eval --model run:tiny`, and write this report anew."
+    assert f"Not available: this model has not been evaluated: {remedy}" in text
     (tiny_run / "logs" / "training_metrics.jsonl").unlink()
     text = write_report("run:tiny").markdown.read_text()
     assert "Not available: no metrics at" in text

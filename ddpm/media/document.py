@@ -87,11 +87,6 @@ def number(value: Any, digits: int = 3) -> str:
     return f"{value:.{digits}g}" if isinstance(value, int | float) else "–"
 
 
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
-        f"{seconds / 3600:.1f} h"  # fmt: skip
-
-
 def listed(items: Sequence[object]) -> str:
     *most, last = map(str, items)
     return f"{', '.join(most)} and {last}" if most else last
