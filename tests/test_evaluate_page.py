@@ -8,10 +8,12 @@ from functools import partial
 
 import pytest
 
-from ddpm.evaluation import job
+from ddpm.errors import DataError
+from ddpm.evaluation import job, judge
+from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.evaluation.results import results_csv, sample_stages, stage_label
 from ddpm.files import EvaluationFolder, RunFolder
-from ddpm.models import PRETRAINED
+from ddpm.models import PRETRAINED, load_model
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
 from tests.conftest import ROOT
@@ -98,11 +100,43 @@ def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
     assert any("is no evaluation: delete it" in error.value for error in (*app.error, *app.info))
 
 
+def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_page, tiny_run, monkeypatch):
+    def missing(config, split):
+        raise DataError("dataset digits is not here: connect to the network once")
+
+    monkeypatch.setattr(judge, "load_dataset", missing)
+    model = load_model("tiny")
+    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
+    list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
+    app = evaluate_page(eval_model="run:tiny")
+    assert [metric.label for metric in app.metric] == ["Pixel diversity"]
+    named = [text.value for text in app.caption if "connect to the network once" in text.value]
+    assert [text.split("**")[1] for text in named] == ["Real images", "Calibration", "Nearest training images"]
+    assert len(app.get("plotly_chart")) == 1  # of pixel diversity
+
+
+def test_a_class_of_its_own_and_a_second_model_stand_beside_the_first(evaluate_page, evaluated):
+    shipped = json.loads((PRETRAINED / "digits" / "evaluation_results.json").read_text())
+    app = evaluate_page(eval_model="digits", eval_second="run:tiny")
+    assert {"MSE, run:tiny", "MSE, linear denoiser"} <= set(app.dataframe[0].value.columns)
+    ours = json.loads(evaluated.evaluation.read_text())
+    assert app.dataframe[0].value["MSE, run:tiny"].iloc[0] == f"{ours['calibration']['mse'][0]:#.3g}"
+    models = app.dataframe[1].value["model"].tolist()
+    assert models == ["digits"] * len(sample_stages(shipped)) + ["run:tiny"] * len(sample_stages(ours))
+    app.selectbox(key="eval_class").set_value("3").run()
+    assert not app.exception
+    table = shipped["calibration"]["per_class"]["3"]
+    assert app.dataframe[0].value["noise: MSE"].iloc[0].startswith(f"{table['mse'][0]:#.3g} ±")
+    assert any(f"Over {table['num_images']} test images" in text.value for text in app.caption)
+
+
 def test_the_csv_holds_every_number(evaluated):
     results = json.loads(evaluated.evaluation.read_text())
     rows = list(csv.DictReader(io.StringIO(results_csv(results))))
     mse = [float(row["value"]) for row in rows if row["stage"] == "calibration" and row["metric"] == "mse"]
     assert mse == results["calibration"]["mse"]
+    linear = [row for row in rows if row["stage"] == "calibration/wiener" and row["metric"] == "mse"]
+    assert [float(row["value"]) for row in linear] == results["calibration"]["wiener"]["mse"]
     (row,) = [row for row in rows if row["stage"] == "ddim_5steps" and row["metric"] == "pixel_diversity"]
     assert float(row["value"]) == results["ddim_5steps"]["pixel_diversity"]
     assert float(row["real"]) == results["ddim_5steps"]["reference"]["pixel_diversity"]

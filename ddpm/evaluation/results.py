@@ -153,6 +153,12 @@ def headline(stages: Mapping[str, Stage], settings: SamplingConfig) -> str:
     return own if own in stages else max(stages, key=lambda name: stages[name]["num_samples"])
 
 
+def real_level(stages: Iterable[Stage], key: str) -> float | None:
+    """A metric of real images: of as many as the most samples of those stages that know it."""
+    known = [stage for stage in stages if isinstance(stage["reference"].get(key), float)]
+    return max(known, key=lambda stage: stage["num_samples"])["reference"][key] if known else None
+
+
 def absences(values: Mapping[str, Any]) -> dict[str, str]:
     """What is unavailable among ``values``: the reason, and the keys that share it, as "a, b"."""
     reasons: dict[str, list[str]] = {}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..evaluation.results import METRICS, share_ci95, stage_label
+from ..evaluation.results import METRICS, real_level, share_ci95, stage_label
 from ..files import atomic_write
 from ..schedule import SCHEDULES, NoiseSchedule
 from ..training.history import History, smoothed
@@ -325,8 +325,7 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
         chosen = [stage for stage in stages.values() if stage["made_by"]["settings"]["sampler"] == sampler]
         points = sorted((stage["network_evaluations"], stage[metric]) for stage in chosen)
         axes.plot(*zip(*points, strict=True), label=sampler, color=colour, marker="o", markersize=4)
-    real = max(stages.values(), key=lambda stage: stage["num_samples"])["reference"][metric]
-    if isinstance(real, float):
+    if (real := real_level(stages.values(), metric)) is not None:
         axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
     axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
     _finish(figure, axes, path)
@@ -382,8 +381,7 @@ def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric
                 text=[f"{stage_label(stage)}, n = {stage['num_samples']:,}" for stage in chosen],
                 error_y={"array": half, "thickness": 1} if None not in half else None,
             )  # fmt: skip
-        real = max(stages.values(), key=lambda stage: stage["num_samples"])["reference"].get(metric)
-        if isinstance(real, float):
+        if (real := real_level(stages.values(), metric)) is not None:
             figure.add_scatter(
                 x=[seen[0], seen[-1]], y=[real, real], mode="lines", line={"width": 1, "dash": dash, "color": "gray"},
                 name="real images" if len(models) == 1 else f"{model}: real images", hovertemplate="%{y:.4g}",

@@ -138,6 +138,8 @@ def quality_section(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
     )
     yield ""
     yield from _absences(missing_metrics(stages.values()))
+    yield from _absences(absences({"Nearest training images": first["nearest_training_image"],
+                                   "Real images": first["reference"]}))  # fmt: skip
     yield from _quality_figure(subject, stages)
     yield from _classes(first)
 
