@@ -31,6 +31,8 @@ p:has(img + img) { display: grid; grid-template-columns: repeat(auto-fit, minmax
 .wide { overflow-x: auto; margin: 1em 0; }
 table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
 th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+tr:has(td:nth-child(4)) > td { white-space: nowrap; }
+table:has(td:nth-child(8)) { font-size: .8em; }
 code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--tint); padding: .1em .3em;
   border-radius: 3px; }
 pre { background: var(--tint); padding: .8em 1em; overflow-x: auto; border-radius: 4px; }

@@ -285,6 +285,7 @@ def _plain_ticks(axes: Axes) -> None:
 # -- evaluation ----------------------------------------------------------------------------------------------------
 
 
+DISTANCES = ("frechet_distance", "kid")  # where 0 is the goal, so that an axis must show how far it is
 # What a calibration is compared with: its label and colour.
 REFERENCES = {"wiener": ("linear denoiser", PALETTE[2]), "seed_report": ("seed report", PALETTE[1])}
 
@@ -328,6 +329,12 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
     if (real := real_level(stages.values(), metric)) is not None:
         axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
     axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
+    seen = sorted({stage["network_evaluations"] for stage in stages.values()})
+    axes.set_xticks(seen, [f"{value:g}" for value in seen])
+    axes.set_xticks([], minor=True)
+    if metric in DISTANCES:
+        axes.update_datalim([(seen[0], 0)])
+        axes.autoscale_view()
     _finish(figure, axes, path)
 
 
@@ -389,8 +396,8 @@ def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric
     figure.update_xaxes(type="log", tickvals=seen, ticktext=[f"{value:g}" for value in seen])
     if share:
         figure.update_yaxes(tickformat=".0%")
-    elif metric in ("frechet_distance", "kid"):
-        figure.update_yaxes(rangemode="tozero")  # where 0 is the goal, the way that is left must be seen
+    elif metric in DISTANCES:
+        figure.update_yaxes(rangemode="tozero")
     return _styled(figure, "network evaluations per image", height, showlegend=True).update_layout(
         hovermode="closest", legend={"orientation": "h", "y": 1.12}
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..evaluation.results import METRICS, absences, headline, missing_metrics, stage_label
-from .document import figure, number, table
+from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
 
 if TYPE_CHECKING:
@@ -83,10 +83,10 @@ def _class_by_class(tables: Mapping[str, Any]) -> Iterator[str]:
     if "unavailable" in tables or not tables:
         yield from _absences(absences({"calibration per class": tables}))
         return
-    yield "The eps-MSE class by class: where an image is simple, its noise is easily told."
+    yield "The eps-MSE of the images of each class:"
     yield ""
     rows = zip(next(iter(tables.values()))["timesteps"], *(part["mse"] for part in tables.values()), strict=True)
-    yield from table(["t", *tables], [[t, *map(number, values)] for t, *values in rows])
+    yield from table(["t", *tables], [[t, *(number(value, 2) for value in values)] for t, *values in rows])
 
 
 def _against_linear(result: Mapping[str, Any], linear: Mapping[str, Any]) -> str:
@@ -112,28 +112,14 @@ def quality_section(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
         yield f"Not available: no samples have been judged: run `python -m ddpm eval --model {subject.reference}`."
         yield ""
         return
-    if any("unavailable" not in stage["reference"] for stage in stages.values()):
-        yield "Each cell is the metric of the samples, and in brackets that of as many real images: the level to reach."
-        yield ""
-    header = ["", *map(stage_label, stages.values())]
-    rows = [
-        ["Samples", *(f"{stage['num_samples']:,}" for stage in stages.values())],
-        ["Network evaluations an image", *(number(stage["network_evaluations"], 4) for stage in stages.values())],
-        ["Guidance", *(number(stage["made_by"]["settings"]["guidance_scale"]) for stage in stages.values())],
-    ]
     shown = [key for key in METRICS if any(isinstance(stage[key], float) for stage in stages.values())]
-    for key in shown:
-        metric = METRICS[key]
-        pairs = [(stage[key], stage["reference"].get(key)) for stage in stages.values()]
-        rows.append([metric.label, *(f"{metric.format(ours)} ({metric.format(real)})" for ours, real in pairs)])
-    rows.append(["Nearest training image", *(_nearest(stage) for stage in stages.values())])
-    yield from table(header, rows)
+    yield from _quality_table(list(stages.values()), shown)
     first = stages[headline(stages, subject.model.config.sampling)]
     for key in shown:
         more = _natural_floor(first) if key == "frechet_distance" else ""
         yield f"- **{METRICS[key].label}**. {METRICS[key].meaning}{more}"
     yield (
-        "- **Nearest training image**. Median distance of a sample to the training image nearest to it, in units of "
+        "- **Nearest**. Median distance of a sample to the training image nearest to it, in units of "
         "that of a test image. About 1 is new; far below 1 is copied."
     )
     yield ""
@@ -144,16 +130,37 @@ def quality_section(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
     yield from _classes(first)
 
 
+def _quality_table(stages: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Iterator[str]:
+    """A row for each way of sampling, and below them a row for as many real images."""
+    rows = [
+        [
+            stage_label(stage),
+            f"{stage['num_samples']:,}",
+            f"{stage['network_evaluations']:,g}",
+            *(METRICS[key].format(stage[key]) for key in shown),
+            number(stage["nearest_training_image"].get("ratio")),
+        ]
+        for stage in stages
+    ]
+    real = {stage["num_samples"]: stage["reference"] for stage in stages if "unavailable" not in stage["reference"]}
+    rows += [
+        ["**real images**", f"{count:,}", "", *(METRICS[key].format(reference.get(key)) for key in shown), ""]
+        for count, reference in sorted(real.items(), reverse=True)
+    ]
+    guidance = sorted({stage["made_by"]["settings"]["guidance_scale"] for stage in stages})
+    level = " The last rows hold the same metrics of as many real images: the level to reach." if real else ""
+    yield f"The samples are drawn at guidance {listed([f'{scale:g}' for scale in guidance])}.{level}"
+    yield ""
+    header = ["", "n", "Network evaluations", *(METRICS[key].label for key in shown), "Nearest"]
+    yield from table(header, rows)
+
+
 def _natural_floor(stage: Mapping[str, Any]) -> str:
     """What real images reach whose classes are as frequent as the test set's, where samples have all classes alike."""
     value = stage["reference"].get("frechet_distance_natural")
     if not isinstance(value, float):
         return ""
     return f" Real images reach {value:.3g} with the classes as often as they come, instead of balanced as here."
-
-
-def _nearest(stage: Mapping[str, Any]) -> str:
-    return number(stage["nearest_training_image"].get("ratio"))
 
 
 def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
