@@ -21,7 +21,7 @@ PAGE = Template("""<!DOCTYPE html>
   --accent: #655da8; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --paper: #16181c; --quiet: #9aa3ad; --line: #363b42; --tint: #1f2227; --accent: #aba4e8; } }
-body { max-width: 46rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; color: var(--ink); background: var(--paper);
+body { max-width: 48rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; color: var(--ink); background: var(--paper);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: break-word; }
 h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 .6em; }
 h1 { margin-top: 0; } h2 { border-bottom: 1px solid var(--line); padding-bottom: .25em; }
