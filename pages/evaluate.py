@@ -5,36 +5,22 @@ import json
 import streamlit as st
 
 from ddpm.errors import DDPMError
-from ddpm.evaluation.evaluate import find_results, results_csv, sample_stages
-from ddpm.media.figures import REFERENCES, calibration_figure, confusion_figure
-from pages.components.evaluation import (
-    calibration_table,
-    cards,
-    closest,
-    evaluation_job,
-    headline,
-    judged_samples,
-    quality,
-    report_html,
-)
+from ddpm.evaluation.results import absences, find_results, headline, results_csv, sample_stages, stage_label
+from ddpm.media.figures import span
+from pages.components.evaluation import BOUND, calibration, cards, missing, quality
+from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
+from pages.components.judged import closest, seen_as
 from pages.components.models import cached_model, model_references, pick_model
 
-page("Evaluate", "How good is a model? Every number stands beside what real images reach, with how sure it is.")
+page("Evaluate", "How good is a model? Every number stands beside what real images reach.")
 
-BOUND = {"bind": "query-params"}
-PLOT = {"config": {"displayModeBar": False}}
 with st.sidebar:
     st.divider()
     reference, model = pick_model("eval_model")
     others = ["none", *(other for other in model_references() if other != reference)]
-    second = st.selectbox("Compare its calibration with", others, key="eval_second", **BOUND)
-    shown = st.multiselect(
-        "References", list(REFERENCES), list(REFERENCES), key="eval_references", **BOUND,
-        format_func=lambda key: REFERENCES[key][0],
-        help="The linear denoiser knows the mean and covariance of the training images and nothing else: a network "
-        "should do better. The seed report is the system that this project set out to beat.",
-    )  # fmt: skip
+    second = st.selectbox("Compare with", others, key="eval_second", **BOUND,
+                          help="A second model, in the charts and tables of calibration and samples.")  # fmt: skip
 
 
 def results_of(reference: str) -> dict | None:
@@ -42,68 +28,53 @@ def results_of(reference: str) -> dict | None:
     try:
         return find_results(reference, cached_model(reference))
     except DDPMError as error:
-        st.info(str(error))
+        st.info(f"{reference}: {error}, or choose it as the model and press **Evaluate** below.")
         return None
 
 
-results = results_of(reference)
-if results:
-    made_by, stages = results["made_by"], sample_stages(results)
+found = {name: results for name in (reference, second) if name != "none" and (results := results_of(name))}
+if reference in found:
+    results, stages = found[reference], sample_stages(found[reference])
+    made_by = results["made_by"]
     st.caption(
-        f"Of {reference}: {made_by['dataset']}, averaged weights, seed {made_by['seed']}, "
-        f"{made_by['seconds'] / 60:,.0f} minutes of computing. Weights {made_by['sha256'][:12]}."
+        f"The averaged weights of {reference} ({made_by['sha256'][:12]}) on the dataset {made_by['dataset']}, "
+        f"seed {made_by['seed']}, measured in {span(made_by['seconds'])}."
     )
     if stages:
         name = st.selectbox(
-            "Samples by", list(stages), index=list(stages).index(headline(stages, model)), key="eval_stage", **BOUND,
-            help="The sampler and its number of steps; all at the guidance that the table below states.",
+            "Samples by", list(stages), index=list(stages).index(headline(stages, model.config.sampling)),
+            format_func=lambda name: stage_label(stages[name]), key="eval_stage", width=260, **BOUND,
+            help="The sampler and its number of steps.",
         )  # fmt: skip
         cards(stages[name])
 
     st.subheader("Calibration", anchor=False)
-    calibration = results["calibration"]
-    if "unavailable" in calibration:
-        st.info(calibration["unavailable"])
+    tables = {name: every.get("calibration", {}) for name, every in found.items()}
+    tables = {name: table for name, table in tables.items() if "timesteps" in table}
+    if reference in tables:
+        calibration(tables)
     else:
-        tables = {reference: calibration}
-        if second != "none" and (other := results_of(second)) and "timesteps" in other["calibration"]:
-            tables[second] = other["calibration"]
-        metric = st.segmented_control(
-            "Of the predicted", ["mse", "psnr", "ssim"], default="mse", required=True, key="eval_metric", **BOUND,
-            format_func={"mse": "noise: MSE", "psnr": "image: PSNR, dB", "ssim": "image: SSIM"}.get,
-        )  # fmt: skip
-        st.plotly_chart(calibration_figure(tables, metric, shown), key="eval_calibration", **PLOT)
-        calibration_table(calibration)
+        missing(absences({"Calibration": results.get("calibration", {})}))
 
     if stages:
         st.subheader("Samples", anchor=False)
-        quality(stages)
-        left, right = st.columns(2, gap="large")
-        with left:
-            st.markdown(
-                "**Asked for and taken for**", help="Rows: the digit asked for. Columns: what the classifier saw."
-            )
-            matrix = stages[name]["confusion_matrix"]
-            if isinstance(matrix, dict):
-                st.info(matrix["unavailable"])
-            else:
-                st.plotly_chart(confusion_figure(matrix), key="eval_confusion", **PLOT)
-        with right:
-            judged_samples(reference, model, stages[name])
+        quality({name: sample_stages(every) for name, every in found.items()})
+        seen_as(reference, model, stages[name])
         closest(reference, model, stages[name])
-    with st.container(horizontal=True):
-        st.download_button(
-            "JSON", json.dumps(results, indent=2), f"{reference}.json", "application/json", on_click="ignore"
-        )
-        st.download_button("CSV", lambda: results_csv(results), f"{reference}.csv", "text/csv", on_click="ignore")
 
-st.download_button(
-    "Report", lambda: report_html(reference), f"{reference.replace(':', '_')}_report.html", "text/html",
-    icon=":material/article:", on_click="ignore",
-    help="Everything about this model in one HTML file, with its figures. Takes about half a minute to write.",
-)  # fmt: skip
+file_name = reference.replace(":", "_")
+with st.container(horizontal=True):
+    st.download_button(
+        "Report", lambda: report_html(reference), f"{file_name}_report.html", "text/html", icon=":material/article:",
+        on_click="ignore", help="All about this model in one HTML file with its figures: half a minute's work.",
+    )  # fmt: skip
+    if reference in found:
+        st.download_button("JSON", json.dumps(found[reference], indent=2), f"{file_name}.json", "application/json",
+                           on_click="ignore", help="Everything that was measured, and what produced it.")  # fmt: skip
+        st.download_button("CSV", lambda: results_csv(found[reference]), f"{file_name}.csv", "text/csv",
+                           on_click="ignore", help="The numbers, one a line.")  # fmt: skip
 
-st.subheader("Evaluate it anew", anchor=False)
+st.subheader("Evaluate it anew" if reference in found else "Evaluate it", anchor=False)
 evaluation_job(reference, model)
 
 about(

@@ -50,6 +50,23 @@ def run_cli(tmp_path):
     return run
 
 
+@pytest.fixture
+def open_page():
+    """Open a page of the app without a browser, as a link to it does: the AppTest after its first run, without an
+    exception. Keyword arguments are the link's query."""
+    from streamlit.testing.v1 import AppTest
+
+    def opened(path: str, **query: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
+        for key, value in query.items():
+            app.query_params[key] = value
+        app = app.run() if path == "streamlit_app.py" else app.switch_page(path).run()
+        assert not app.exception
+        return app
+
+    return opened
+
+
 @pytest.fixture(scope="session")
 def decode_mp4():
     """Decode MP4 bytes with ffmpeg itself: frames (N, H, W, 3) and the rate in frames per second."""

@@ -19,11 +19,10 @@ from ddpm.evaluation.evaluate import (
     StageProgress,
     evaluate,
     evaluate_to,
-    find_results,
     methods_of,
-    read_results,
 )
-from ddpm.models import export_model, load_model
+from ddpm.evaluation.results import RESULTS, find_results, folder_of, read_results, write_results
+from ddpm.models import PRETRAINED, export_model, load_model
 from ddpm.weights import weights_sha256, write_safetensors
 
 
@@ -161,6 +160,12 @@ def test_a_stage_is_kept_only_where_it_would_come_out_the_same(tiny, change, aga
     assert set(first) <= set(done[-1].results)
 
 
+def test_a_calibration_with_its_classes_is_kept_where_they_are_not_asked_for(tiny):
+    first = results_of(tiny, protocol_of(tiny, per_class=True))
+    *_, last = evaluate(tiny, protocol_of(tiny), first)
+    assert last.results["calibration"] == first["calibration"]
+
+
 def test_results_of_other_weights_and_of_the_old_form_are_not_kept(tiny):
     protocol = protocol_of(tiny)
     first = results_of(tiny, protocol)
@@ -261,6 +266,25 @@ def test_results_are_found_beside_the_model_and_only_for_its_weights(tiny, tiny_
     path.write_text(json.dumps(other))
     with pytest.raises(MetricError, match="is of other weights"):
         find_results("tiny", tiny)
+
+
+def test_shipped_results_stay_in_sight_while_the_model_is_evaluated_anew():
+    model, shipped = load_model("digits"), read_results(PRETRAINED / "digits" / RESULTS)
+    path = folder_of("digits", model).evaluation
+    anew = {"calibration": evaluation.unavailable("no dataset"), "ddim_7steps": shipped["ddim_10steps"]}
+    write_results(path, anew | {"made_by": shipped["made_by"]})
+    found = find_results("digits", model)
+    assert found.keys() == shipped.keys() | {"ddim_7steps"}
+    assert found["calibration"] == shipped["calibration"]
+    more = shipped["ddim_10steps"]["made_by"]["seconds"]
+    assert found["made_by"]["seconds"] == pytest.approx(shipped["made_by"]["seconds"] + more)
+
+
+def test_a_shipped_model_and_the_run_of_its_name_have_results_of_their_own(tiny, tiny_run):
+    digits = load_model("digits")
+    tiny_run.rename(tiny_run.with_name("digits"))
+    assert folder_of("run:digits", load_model("run:digits")).path == tiny_run.with_name("digits")
+    assert folder_of("digits", digits).path == tiny_run.with_name("model-digits")
 
 
 def test_the_shipped_models_results_are_found():

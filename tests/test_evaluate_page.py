@@ -4,26 +4,24 @@ import csv
 import io
 import json
 import time
+from functools import partial
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from ddpm.evaluation import job
-from ddpm.evaluation.evaluate import results_csv, sample_stages
+from ddpm.errors import DataError
+from ddpm.evaluation import job, judge
+from ddpm.evaluation.evaluate import Protocol, evaluate_to
+from ddpm.evaluation.results import results_csv, sample_stages, stage_label
 from ddpm.files import EvaluationFolder, RunFolder
-from ddpm.models import PRETRAINED
+from ddpm.models import PRETRAINED, load_model
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
 from tests.conftest import ROOT
 
 
-def open_page(**query) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
-    for key, value in query.items():
-        app.query_params[key] = value
-    app = app.switch_page("pages/evaluate.py").run()
-    assert not app.exception
-    return app
+@pytest.fixture
+def evaluate_page(open_page):
+    return partial(open_page, "pages/evaluate.py")
 
 
 def wait_until_done(folder: EvaluationFolder, seconds: float = 300) -> None:
@@ -37,7 +35,8 @@ def wait_until_done(folder: EvaluationFolder, seconds: float = 300) -> None:
 def evaluated(tiny_run, monkeypatch):
     """The tiny run, evaluated by a job; its folder."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    folder = job.launch("run:tiny", "tiny", num_samples=20, all_methods=True)
+    folder = EvaluationFolder(tiny_run)
+    job.launch("run:tiny", folder, num_samples=20, all_methods=True)
     try:
         wait_until_done(folder)
         assert read_status(folder).state == "finished", folder.log_tail(10)
@@ -46,40 +45,41 @@ def evaluated(tiny_run, monkeypatch):
         jobs.kill(folder)
 
 
-def test_a_model_without_an_evaluation_says_how_to_make_one(tiny_run):
-    app = open_page(eval_model="run:tiny")
+def test_a_model_without_an_evaluation_says_how_to_make_one(evaluate_page, tiny_run):
+    app = evaluate_page(eval_model="run:tiny")
     assert "python -m ddpm eval --model run:tiny" in app.info[0].value
     assert app.button(key="eval_start").label == "Evaluate"
 
 
-def test_the_shipped_results_stand_there_at_once():
-    app = open_page(eval_model="mnist")
+def test_the_shipped_results_stand_there_at_once(evaluate_page):
+    app = evaluate_page(eval_model="mnist")
     results = json.loads((PRETRAINED / "mnist" / "evaluation_results.json").read_text())
     table = app.dataframe[0].value
     assert len(table) == len(results["calibration"]["timesteps"]) == 10
-    assert table["noise: MSE"].iloc[0].startswith(f"{results['calibration']['mse'][0]:.3g}")
-    assert {"MSE of the linear denoiser", "MSE of the seed report"} <= set(table.columns)
+    assert table["noise: MSE"].iloc[0].startswith(f"{results['calibration']['mse'][0]:#.3g}")
+    assert {"MSE, linear denoiser", "MSE, seed report"} <= set(table.columns)
     stage = sample_stages(results)["ddim_50steps"]
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["Fréchet distance"] == f"{stage['frechet_distance']:.3g}"
-    assert shown["As asked"] == f"{stage['label_accuracy']:.1%}"
+    assert shown["Label accuracy"] == f"{stage['label_accuracy']:.1%}"
 
 
-def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluated):
-    app = open_page(eval_model="run:tiny")
+def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluate_page, evaluated):
+    app = evaluate_page(eval_model="run:tiny")
     results = json.loads(evaluated.evaluation.read_text())
     assert [metric.label for metric in app.metric] == ["Pixel diversity"]
-    assert "of scikit-learn's 8x8 digits" in app.info[0].value
-    assert app.dataframe[1].value["samples by"].tolist() == list(sample_stages(results))
+    assert any("KID" in text.value and "of scikit-learn's 8x8 digits" in text.value for text in app.caption)
+    assert app.dataframe[1].value["samples by"].tolist() == [*map(stage_label, sample_stages(results).values())]
     assert app.selectbox(key="eval_stage").value == "ddim_5steps"
     assert any(caption.value.startswith("Ratios: ") for caption in app.caption)
 
 
-def test_a_second_evaluation_of_a_model_waits_for_the_first(tiny_run, monkeypatch):
+def test_a_second_evaluation_of_a_model_waits_for_the_first(evaluate_page, tiny_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    folder = job.launch("run:tiny", "tiny", num_samples=10_000, all_methods=True)
+    folder = EvaluationFolder(tiny_run)
+    job.launch("run:tiny", folder, num_samples=10_000, all_methods=True)
     try:
-        app = open_page(eval_model="run:tiny")
+        app = evaluate_page(eval_model="run:tiny")
         assert app.button(key="eval_start").disabled
         app.button(key="eval_stop").click().run()
         assert not app.exception
@@ -88,18 +88,46 @@ def test_a_second_evaluation_of_a_model_waits_for_the_first(tiny_run, monkeypatc
         jobs.kill(folder)
 
 
-def test_a_failed_evaluation_says_why(tiny_run, monkeypatch):
+def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tiny_run / "logs").mkdir(exist_ok=True)
     RunFolder(tiny_run).evaluation.write_text("[]")
-    folder = job.launch("run:tiny", "tiny", num_samples=10, all_methods=False)
+    folder = EvaluationFolder(tiny_run)
+    job.launch("run:tiny", folder, num_samples=10, all_methods=False)
     wait_until_done(folder)
     assert read_status(folder).state == "failed"
-    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120)
-    app.query_params["eval_model"] = "run:tiny"
-    app = app.switch_page("pages/evaluate.py").run()
-    assert not app.exception
+    app = evaluate_page(eval_model="run:tiny")
     assert any("is no evaluation: delete it" in error.value for error in (*app.error, *app.info))
+
+
+def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_page, tiny_run, monkeypatch):
+    def missing(config, split):
+        raise DataError("dataset digits is not here: connect to the network once")
+
+    monkeypatch.setattr(judge, "load_dataset", missing)
+    model = load_model("tiny")
+    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
+    list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
+    app = evaluate_page(eval_model="run:tiny")
+    assert [metric.label for metric in app.metric] == ["Pixel diversity"]
+    named = [text.value for text in app.caption if "connect to the network once" in text.value]
+    assert [text.split("**")[1] for text in named] == ["Real images", "Calibration", "Nearest training images"]
+    assert len(app.get("plotly_chart")) == 1  # of pixel diversity
+
+
+def test_a_class_of_its_own_and_a_second_model_stand_beside_the_first(evaluate_page, evaluated):
+    shipped = json.loads((PRETRAINED / "digits" / "evaluation_results.json").read_text())
+    app = evaluate_page(eval_model="digits", eval_second="run:tiny")
+    assert {"MSE, run:tiny", "MSE, linear denoiser"} <= set(app.dataframe[0].value.columns)
+    ours = json.loads(evaluated.evaluation.read_text())
+    assert app.dataframe[0].value["MSE, run:tiny"].iloc[0] == f"{ours['calibration']['mse'][0]:#.3g}"
+    models = app.dataframe[1].value["model"].tolist()
+    assert models == ["digits"] * len(sample_stages(shipped)) + ["run:tiny"] * len(sample_stages(ours))
+    app.selectbox(key="eval_class").set_value("3").run()
+    assert not app.exception
+    table = shipped["calibration"]["per_class"]["3"]
+    assert app.dataframe[0].value["noise: MSE"].iloc[0].startswith(f"{table['mse'][0]:#.3g} ±")
+    assert any(f"Over {table['num_images']} test images" in text.value for text in app.caption)
 
 
 def test_the_csv_holds_every_number(evaluated):
@@ -107,6 +135,8 @@ def test_the_csv_holds_every_number(evaluated):
     rows = list(csv.DictReader(io.StringIO(results_csv(results))))
     mse = [float(row["value"]) for row in rows if row["stage"] == "calibration" and row["metric"] == "mse"]
     assert mse == results["calibration"]["mse"]
+    linear = [row for row in rows if row["stage"] == "calibration/wiener" and row["metric"] == "mse"]
+    assert [float(row["value"]) for row in linear] == results["calibration"]["wiener"]["mse"]
     (row,) = [row for row in rows if row["stage"] == "ddim_5steps" and row["metric"] == "pixel_diversity"]
     assert float(row["value"]) == results["ddim_5steps"]["pixel_diversity"]
     assert float(row["real"]) == results["ddim_5steps"]["reference"]["pixel_diversity"]

@@ -4,18 +4,16 @@ import os
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from streamlit.testing.v1 import AppTest
 
 from ddpm.media.figures import PALETTE
 from ddpm.media.images import enlarge, make_grid
 from pages.components.sampling import Request, run
+from tests.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 PAGES = [
     "streamlit_app.py",
     "pages/playground.py",
@@ -26,44 +24,33 @@ PAGES = [
 ]
 
 
-def open_page(path: str, **query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / PAGES[0]), default_timeout=60)
-    for key, value in query.items():
-        app.query_params[key] = value
-    return app.run() if path == PAGES[0] else app.switch_page(path).run()
-
-
 @pytest.mark.parametrize("path", PAGES)
-def test_a_page_without_models_or_data_says_what_to_do(path, monkeypatch, tmp_path):
+def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypatch, tmp_path):
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
     monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
     app = open_page(path)
-    assert not app.exception
     advice = {"pages/curves.py": "The Train page launches one", "pages/train.py": "**Launch** above starts the first"}
     if "schedules" not in path:
         assert advice.get(path, "--config configs/digits.yaml") in app.info[0].value
 
 
-def test_curves_show_a_finished_run(tiny_run):
+def test_curves_show_a_finished_run(open_page, tiny_run):
     app = open_page("pages/curves.py")
-    assert not app.exception
     assert any("tiny" in text.value and "finished" in text.value for text in app.markdown)
     assert len(app.get("plotly_chart")) == 5
 
 
-def test_damaged_metrics_are_named_on_the_curves_page(tiny_run):
+def test_damaged_metrics_are_named_on_the_curves_page(open_page, tiny_run):
     metrics = tiny_run / "logs" / "training_metrics.jsonl"
     metrics.write_text("nonsense\n" + metrics.read_text())
     app = open_page("pages/curves.py")
-    assert not app.exception
     assert "line 1: not a record" in app.error[0].value
 
 
-def test_a_damaged_model_is_named_on_the_page(tiny_run, monkeypatch, tmp_path):
+def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, tmp_path):
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
     (tiny_run / "ckpts" / "ema.pt").write_bytes(b"not a checkpoint")
     app = open_page("pages/playground.py")
-    assert not app.exception
     assert "ema.pt is damaged" in app.error[0].value
 
 
@@ -92,7 +79,7 @@ def test_figures_and_theme_use_one_palette():
     assert tuple(theme["chartCategoricalColors"][: len(PALETTE)]) == PALETTE
 
 
-def test_the_ladder_fills_and_names_the_closest(tiny_run):
+def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     app = open_page("pages/ladder.py", ladder_model="run:tiny", ladder_most="10 steps")
     assert not app.exception
     assert "draws one image in 9 ways" in app.info[0].value

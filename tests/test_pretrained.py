@@ -9,7 +9,7 @@ from ddpm.config import DataConfig, load_config, sampling_settings
 from ddpm.data import load_dataset
 from ddpm.evaluation import classifier
 from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
-from ddpm.evaluation.evaluate import sample_stages
+from ddpm.evaluation.results import sample_stages
 from ddpm.evaluation.seed_report import SEED_REPORT
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_models
 from ddpm.sampling import generate

@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from ddpm.errors import ModelError
-from ddpm.evaluation import lpips_weights
+from ddpm.errors import DataError, ModelError
+from ddpm.evaluation import judge, lpips_weights
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.media.document import to_html
 from ddpm.media.report import write_report
@@ -103,7 +103,9 @@ def test_its_numbers_are_those_of_the_results_and_the_records(evaluated):
     row = f"| 0 | {calibration['mse'][0]:#.3g} ± {calibration['mse_ci95'][0]:.1g} | {calibration['psnr'][0]:.2f} ± "
     assert row in text.replace("\u00a0", " ")
     assert f"| 0 | {calibration['mse'][0]:.3g} | {calibration['wiener']['mse'][0]:.3g} |" in text
-    assert f"{stage['pixel_diversity']:.3g} ({stage['reference']['pixel_diversity']:.3g})" in text
+    ratio = stage["nearest_training_image"]["ratio"]
+    assert f"| ddim, 5 steps | 20 | 10 | {stage['pixel_diversity']:.3g} | {ratio:.3g} |" in text
+    assert f"| **real images** | 20 |  | {stage['reference']['pixel_diversity']:.3g} |  |" in text
     assert results["made_by"]["sha256"] in text
     history = read_history(evaluated / "logs" / "training_metrics.jsonl")
     loss = history.column("train_loss")
@@ -124,11 +126,40 @@ def test_it_describes_the_network_that_ran(evaluated, random_model):
 
 def test_what_is_absent_is_named_with_its_remedy(tiny_run):
     text = write_report("run:tiny").markdown.read_text()
-    assert "Not available: this model has not been evaluated: run `python -m ddpm eval --model run:tiny`." in text
+    remedy = "run `python -m ddpm eval --model run:tiny`, and write this report anew."
+    assert f"Not available: this model has not been evaluated: {remedy}" in text
     (tiny_run / "logs" / "training_metrics.jsonl").unlink()
     text = write_report("run:tiny").markdown.read_text()
     assert "Not available: no metrics at" in text
     assert artefacts(without_code(text)) == []
+
+
+def test_without_the_dataset_the_rest_is_reported(tiny_run, monkeypatch):
+    def missing(config, split):
+        raise DataError("dataset digits is not here: connect to the network once")
+
+    monkeypatch.setattr(judge, "load_dataset", missing)
+    model = load_model("tiny")
+    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
+    list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
+    text = write_report("run:tiny").markdown.read_text()
+    calibration, quality = text.split("### Calibration")[1].split("### Sample quality")
+    assert "Not available: dataset digits is not here: connect to the network once." in calibration
+    assert "Not available: **Fréchet distance, KID, Precision, Recall, Label accuracy**: it is taken" in quality
+    assert "Real images**: dataset digits is not here: connect to the network once." in quality
+    assert re.search(r"\| ddim, 5 steps \| 12 \| 10 \| 0\.\d+ \| – \|", quality)
+    assert "**real images**" not in quality
+    assert "quality.png" in quality
+    assert artefacts(without_code(text)) == []
+
+
+def test_the_classes_of_a_calibration_are_reported(tiny_run):
+    model = load_model("tiny")
+    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, per_class=True)
+    list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
+    classes = json.loads((tiny_run / "logs" / "evaluation_results.json").read_text())["calibration"]["per_class"]
+    row = [f"{table['mse'][0]:.2g}" for table in classes.values()]
+    assert f"| 0 | {' | '.join(row)} |" in write_report("run:tiny").markdown.read_text()
 
 
 def test_a_shipped_model_is_reported_into_the_folder_that_is_asked_for(tmp_path):

@@ -1,5 +1,7 @@
 """The Train page without a browser: form and YAML in step, faults beside their fields, launch only when all is well."""
 
+from functools import partial
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -12,19 +14,10 @@ from tests.conftest import ROOT
 
 
 @pytest.fixture
-def train(monkeypatch):
+def train(open_page, monkeypatch):
     """The page, opened; measuring the speed is left out, since it has a test of its own."""
     monkeypatch.setattr("pages.components.costs.measure_speed", lambda config: 100.0)
-
-    def open_page(**query) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=60)
-        for key, value in query.items():
-            app.query_params[key] = value
-        app = app.switch_page("pages/train.py").run()
-        assert not app.exception
-        return app
-
-    return open_page
+    return partial(open_page, "pages/train.py")
 
 
 def text_of(app: AppTest) -> str:

@@ -47,7 +47,7 @@ def eval_command(
     """
     from ..evaluation.evaluate import Protocol, evaluate_to
     from ..evaluation.job import recorded
-    from ..files import EvaluationFolder
+    from ..evaluation.results import folder_of
 
     if labels is not None:
         raise click.UsageError("eval takes no --labels: it asks for every class equally often")
@@ -56,7 +56,7 @@ def eval_command(
     given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
     settings = sampling_settings(model.config, **given)
     protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights)
-    folder, show = EvaluationFolder.named(model.config.name), _Narrator()
+    folder, show = folder_of(reference, model), _Narrator()
     events = evaluate_to(out or folder.evaluation, model, protocol)
     for event in events if out else recorded(folder, events):
         show(event)
@@ -83,18 +83,19 @@ class _Narrator:
 
 def headline(stage: dict[str, Any]) -> str:
     """A stage's result in one line, each metric with that of real images behind it."""
+    from ..evaluation.results import METRICS
+
     if "unavailable" in stage:
         return f"unavailable: {stage['unavailable']}"
     if "timesteps" in stage:
         return f"{len(stage['timesteps'])} timesteps on {stage['num_images']:,} images"
-    names = ("frechet_distance", "kid", "precision", "recall", "label_accuracy", "lpips_diversity", "pixel_diversity")
     real = stage["reference"]
     shown = [
-        f"{name.replace('_', ' ')} {stage[name]:.4g} (real: {real[name]:.4g})"
-        for name in names
-        if isinstance(stage.get(name), float) and isinstance(real.get(name), float)
+        f"{metric.label} {metric.format(stage[key])} (real: {metric.format(real.get(key))})"
+        for key, metric in METRICS.items()
+        if isinstance(stage.get(key), float)
     ]
-    missing = [name.replace("_", " ") for name in names if isinstance(stage.get(name), dict)]
+    missing = [metric.label for key, metric in METRICS.items() if isinstance(stage.get(key), dict)]
     return "; ".join(
         [f"{stage['num_samples']:,} samples", *shown, *([f"unavailable: {', '.join(missing)}"] if missing else [])]
     )

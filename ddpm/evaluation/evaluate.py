@@ -11,9 +11,6 @@ and so may be a stage, or a part of one.
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 import platform
 import time
@@ -27,24 +24,23 @@ from torch import Tensor
 
 from .. import __version__
 from ..config import SamplingConfig
-from ..errors import DataError, MetricError
-from ..files import RunFolder, write_text
+from ..errors import MetricError
 from ..models import Model, repeat_labels, resolve
 from ..samplers import SAMPLERS
 from ..sampling import sample
 from ..weights import weights_sha256
 from . import classifier
 from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
-from .judge import RealImages, judge, unavailable
+from .judge import RealImages, judge
 from .lpips_weights import Distance, load_lpips
 from .metrics import check_lpips_size
+from .results import read_results, total_seconds, unavailable, write_results
 from .seed_report import SEED_REPORT
 from .wiener import WienerDenoiser
 
 DDIM_STEPS = (10, 20, 50, 100)
 FULL_CHAIN_SAMPLES = 64  # ddpm with all T steps costs too much for more
 BATCH_SIZE = 64
-RESULTS = "evaluation_results.json"
 
 
 @dataclass(frozen=True)
@@ -136,8 +132,8 @@ class _Evaluation:
         """What decides the result of a stage: where it is the same, the result is not computed again."""
         how = {"dataset": self.model.config.data.dataset, "dataset_found": not self.real.missing,
                "seed": self.protocol.seed}  # fmt: skip
-        if method is None:
-            how |= {"per_class": self.protocol.per_class}
+        if method is None:  # a table with the classes holds the one without: not asked for, they stay if they are there
+            how |= {"per_class": True} if self.protocol.per_class else {}
         else:
             how |= {
                 "num_samples": method.num_samples,
@@ -234,6 +230,14 @@ def _per_class(errors: list[ImageErrors], labels: Tensor) -> dict[str, Any]:
     return {str(k): table_of([found.row(labels == k) for found in errors]) for k in labels.unique().tolist()}
 
 
+def evaluate_to(path: Path, model: Model, protocol: Protocol) -> Iterator[Event]:
+    """``evaluate``, its result written to ``path`` after every stage and continued from what ``path`` holds."""
+    for event in evaluate(model, protocol, read_results(path) if path.is_file() else None):
+        if isinstance(event, StageDone):
+            write_results(path, event.results)
+        yield event
+
+
 def evaluate(model: Model, protocol: Protocol, previous: dict[str, Any] | None = None) -> Iterator[Event]:
     """Evaluate a model, stage by stage; the last event holds everything, as a dict for JSON.
 
@@ -284,7 +288,7 @@ def _summary(work: _Evaluation, results: dict[str, Any]) -> dict[str, Any]:
         "seed": protocol.seed,
         "guidance_scale": protocol.settings.guidance_scale,
         "versions": versions(),
-        "seconds": round(sum(stage["made_by"]["seconds"] for stage in stages), 1),
+        "seconds": total_seconds(stages),
     }
 
 
@@ -301,72 +305,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return unavailable(f"the result was {value}: the samples or predictions are not finite, or equal to the truth")
     return value
-
-
-# -- results on disk -----------------------------------------------------------------------------------------------
-
-
-def evaluate_to(path: Path, model: Model, protocol: Protocol) -> Iterator[Event]:
-    """``evaluate``, its result written to ``path`` after every stage and continued from what ``path`` holds."""
-    for event in evaluate(model, protocol, read_results(path) if path.is_file() else None):
-        if isinstance(event, StageDone):
-            write_text(path, json.dumps(event.results, indent=2, allow_nan=False) + "\n")
-        yield event
-
-
-def read_results(path: Path) -> dict[str, Any]:
-    """Read an evaluation.
-
-    Raises:
-        DataError: the file cannot be read, or is no evaluation.
-    """
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read as an evaluation ({error}): delete it, or name another file") from None
-    if not isinstance(results, dict):
-        raise DataError(f"{path} is no evaluation: delete it, or name another file")
-    return results
-
-
-def find_results(reference: str, model: Model) -> dict[str, Any]:
-    """The evaluation of a model: the one in its output folder, else the one that lies beside its weights.
-
-    Raises:
-        MetricError: there is none, or only one of other weights; says how to make it.
-    """
-    weights = resolve(reference)
-    remedy = f"run `python -m ddpm eval --model {reference}`"
-    candidates = (RunFolder.named(model.config.name).evaluation, weights.with_name(RESULTS))
-    found = [path for path in candidates if path.is_file()]
-    for path in found:
-        results = read_results(path)
-        if results.get("made_by", {}).get("sha256") == weights_sha256(weights):
-            return results
-    if found:
-        raise MetricError(f"the evaluation in {found[0]} is of other weights: {remedy}")
-    raise MetricError(f"this model has not been evaluated: {remedy}")
-
-
-def results_csv(results: dict[str, Any]) -> str:
-    """Every number of an evaluation as CSV: stage, timestep, metric, value, and that of real images."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("stage", "t", "metric", "value", "real"))
-    calibration = results.get("calibration", {})
-    for name, values in calibration.items():
-        if isinstance(values, list) and name != "timesteps":
-            writer.writerows(
-                ("calibration", t, name, value, "") for t, value in zip(calibration["timesteps"], values, strict=True)
-            )
-    for stage, found in sample_stages(results).items():
-        for name, value in found.items():
-            if isinstance(value, int | float):
-                writer.writerow((stage, "", name, value, found["reference"].get(name, "")))
-    return buffer.getvalue()
-
-
-def sample_stages(results: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The stages of an evaluation that judge samples, by name, the cheapest first."""
-    found = {name: stage for name, stage in results.items() if isinstance(stage, dict) and "reference" in stage}
-    return dict(sorted(found.items(), key=lambda item: item[1]["network_evaluations"]))

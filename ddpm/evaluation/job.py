@@ -16,19 +16,20 @@ from .evaluate import Event, StageProgress
 PARTS = 1000  # of an evaluation, which its status counts as steps
 
 
-def launch(reference: str, name: str, *, num_samples: int, all_methods: bool) -> EvaluationFolder:
-    """Start ``python -m ddpm eval`` for a model; its result goes to the output folder of the model called ``name``.
+def launch(
+    reference: str, folder: EvaluationFolder, *, num_samples: int, all_methods: bool = False, per_class: bool = False
+) -> None:
+    """Start ``python -m ddpm eval`` for a model, whose ``ddpm.evaluation.results.folder_of`` is ``folder``.
 
     Raises:
         ModelError: the model is being evaluated already.
     """
-    folder = EvaluationFolder.named(name)
     if read_status(folder).state in ACTIVE:
         raise ModelError(f"model {reference} is being evaluated already")
     arguments = ["eval", "--model", reference, "--num-samples", str(num_samples)]
+    arguments += [option for option, on in (("--all-methods", all_methods), ("--per-class", per_class)) if on]
     folder.log.unlink(missing_ok=True)
-    jobs.start(folder, Status(state="running"), [*arguments, *(["--all-methods"] if all_methods else [])])
-    return folder
+    jobs.start(folder, Status(state="running"), arguments)
 
 
 def stop(folder: EvaluationFolder) -> None:

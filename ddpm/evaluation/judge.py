@@ -29,14 +29,10 @@ from .metrics import (
     pixel_diversity,
     precision_recall,
 )
+from .results import unavailable
 
 TEST_NEIGHBOURS = 1000  # test images whose nearest training image is looked for, as the level of not copying
 EXTREMES = 8  # how many of the nearest, best and worst samples are named
-
-
-def unavailable(reason: Exception | str) -> dict[str, str]:
-    """What stands in the place of a metric that cannot be computed: why, and the remedy."""
-    return {"unavailable": str(reason)}
 
 
 def attempt(names: tuple[str, ...], compute: Callable[[], tuple]) -> dict[str, Any]:

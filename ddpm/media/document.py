@@ -21,7 +21,7 @@ PAGE = Template("""<!DOCTYPE html>
   --accent: #655da8; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e6ea; --paper: #16181c; --quiet: #9aa3ad; --line: #363b42; --tint: #1f2227; --accent: #aba4e8; } }
-body { max-width: 46rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; color: var(--ink); background: var(--paper);
+body { max-width: 48rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; color: var(--ink); background: var(--paper);
   font: 16px/1.6 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: break-word; }
 h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 .6em; }
 h1 { margin-top: 0; } h2 { border-bottom: 1px solid var(--line); padding-bottom: .25em; }
@@ -31,6 +31,8 @@ p:has(img + img) { display: grid; grid-template-columns: repeat(auto-fit, minmax
 .wide { overflow-x: auto; margin: 1em 0; }
 table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
 th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+tr:has(td:nth-child(4)) > td { white-space: nowrap; }
+table:has(td:nth-child(8)) { font-size: .8em; }
 code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--tint); padding: .1em .3em;
   border-radius: 3px; }
 pre { background: var(--tint); padding: .8em 1em; overflow-x: auto; border-radius: 4px; }
@@ -85,11 +87,6 @@ def figure(file: str, alt: str, caption: str) -> Iterator[str]:
 def number(value: Any, digits: int = 3) -> str:
     """A number for a table; a dash where it is unavailable, for which the text gives the reason."""
     return f"{value:.{digits}g}" if isinstance(value, int | float) else "–"
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else \
-        f"{seconds / 3600:.1f} h"  # fmt: skip
 
 
 def listed(items: Sequence[object]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..evaluation.results import METRICS, real_level, share_ci95, stage_label
 from ..files import atomic_write
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES, NoiseSchedule
@@ -265,6 +266,8 @@ def _drawn(history: History, curves: Sequence[tuple[str, bool]], columns: int):
     for axes, (column, log_scale) in zip(panels, curves, strict=False):
         axes.plot(history.axis("step", column), history.column(column), color=PALETTE[0], linewidth=1.5)
         axes.set(xlabel="step", ylabel=column.replace("_", " "), yscale="log" if log_scale else "linear")
+        if log_scale:
+            _plain_ticks(axes)
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(curves) :]:
@@ -272,7 +275,22 @@ def _drawn(history: History, curves: Sequence[tuple[str, bool]], columns: int):
     return figure
 
 
+def _plain_ticks(axes: Axes) -> None:
+    """On a logarithmic axis numbers as one writes them, 0.2 instead of 2 x 10^-1, and some also within one decade."""
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(MaxNLocator(6) if high < 10 * low else LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter("{x:g}")
+
+
 # -- evaluation ----------------------------------------------------------------------------------------------------
+
+
+DISTANCES = ("frechet_distance", "kid")  # where 0 is the goal, so that an axis must show how far it is
+# What a calibration is compared with: its label and colour.
+REFERENCES = {"wiener": ("linear denoiser", PALETTE[2]), "seed_report": ("seed report", PALETTE[1])}
 
 
 def save_calibration(calibration: Mapping[str, Any], path: Path, name: str) -> None:
@@ -287,7 +305,7 @@ def save_calibration(calibration: Mapping[str, Any], path: Path, name: str) -> N
     half = _drawable(calibration["mse_ci95"]) if "mse_ci95" in calibration else None
     axes.errorbar(calibration["timesteps"], _drawable(calibration["mse"]), yerr=half, label=name,
                   color=PALETTE[0], marker="o", markersize=4, linewidth=1.6, capsize=3)  # fmt: skip
-    for key, label, colour in (("wiener", "linear denoiser", PALETTE[2]), ("seed_report", "seed report", PALETTE[1])):
+    for key, (label, colour) in REFERENCES.items():
         other = calibration.get(key, {})
         if "mse" in other:
             axes.plot(
@@ -311,10 +329,15 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
         chosen = [stage for stage in stages.values() if stage["made_by"]["settings"]["sampler"] == sampler]
         points = sorted((stage["network_evaluations"], stage[metric]) for stage in chosen)
         axes.plot(*zip(*points, strict=True), label=sampler, color=colour, marker="o", markersize=4)
-    real = max(stages.values(), key=lambda stage: stage["num_samples"])["reference"][metric]
-    if isinstance(real, float):
+    if (real := real_level(stages.values(), metric)) is not None:
         axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
     axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
+    seen = sorted({stage["network_evaluations"] for stage in stages.values()})
+    axes.set_xticks(seen, [f"{value:g}" for value in seen])
+    axes.set_xticks([], minor=True)
+    if metric in DISTANCES:
+        axes.update_datalim([(seen[0], 0)])
+        axes.autoscale_view()
     _finish(figure, axes, path)
 
 
@@ -333,9 +356,6 @@ def save_ladder(results: Sequence[tuple[Climbed, Closeness]], path: Path) -> Non
             axes.errorbar(evaluations, decibels, ci95, label=label, color=colour, marker="o", markersize=4, capsize=2)
     axes.set(xlabel="network evaluations an image", ylabel="PSNR to all steps of DDIM, dB", xscale="log")
     _finish(figure, axes, path)
-
-
-REFERENCES = {"wiener": ("linear denoiser", PALETTE[2]), "seed_report": ("seed report", PALETTE[1])}
 
 
 def calibration_figure(
@@ -364,27 +384,40 @@ def calibration_figure(
     return _styled(figure, "t", height, showlegend=True).update_layout(legend={"orientation": "h", "y": 1.12})
 
 
-def quality_figure(stages: Mapping[str, Mapping[str, Any]], metric: str, height: int = 320) -> go.Figure:
-    """A Plotly figure of a metric of samples over network evaluations an image, one line a sampler, with the level of
-    real images; ``stages`` as for ``save_quality``."""
+def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str, height: int = 320) -> go.Figure:
+    """A Plotly figure of a metric of samples over network evaluations an image, one line a sampler of a model, with
+    the level of real images; each model's stages as for ``save_quality``. The second model's lines are dotted."""
     import plotly.graph_objects as go
 
-    figure, lines = go.Figure(), {}
-    for name, stage in stages.items():
-        lines.setdefault(stage["made_by"]["settings"]["sampler"], []).append(
-            (stage["network_evaluations"], stage[metric], f"{name}, n = {stage['num_samples']:,}")
-        )
-    for (sampler, points), colour in zip(lines.items(), PALETTE * len(lines), strict=False):
-        x, y, names = zip(*sorted(points), strict=True)
-        figure.add_scatter(
-            x=x, y=y, text=names, name=sampler, mode="lines+markers", line={"color": colour, "width": 2},
-            hovertemplate="%{y:.4g}<br>%{text}",
-        )  # fmt: skip
-    real = max(stages.values(), key=lambda stage: stage["num_samples"])["reference"][metric]
-    if isinstance(real, float):
-        figure.add_hline(y=real, line={"width": 1, "dash": "dot", "color": "gray"}, annotation_text="real images")
-    seen = sorted({stage["network_evaluations"] for stage in stages.values()})
+    figure, share = go.Figure(), METRICS[metric].form.endswith("%")
+    every = [stage for stages in models.values() for stage in stages.values()]
+    samplers = dict.fromkeys(stage["made_by"]["settings"]["sampler"] for stage in every)
+    colours = dict(zip(samplers, PALETTE * len(samplers), strict=False))
+    seen = sorted({stage["network_evaluations"] for stage in every})
+    for (model, stages), dash in zip(models.items(), ("solid", "dot"), strict=False):
+        for sampler, colour in colours.items():
+            chosen = [stage for stage in stages.values() if stage["made_by"]["settings"]["sampler"] == sampler]
+            chosen.sort(key=lambda stage: stage["network_evaluations"])
+            if not chosen:
+                continue
+            half = [share_ci95(stage, metric) for stage in chosen]
+            figure.add_scatter(
+                x=[stage["network_evaluations"] for stage in chosen], y=[stage[metric] for stage in chosen],
+                name=sampler if len(models) == 1 else f"{model}: {sampler}", mode="lines+markers",
+                line={"color": colour, "width": 2, "dash": dash}, hovertemplate="%{y:.4g}<br>%{text}",
+                text=[f"{stage_label(stage)}, n = {stage['num_samples']:,}" for stage in chosen],
+                error_y={"array": half, "thickness": 1} if None not in half else None,
+            )  # fmt: skip
+        if (real := real_level(stages.values(), metric)) is not None:
+            figure.add_scatter(
+                x=[seen[0], seen[-1]], y=[real, real], mode="lines", line={"width": 1, "dash": dash, "color": "gray"},
+                name="real images" if len(models) == 1 else f"{model}: real images", hovertemplate="%{y:.4g}",
+            )  # fmt: skip
     figure.update_xaxes(type="log", tickvals=seen, ticktext=[f"{value:g}" for value in seen])
+    if share:
+        figure.update_yaxes(tickformat=".0%")
+    elif metric in DISTANCES:
+        figure.update_yaxes(rangemode="tozero")
     return _styled(figure, "network evaluations per image", height, showlegend=True).update_layout(
         hovermode="closest", legend={"orientation": "h", "y": 1.12}
     )
@@ -408,6 +441,21 @@ def confusion_figure(matrix: Sequence[Sequence[int]], height: int = 360) -> go.F
     figure.update_yaxes(autorange="reversed", title="asked for", type="category")
     figure.update_xaxes(type="category")
     return _styled(figure, "taken for", height).update_layout(hovermode="closest")
+
+
+def class_figure(counts: Sequence[int], real: Sequence[int] | Any, height: int = 360) -> go.Figure:
+    """A Plotly figure of the shares of the samples that the classifier took for each digit, beside those of ``real``
+    images, if these are known."""
+    import plotly.graph_objects as go
+
+    figure = go.Figure()
+    for name, found, colour in (("samples", counts, PALETTE[0]), ("test images", real, PALETTE[5])):
+        if isinstance(found, list):
+            figure.add_bar(x=[str(k) for k in range(len(found))], y=np.asarray(found) / sum(found), name=name,
+                           marker={"color": colour}, hovertemplate="%{y:.1%}")  # fmt: skip
+    figure.update_xaxes(type="category")
+    figure.update_yaxes(tickformat=".0%")
+    return _styled(figure, "taken for", height, showlegend=True).update_layout(legend={"orientation": "h", "y": 1.12})
 
 
 def _drawable(values: Iterable[Any]) -> list[float]:

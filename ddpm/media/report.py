@@ -7,6 +7,7 @@ the evaluation. What is absent is named with its remedy.
 from __future__ import annotations
 
 import os
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ import torch
 
 from ..config import config_to_yaml
 from ..errors import DDPMError
-from ..evaluation.evaluate import find_results, sample_stages, versions
+from ..evaluation.evaluate import versions
+from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, write_bytes, write_text
 from ..models import Model, load_model, resolve
 from ..sampling import generate, sample
@@ -28,8 +30,8 @@ from ..training.history import History, read_history
 from ..training.runs import read_status
 from ..unet import Attention, ResBlock
 from ..weights import read_checkpoint, weights_sha256
-from .document import duration, figure, listed, table, to_html
-from .figures import save_curves, save_schedules
+from .document import figure, listed, table, to_html
+from .figures import save_curves, save_schedules, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
 from .report_evaluation import calibration_section, quality_section
 
@@ -79,7 +81,7 @@ class Subject:
             reference=reference,
             model=model,
             weights=weights,
-            folder=folder or (run or RunFolder.named(model.config.name)).report,
+            folder=folder or folder_of(reference, model).report,
             run=run,
             history=_or_error(lambda: read_history(run.metrics)) if run else DDPMError(
                 "the records of its training are not kept with these weights: train it and report on the run, "
@@ -208,7 +210,7 @@ def _noise_schedule(subject: Subject) -> Iterator[str]:
     yield "### Noise schedule"
     yield ""
     last = schedule.alpha_bar(schedule.num_timesteps - 1)
-    parameters = ", ".join(f"{name} = {value:g}" for name, value in sorted(config.parameters.items()))
+    parameters = ", ".join(f"{name} = {value:g}" for name, value in config.parameters.items())
     caption = (
         f"The {config.name} schedule ({parameters}): {SCHEDULES[config.name].source}. At t = "
         f"{schedule.num_timesteps - 1}, {last:.2g} of the image's variance is left."
@@ -260,13 +262,12 @@ def _evaluation(subject: Subject) -> Iterator[str]:
     yield ""
     results = subject.results
     if isinstance(results, DDPMError):
-        yield f"Not available: {results}."
+        yield f"Not available: {results}, and write this report anew."
         return
     made_by = results["made_by"]
     versions_used = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
     yield (
-        f"Measured on the averaged weights with seed {made_by['seed']} in {duration(made_by['seconds'])} "
-        f"({versions_used})."
+        f"Measured on the averaged weights with seed {made_by['seed']} in {span(made_by['seconds'])} ({versions_used})."
     )
     yield ""
     yield from calibration_section(subject, results.get("calibration", {"unavailable": "this stage has not run yet"}))
@@ -359,7 +360,7 @@ def _course(subject: Subject) -> Iterator[tuple[str, str]]:
     speed = float(np.median(subject.history.column("images_per_second")))
     yield "State", status.state
     yield "Steps taken", f"{last['step']:,} of {last['total_steps']:,}"
-    yield "Time in training steps", duration(last["elapsed"])
+    yield "Time in training steps", span(last["elapsed"])
     yield "Speed", f"{speed:,.0f} images/s (median of the records)"
     if status.inexact:
         yield "Resumed", "not exactly: " + "; ".join(status.inexact)
@@ -369,7 +370,7 @@ def _files(subject: Subject) -> Iterator[str]:
     root = subject.run.path if subject.run else subject.weights.parent
     yield "## Files generated"
     yield ""
-    yield f"In `{os.path.relpath(root) if root.resolve().is_relative_to(Path.cwd()) else root}`:"
+    yield f"In `{_shown(root)}`:"
     yield ""
     about = {
         "ckpts/best.pt": "averaged weights with the lowest validation loss",
@@ -409,12 +410,20 @@ def _usage(subject: Subject) -> Iterator[str]:
     yield "## Usage examples"
     yield ""
     yield "```bash"
-    yield f"python -m ddpm sample grid --model {reference} --num-samples 100    # more samples"
-    yield f"python -m ddpm sample traj --model {reference} --sampler ddim --num-steps 20    # another animation"
-    yield f"python -m ddpm eval --model {reference} --all-methods    # evaluate every sampler"
+    lines = {
+        "More samples": f"sample grid --model {reference} --num-samples 100",
+        "Another animation": f"sample traj --model {reference} --sampler ddim --num-steps 20",
+        "Evaluate every sampler": f"eval --model {reference} --all-methods",
+    }
     if subject.run:
-        yield f"python -m ddpm viz curves --log-dir {subject.run.metrics.parent}    # training curves"
+        lines["Training curves"] = f"viz curves --log-dir {shlex.quote(_shown(subject.run.metrics.parent))}"
+    yield "\n\n".join(f"# {what}\npython -m ddpm {line}" for what, line in lines.items())
     yield "```"
+
+
+def _shown(path: Path) -> str:
+    """A path as one would type it: relative where it lies below the working folder."""
+    return os.path.relpath(path) if path.resolve().is_relative_to(Path.cwd()) else str(path)
 
 
 def _references(subject: Subject) -> Iterator[str]:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .document import figure, number, table
+from ..evaluation.results import METRICS, absences, headline, missing_metrics, stage_label
+from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
 
 if TYPE_CHECKING:
     from .report import Subject
-
-# Of a stage that judges samples: what its numbers are called, and what they say.
-METRICS = {
-    "frechet_distance": ("Fréchet distance", "to the test set, on the classifier's features; lower is nearer"),
-    "kid": ("KID", "kernel distance to the test set, unbiased: 0 for the same distribution"),
-    "precision": ("Precision", "share of samples that look like a test image"),
-    "recall": ("Recall", "share of test images that the samples come near to"),
-    "label_accuracy": ("Label accuracy", "share that the classifier takes for the class asked for"),
-    "lpips_diversity": ("LPIPS diversity", "mean perceptual distance of 100 pairs"),
-    "pixel_diversity": ("Pixel diversity", "standard deviation over images of a pixel in [-1, 1]; noise has 1"),
-}
 
 
 def calibration_section(subject: Subject, result: Mapping[str, Any]) -> Iterator[str]:
@@ -53,7 +43,8 @@ def calibration_section(subject: Subject, result: Mapping[str, Any]) -> Iterator
         )
         yield ""
     yield from _comparison(result)
-    yield from _absences({"linear denoiser": result.get("wiener"), "SSIM": result.get("ssim")})
+    yield from _class_by_class(result.get("per_class", {}))
+    yield from _absences(absences({"linear denoiser": result.get("wiener"), "SSIM": result.get("ssim")}))
 
 
 def _with_interval(result: Mapping[str, Any], name: str, form: str) -> list[str]:
@@ -87,6 +78,17 @@ def _comparison(result: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
+def _class_by_class(tables: Mapping[str, Any]) -> Iterator[str]:
+    """The error of the predicted noise for every class, where that was asked for."""
+    if "unavailable" in tables or not tables:
+        yield from _absences(absences({"calibration per class": tables}))
+        return
+    yield "The eps-MSE of the images of each class:"
+    yield ""
+    rows = zip(next(iter(tables.values()))["timesteps"], *(part["mse"] for part in tables.values()), strict=True)
+    yield from table(["t", *tables], [[t, *(number(value, 2) for value in values)] for t, *values in rows])
+
+
 def _against_linear(result: Mapping[str, Any], linear: Mapping[str, Any]) -> str:
     ratios = {
         t: ours / theirs
@@ -110,40 +112,47 @@ def quality_section(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
         yield f"Not available: no samples have been judged: run `python -m ddpm eval --model {subject.reference}`."
         yield ""
         return
-    if any("unavailable" not in stage["reference"] for stage in stages.values()):
-        yield "Each cell is the metric of the samples, and in brackets that of as many real images: the level to reach."
-        yield ""
-    header = ["", *(f"{name.replace('_', ', ').replace('steps', ' steps')}" for name in stages)]
-    rows = [
-        ["Samples", *(f"{stage['num_samples']:,}" for stage in stages.values())],
-        ["Network evaluations an image", *(number(stage["network_evaluations"], 4) for stage in stages.values())],
-        ["Guidance", *(number(stage["made_by"]["settings"]["guidance_scale"]) for stage in stages.values())],
-    ]
     shown = [key for key in METRICS if any(isinstance(stage[key], float) for stage in stages.values())]
+    yield from _quality_table(list(stages.values()), shown)
+    first = stages[headline(stages, subject.model.config.sampling)]
     for key in shown:
-        cells = [f"{number(stage[key])} ({number(stage['reference'].get(key))})" for stage in stages.values()]
-        rows.append([METRICS[key][0], *cells])
-    rows.append(["Nearest training image", *(_nearest(stage) for stage in stages.values())])
-    yield from table(header, rows)
-    headline = _headline(subject, stages)
-    for key in shown:
-        more = _natural_floor(headline) if key == "frechet_distance" else ""
-        yield f"- **{METRICS[key][0]}**: {METRICS[key][1]}.{more}"
+        more = _natural_floor(first) if key == "frechet_distance" else ""
+        yield f"- **{METRICS[key].label}**. {METRICS[key].meaning}{more}"
     yield (
-        "- **Nearest training image**: median distance of a sample to the training image nearest to it, in units of "
+        "- **Nearest**. Median distance of a sample to the training image nearest to it, in units of "
         "that of a test image. About 1 is new; far below 1 is copied."
     )
     yield ""
-    yield from _absences({label: headline[key] for key, (label, _) in METRICS.items()})
+    yield from _absences(missing_metrics(stages.values()))
+    yield from _absences(absences({"Nearest training images": first["nearest_training_image"],
+                                   "Real images": first["reference"]}))  # fmt: skip
     yield from _quality_figure(subject, stages)
-    yield from _confusion(headline)
+    yield from _classes(first)
 
 
-def _headline(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The stage of the model's own settings, else the one with the most samples."""
-    settings = subject.model.config.sampling
-    name = f"{settings.sampler}_{settings.num_steps}steps"
-    return stages[name] if name in stages else max(stages.values(), key=lambda stage: stage["num_samples"])
+def _quality_table(stages: Sequence[Mapping[str, Any]], shown: Sequence[str]) -> Iterator[str]:
+    """A row for each way of sampling, and below them a row for as many real images."""
+    rows = [
+        [
+            stage_label(stage),
+            f"{stage['num_samples']:,}",
+            f"{stage['network_evaluations']:,g}",
+            *(METRICS[key].format(stage[key]) for key in shown),
+            number(stage["nearest_training_image"].get("ratio")),
+        ]
+        for stage in stages
+    ]
+    real = {stage["num_samples"]: stage["reference"] for stage in stages if "unavailable" not in stage["reference"]}
+    rows += [
+        ["**real images**", f"{count:,}", "", *(METRICS[key].format(reference.get(key)) for key in shown), ""]
+        for count, reference in sorted(real.items(), reverse=True)
+    ]
+    guidance = sorted({stage["made_by"]["settings"]["guidance_scale"] for stage in stages})
+    level = " The last rows hold the same metrics of as many real images: the level to reach." if real else ""
+    yield f"The samples are drawn at guidance {listed([f'{scale:g}' for scale in guidance])}.{level}"
+    yield ""
+    header = ["", "n", "Network evaluations", *(METRICS[key].label for key in shown), "Nearest"]
+    yield from table(header, rows)
 
 
 def _natural_floor(stage: Mapping[str, Any]) -> str:
@@ -154,36 +163,35 @@ def _natural_floor(stage: Mapping[str, Any]) -> str:
     return f" Real images reach {value:.3g} with the classes as often as they come, instead of balanced as here."
 
 
-def _nearest(stage: Mapping[str, Any]) -> str:
-    return number(stage["nearest_training_image"].get("ratio"))
-
-
 def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for key in ("frechet_distance", "pixel_diversity"):
         measured = {name: stage for name, stage in stages.items() if isinstance(stage[key], float)}
         if len(measured) > 1:
-            label = METRICS[key][0]
+            label = METRICS[key].label
             save_quality(measured, key, label, subject.folder / "quality.png")
             caption = f"{label} over the cost of a sample; dotted, the level of real images."
             yield from figure("quality.png", "Quality over cost", caption)
             return
 
 
-def _confusion(stage: Mapping[str, Any]) -> Iterator[str]:
+def _classes(stage: Mapping[str, Any]) -> Iterator[str]:
+    """What the classifier takes the samples for: by the class asked for, or beside the test set where none was."""
     matrix = stage["confusion_matrix"]
-    if not isinstance(matrix, list):
-        return
-    yield "What the classifier takes the samples for (columns), by the class asked for (rows):"
-    yield ""
-    yield from table(["", *map(str, range(10))], [[f"**{k}**", *row] for k, row in enumerate(matrix)])
+    counts = {"samples": stage["class_histogram"], "test images": stage["reference"].get("class_histogram")}
+    if isinstance(matrix, list):
+        yield "What the classifier takes the samples for (columns), by the class asked for (rows):"
+        yield ""
+        yield from table(["", *map(str, range(10))], [[f"**{k}**", *row] for k, row in enumerate(matrix)])
+    elif isinstance(counts["samples"], list):
+        yield "How many of the images the classifier takes for which class:"
+        yield ""
+        known = {label: found for label, found in counts.items() if isinstance(found, list)}
+        rows = [[label, *(f"{k / sum(found):.1%}" for k in found)] for label, found in known.items()]
+        yield from table(["", *map(str, range(10))], rows)
 
 
-def _absences(values: Mapping[str, Any]) -> Iterator[str]:
-    """What is unavailable among ``values``, one line a reason."""
-    reasons: dict[str, list[str]] = {}
-    for label, value in values.items():
-        if isinstance(value, Mapping) and "unavailable" in value:
-            reasons.setdefault(value["unavailable"], []).append(label)
-    for reason, labels in reasons.items():
-        yield f"Not available: **{', '.join(labels)}**: {reason}."
+def _absences(reasons: Mapping[str, str]) -> Iterator[str]:
+    """Why something is not available, a paragraph a reason: what ``ddpm.evaluation.results.absences`` gives."""
+    for reason, names in reasons.items():
+        yield f"Not available: **{names}**: {reason}."
         yield ""

@@ -1,0 +1,215 @@
+"""The results of evaluations: where they lie, how they are read and written, and how their numbers are to be shown."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..config import SamplingConfig
+from ..errors import DataError, MetricError
+from ..files import EvaluationFolder, write_text
+from ..models import Model, resolve
+from ..weights import weights_sha256
+
+RESULTS = "evaluation_results.json"
+
+Stage = Mapping[str, Any]
+
+
+class Metric(NamedTuple):
+    """How a metric of samples is shown, wherever it is."""
+
+    label: str
+    form: str
+    meaning: str
+
+    def format(self, value: Any) -> str:
+        """A number; a dash where it is unavailable, for which the reason stands elsewhere."""
+        return format(value, self.form) if isinstance(value, int | float) else "–"
+
+
+METRICS = {
+    "frechet_distance": Metric(
+        "Fréchet distance", ".3g", "Between the clouds of samples and of test images in the classifier's features. "
+        "Lower is better; as many real images are not at 0 either. Few images make it larger: compare at equal n.",
+    ),
+    "kid": Metric(
+        "KID", ".2g", "Squared maximum mean discrepancy to the test images in the same features. Unbiased: real images "
+        "have 0 on average, and what is below 0 is chance.",
+    ),
+    "precision": Metric("Precision", ".1%", "Share of samples that lie among the test images, in the same features."),
+    "recall": Metric(
+        "Recall", ".1%", "Share of test images that lie among the samples: is anything left out? Grows with n."
+    ),
+    "label_accuracy": Metric("Label accuracy", ".1%", "Share that the classifier takes for the class asked for."),
+    "lpips_diversity": Metric(
+        "LPIPS diversity", ".3g", "Mean perceptual distance of 100 pairs of images. Noise is diverse too: the level of "
+        "real images is the one to reach, not to exceed.",
+    ),
+    "pixel_diversity": Metric(
+        "Pixel diversity", ".3g", "Standard deviation over images of a pixel in [-1, 1], mean over pixels. Pure noise "
+        "has 1: the level of real images is the one to reach, not to exceed.",
+    ),
+}  # fmt: skip
+
+
+def unavailable(reason: Exception | str) -> dict[str, str]:
+    """What stands in the place of a number that cannot be computed: why, and the remedy."""
+    return {"unavailable": str(reason)}
+
+
+# -- on disk -------------------------------------------------------------------------------------------------------
+
+
+def folder_of(reference: str, model: Model) -> EvaluationFolder:
+    """Where the evaluation and the report of a model go: the folder of its run; for weights that are of no run
+    ``model-<name>`` beside the runs, since a run of that name has results of its own."""
+    weights = resolve(reference)
+    if weights.parent.name == "ckpts":
+        return EvaluationFolder(weights.parent.parent)
+    return EvaluationFolder.named(f"model-{model.config.name}")
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read an evaluation.
+
+    Raises:
+        DataError: the file cannot be read, or is no evaluation.
+    """
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as an evaluation ({error}): delete it, or name another file") from None
+    if not isinstance(results, dict):
+        raise DataError(f"{path} is no evaluation: delete it, or name another file")
+    return results
+
+
+def write_results(path: Path, results: Stage) -> None:
+    """Write an evaluation; a number that JSON does not know is a ValueError."""
+    write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def find_results(reference: str, model: Model) -> dict[str, Any]:
+    """The evaluation of a model: what lies in its output folder, and the stages beside its weights that were not to be
+    had there. So the results that a model is shipped with stay in sight while it is evaluated anew.
+
+    Raises:
+        MetricError: there is none, or only one of other weights; says how to make it.
+    """
+    weights = resolve(reference)
+    remedy = f"run `python -m ddpm eval --model {reference}`"
+    candidates = (folder_of(reference, model).evaluation, weights.with_name(RESULTS))
+    found = {path: read_results(path) for path in candidates if path.is_file()}
+    ours = [results for results in found.values()
+            if results.get("made_by", {}).get("sha256") == weights_sha256(weights)]  # fmt: skip
+    if ours:
+        shipped, newest = ours[-1], ours[0]
+        merged = shipped | {name: stage for name, stage in newest.items()
+                            if "unavailable" not in stage or name not in shipped}  # fmt: skip
+        stages = [stage for name, stage in merged.items() if name != "made_by"]
+        return merged | {"made_by": merged["made_by"] | {"seconds": total_seconds(stages)}}
+    if found:
+        raise MetricError(f"the evaluation in {next(iter(found))} is of other weights: {remedy}")
+    raise MetricError(f"this model has not been evaluated: {remedy}")
+
+
+def total_seconds(stages: Iterable[Stage]) -> float:
+    """The computing time of some stages."""
+    return round(sum(stage["made_by"]["seconds"] for stage in stages), 1)
+
+
+# -- what they hold ------------------------------------------------------------------------------------------------
+
+
+def sample_stages(results: Stage) -> dict[str, dict[str, Any]]:
+    """The stages of an evaluation that judge samples, by name, the cheapest first."""
+    found = {name: stage for name, stage in results.items() if isinstance(stage, dict) and "reference" in stage}
+    return dict(sorted(found.items(), key=lambda item: item[1]["network_evaluations"]))
+
+
+def stage_label(stage: Stage) -> str:
+    """How samples were made, in words: ddim, 50 steps."""
+    settings = stage["made_by"]["settings"]
+    return f"{settings['sampler']}, {settings['num_steps']:,} steps"
+
+
+def share_ci95(stage: Stage, key: str) -> float | None:
+    """Half the width of the 95 % interval of a share of the samples, normal approximation of the binomial; None for
+    what is no share of the samples."""
+    share = stage.get(key)
+    if key not in ("precision", "label_accuracy") or not isinstance(share, int | float):
+        return None
+    return 1.96 * (share * (1 - share) / stage["num_samples"]) ** 0.5
+
+
+def headline(stages: Mapping[str, Stage], settings: SamplingConfig) -> str:
+    """The stage to show first: that of the model's own ``settings``, else the one with the most samples."""
+    own = f"{settings.sampler}_{settings.num_steps}steps"
+    return own if own in stages else max(stages, key=lambda name: stages[name]["num_samples"])
+
+
+def real_level(stages: Iterable[Stage], key: str) -> float | None:
+    """A metric of real images: of as many as the most samples of those stages that know it."""
+    known = [stage for stage in stages if isinstance(stage["reference"].get(key), float)]
+    return max(known, key=lambda stage: stage["num_samples"])["reference"][key] if known else None
+
+
+def absences(values: Mapping[str, Any]) -> dict[str, str]:
+    """What is unavailable among ``values``: the reason, and the keys that share it, as "a, b"."""
+    reasons: dict[str, list[str]] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and "unavailable" in value:
+            reasons.setdefault(value["unavailable"], []).append(key)
+    return {reason: ", ".join(keys) for reason, keys in reasons.items()}
+
+
+def missing_metrics(stages: Iterable[Stage], *, everywhere: bool = True) -> dict[str, str]:
+    """The metrics that are unavailable in some stages, by their reason, as ``absences`` has them: "KID, Recall of ddim,
+    10 steps" where other stages have them. ``everywhere`` also counts what no stage has."""
+    stages = list(stages)
+    found: dict[str, dict[str, list[str]]] = {}  # reason: where: metrics
+    for key, metric in METRICS.items():
+        for reason in absences({str(k): stage[key] for k, stage in enumerate(stages)}):
+            at = [stage_label(stage) for stage in stages if stage[key] == unavailable(reason)]
+            where = f" of {'; '.join(at)}" if len(at) < len(stages) else ""
+            if where or everywhere:
+                found.setdefault(reason, {}).setdefault(where, []).append(metric.label)
+    return {
+        reason: "; ".join(", ".join(labels) + where for where, labels in groups.items())
+        for reason, groups in found.items()
+    }
+
+
+def results_csv(results: Stage) -> str:
+    """The numbers of an evaluation as CSV: stage, timestep, metric, value, and that of real images.
+
+    The calibrations of the references and of the classes are stages too: ``calibration/wiener``,
+    ``calibration/class 3``.
+    """
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(("stage", "t", "metric", "value", "real"))
+    for stage, table in calibration_tables(results.get("calibration", {})):
+        for name, values in table.items():
+            if isinstance(values, list | tuple) and name != "timesteps":
+                pairs = zip(table["timesteps"], values, strict=True)
+                writer.writerows((stage, t, name, value, "") for t, value in pairs if isinstance(value, int | float))
+    for stage, found in sample_stages(results).items():
+        for name, value in found.items():
+            if isinstance(value, int | float):
+                writer.writerow((stage, "", name, value, found["reference"].get(name, "")))
+    return buffer.getvalue()
+
+
+def calibration_tables(calibration: Stage) -> Iterator[tuple[str, Stage]]:
+    """The calibration, and what it holds to compare with, by name; none where it is unavailable."""
+    per_class = {f"class {k}": table for k, table in calibration.get("per_class", {}).items()}
+    others = {key: calibration.get(key, {}) for key in ("wiener", "seed_report")} | per_class
+    for name, table in {"": calibration, **others}.items():
+        if isinstance(table, Mapping) and "timesteps" in table:
+            yield "/".join(filter(None, ("calibration", name))), table

@@ -1,0 +1,71 @@
+"""A new evaluation, started from a page as a process of its own, and the report of what there is."""
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from ddpm.errors import DDPMError
+from ddpm.evaluation import job
+from ddpm.evaluation.results import folder_of
+from ddpm.files import EvaluationFolder
+from ddpm.media.figures import duration
+from ddpm.media.report import write_report
+from ddpm.models import Model
+from ddpm.training.runs import ACTIVE, read_status
+
+from .models import computing
+
+
+def report_html(reference: str) -> bytes:
+    """The report of a model as one file."""
+    with tempfile.TemporaryDirectory() as folder, computing():
+        return write_report(reference, Path(folder)).html.read_bytes()
+
+
+def evaluation_job(reference: str, model: Model) -> None:
+    """Start an evaluation of a model, and follow it."""
+    folder = folder_of(reference, model)
+    live = read_status(folder).state in ACTIVE
+
+    @st.fragment(run_every=2 if live else None)
+    def follow() -> None:
+        status = read_status(folder)
+        if (status.state in ACTIVE) != live:
+            st.rerun()
+        if status.state in ACTIVE:
+            left = f", {duration(status.eta)} left" if status.eta is not None else ""
+            st.progress(status.step / job.PARTS, f"{status.doing or 'starting'}{left}")
+            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=job.stop, args=(folder,),
+                      help="What is finished is kept: the next evaluation goes on from there.")  # fmt: skip
+        elif status.error:
+            st.error(status.error)
+        elif folder.status.is_file() and status.state == "stopped":
+            st.caption("Stopped. Its finished stages are kept: **Evaluate** goes on from there.")
+
+    follow()
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
+        count = st.select_slider(
+            "Samples", [16, 100, 200, 500, 1000, 2000, 5000, 10000], 500, key="eval_count", width=260,
+            help="Of each way of sampling. Fréchet distances need more than 96, and 10,000 to be firm.",
+        )  # fmt: skip
+        methods = st.toggle(
+            "All methods", key="eval_all",
+            help="DDIM in 10, 20, 50 and 100 steps, the other samplers, and DDPM in all steps on at most 64 samples.",
+        )  # fmt: skip
+        per_class = st.toggle("Per class", key="eval_per_class", help="The calibration for every class as well.")
+        st.button(
+            "Evaluate", type="primary", icon=":material/fact_check:", key="eval_start", disabled=live,
+            on_click=_launched, args=(reference, folder),
+            kwargs={"num_samples": count, "all_methods": methods, "per_class": per_class},
+            help="Runs on when you leave. What is known already, made in the same way, is not computed again.",
+        )  # fmt: skip
+    if problem := st.session_state.pop("eval_problem", None):
+        st.error(problem)
+
+
+def _launched(reference: str, folder: EvaluationFolder, **how: int | bool) -> None:
+    try:
+        job.launch(reference, folder, **how)
+    except (DDPMError, OSError) as error:
+        st.session_state.eval_problem = str(error)

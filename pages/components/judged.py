@@ -1,0 +1,97 @@
+"""The samples behind an evaluation, on a page: what the classifier takes them for, and what they are near to."""
+
+import streamlit as st
+import torch
+
+from ddpm.config import SamplingConfig
+from ddpm.data import load_dataset
+from ddpm.errors import DataError
+from ddpm.evaluation.results import Stage, absences, unavailable
+from ddpm.media.figures import class_figure, confusion_figure
+from ddpm.media.images import enlarge, make_grid, to_uint8
+from ddpm.models import Model
+from ddpm.sampling import sample
+
+from .evaluation import PLOT, missing
+from .models import computing
+from .pictures import show
+
+
+@st.cache_data(show_spinner="Drawing the samples again", max_entries=32, hash_funcs={Model: lambda model: None})
+def _drawn(reference: str, model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]):
+    """Samples of an evaluation, drawn anew from their seed: uint8 (N, C, H, W)."""
+    labels = list(range(model.num_classes)) or None
+    with computing():
+        *_, last = sample(model, labels=labels, settings=settings, seed=seed, indices=indices)
+    return to_uint8(last.x0)
+
+
+def _samples(reference: str, model: Model, stage: Stage, indices: list[int]) -> torch.Tensor:
+    """Some of the samples that a stage names; all of these are drawn at once, which takes less time than one by one."""
+    lists = (stage["surest"], stage["least_sure"], [pair["sample"] for pair in _closest_pairs(stage)])
+    named = sorted({index for some in lists if isinstance(some, list) for index in some})
+    by = stage["made_by"]
+    drawn = _drawn(reference, model, by["sha256"], SamplingConfig(**by["settings"]), by["seed"], tuple(named))
+    return drawn[[named.index(index) for index in indices]]
+
+
+def _closest_pairs(stage: Stage) -> list[dict[str, float]]:
+    return stage["nearest_training_image"].get("closest", [])
+
+
+def seen_as(reference: str, model: Model, stage: Stage) -> None:
+    """What the classifier takes the samples for, and those that it is surest and least sure of."""
+    matrix, counts = stage["confusion_matrix"], stage["class_histogram"]
+    missing(absences({"Confusion matrix": matrix, "best and worst samples": stage["surest"]}))
+    left, right = st.columns(2, gap="large")
+    if isinstance(matrix, list):
+        left.markdown("**Asked for and taken for**",
+                      help="Rows: the digit asked for. Columns: what the classifier saw.")  # fmt: skip
+        left.plotly_chart(confusion_figure(matrix), key="eval_confusion", **PLOT)
+    elif isinstance(counts, list):
+        left.markdown("**Taken for**", help="What the classifier saw in samples that were asked for no class.")
+        left.plotly_chart(class_figure(counts, stage["reference"].get("class_histogram")), key="eval_classes", **PLOT)
+    if isinstance(stage["surest"], list):
+        with right:
+            _extremes(reference, model, stage)
+
+
+def _extremes(reference: str, model: Model, stage: Stage) -> None:
+    for title, key, meaning in (
+        ("Best", "surest", "Surest to be what was asked for, in the eyes of the classifier."),
+        ("Worst", "least_sure", "Least like what was asked for: look here for what the model gets wrong."),
+    ):
+        st.markdown(f"**{title}**", help=meaning)
+        images = _samples(reference, model, stage, stage[key])
+        asked = [index % model.num_classes if model.num_classes else "no class" for index in stage[key]]
+        text = f"Asked for: {', '.join(map(str, asked))}" if model.num_classes else "Asked for no class"
+        show(enlarge(make_grid(images, columns=4)), f"{title} samples. {text}")
+        st.caption(text)
+
+
+def closest(reference: str, model: Model, stage: Stage) -> None:
+    """The samples nearest to a training image, above that image: has the model learnt by heart?"""
+    found, title = stage["nearest_training_image"], "Nearest training images"
+    if "unavailable" in found:
+        missing(absences({title: found}))
+        return
+    st.markdown(
+        f"**{title}**",
+        help="Above: the samples that come nearest to a training image, in pixels. Below: that image. A copy would "
+        "look the same; a ratio of 1 is as near as test images of its class come.",
+    )
+    try:
+        train = load_dataset(model.config.data, "train", download=False)
+    except DataError as error:
+        missing(absences({"Pictures": unavailable(error)}))
+        return
+    pairs = _closest_pairs(stage)
+    samples = _samples(reference, model, stage, [pair["sample"] for pair in pairs])
+    originals = train.images[[pair["training_image"] for pair in pairs]]
+    show(enlarge(make_grid(torch.cat([samples, originals]), columns=len(pairs))), "Samples, and training images",
+         width=640)  # fmt: skip
+    st.caption(
+        f"Ratios: {', '.join(format(pair['ratio'], '.2f') for pair in pairs)}. Median over all samples: "
+        f"{found['ratio']:.2f}. {found['share_below_test_quantile']:.1%} of the samples come nearer than the nearest "
+        f"{found['test_quantile']:.0%} of the test images."
+    )
