@@ -24,6 +24,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
         "settings",
         "yaml_text",
         "schedule",
+        "variants",
         "unet",
         "data",
         "weights",
