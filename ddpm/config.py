@@ -93,7 +93,7 @@ class DataConfig(Section):
 
 
 class ScheduleConfig(Section):
-    name: Literal["linear", "cosine", "sigmoid", "quadratic", "scaled_linear"] = _setting(
+    name: Literal["linear", "cosine", "sigmoid", "quadratic", "scaled_linear", "power"] = _setting(
         "linear", "How alpha_bar, the share of the image's variance that is left, falls from 1 to 0."
     )
     num_timesteps: int = _setting(
@@ -133,6 +133,13 @@ class ScheduleConfig(Section):
     )
     sigmoid_tau: float | None = _setting(
         None, "Temperature of the sigmoid. Smaller makes the fall steeper.", "logits", gt=0, le=10
+    )
+    power: float | None = _setting(
+        None,
+        "Exponent p of the power schedule: 1 is linear, 2 quadratic. Larger keeps beta small for longer.",
+        "exponent",
+        gt=0,
+        le=20,
     )
 
     @model_validator(mode="before")
@@ -460,10 +467,32 @@ def config_from_dict(
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
     values = {key: value for key, value in values.items() if value is not None}  # "training:" with nothing under it
+    return _checked(Config, values, source, lines)
+
+
+def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> ScheduleConfig:
+    """Validate the section ``schedule`` alone; faults as ``config_from_dict`` words them."""
+    return _checked(ScheduleConfig, dict(values), source, {}, ("schedule",))
+
+
+def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
+    """``config`` with another schedule, and with what that asks of the rest: no more sampling steps than timesteps, and
+    v-prediction where the terminal SNR is zero."""
+    values = config.model_dump(mode="json") | {"schedule": schedule.model_dump(mode="json")}
+    values["sampling"]["num_steps"] = min(config.sampling.num_steps, schedule.num_timesteps)
+    if schedule.zero_terminal_snr and config.diffusion.prediction_type == "eps":
+        values["diffusion"]["prediction_type"] = "v"
+    return config_from_dict(values)
+
+
+def _checked(
+    model: type[Section], values: Any, source: str, lines: Mapping[str, int | None], path: tuple[str, ...] = ()
+) -> Any:
+    """``values`` as the section ``model``, which stands at ``path`` in the config."""
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
-        faults = tuple(_explain(error, lines))
+        faults = tuple(_explain(error, lines, path))
     texts = (
         f"{source}{f', line {fault.line}' if fault.line else ''}: "
         f"{f'{fault.field}: ' if fault.field else ''}{fault.message}"
@@ -555,9 +584,9 @@ def config_to_yaml(config: Config) -> str:
     return dump_yaml(config.model_dump(mode="json", exclude_none=True))
 
 
-def _explain(error: ValidationError, lines: Mapping[str, int | None]) -> Iterator[Fault]:
+def _explain(error: ValidationError, lines: Mapping[str, int | None], path: tuple[str, ...]) -> Iterator[Fault]:
     for fault in error.errors():
-        where = [str(part) for part in fault["loc"]]
+        where = [*path, *(str(part) for part in fault["loc"])]
         if fault["type"] == "extra_forbidden":
             *sections, key = where
             field, message = ".".join(where), unknown("key", key, _fields_of(sections))

@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .config import DataConfig
@@ -21,6 +22,7 @@ from .errors import DataError
 from .files import data_dir
 from .randomness import derive_seed
 
+MAX_PIXELS = 50_000_000  # of an image file; far more than anything that is scaled down to an image to train on
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 
 
@@ -141,7 +143,7 @@ def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
 
 def _folder(root: Path, config: DataConfig, train: bool) -> ImageSet:
     files = _listed(root, train)
-    images = torch.stack([_read_image(file, config) for file, _ in files])
+    images = torch.stack([read_image(file, config.image_size, config.channels) for file, _ in files])
     return ImageSet(images, torch.tensor([label for _, label in files]))
 
 
@@ -172,15 +174,38 @@ def _image_files(folder: Path) -> Iterator[Path]:
     return (p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
-def _read_image(file: Path, config: DataConfig) -> Tensor:
+def read_image(file: Path | BinaryIO, size: int, channels: int, name: str = "") -> Tensor:
+    """An image file as uint8 (``channels``, size, size): turned as its EXIF says, cut to a square about its middle.
+
+    Args:
+        file: a path, or an open file that errors call ``name``.
+
+    Raises:
+        DataError: it is no image, is damaged, or has more than ``MAX_PIXELS``.
+    """
+    name = name or str(file)
     try:
         with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {MAX_PIXELS:,} is the most")
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
                 image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-            image = image.convert("L" if config.channels == 1 else "RGB")
-            image = ImageOps.fit(image, (config.image_size, config.image_size), Image.Resampling.BILINEAR)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"{file} cannot be read as an image: {error}") from None
+            image = image.convert("L" if channels == 1 else "RGB")
+            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError:
+        raise DataError(f"{name} cannot be read as an image: its content is of no known kind") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow has all of them
+        raise DataError(f"{name} cannot be read as an image: {error}") from None
     pixels = torch.from_numpy(np.array(image))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def photographs(size: int) -> ImageSet:
+    """The two photographs inside scikit-learn, a temple and a flower: (2, 3, size, size), cut to squares."""
+    from sklearn import datasets
+
+    folder = Path(datasets.__file__).parent / "images"
+    return ImageSet(
+        torch.stack([read_image(folder / name, size, 3) for name in ("china.jpg", "flower.jpg")]), torch.full((2,), -1)
+    )

@@ -11,7 +11,7 @@ clean image, where alpha_bar = 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -40,8 +40,12 @@ class NoiseSchedule:
         ab = self.alphas_cumprod.detach().to("cpu", torch.float64).clone()
         if ab.ndim != 1 or len(ab) < 2:
             raise ConfigError(f"a noise schedule needs at least 2 timesteps, got shape {tuple(ab.shape)}")
-        if not (ab[0] < 1 and ab[-1] >= 0 and (ab[1:] < ab[:-1]).all()):
-            raise ConfigError("alphas_cumprod must fall strictly from below 1 to 0 or above")
+        falls = (torch.cat([torch.ones(1, dtype=ab.dtype), ab]).diff() < 0) & (ab >= 0)
+        if not falls.all():
+            t = int(falls.logical_not().nonzero()[0])
+            raise ConfigError(
+                f"alphas_cumprod must fall strictly from below 1 to 0 or above; at t = {t} it does not ({ab[t]:.3g})"
+            )
         object.__setattr__(self, "alphas_cumprod", ab)
 
     @classmethod
@@ -77,6 +81,19 @@ class NoiseSchedule:
     def posterior_variance(self) -> Tensor:
         """beta tilde_t, the variance of q(x_{t-1} | x_t, x0), shape (T,); 0 at t = 0 (Ho et al. 2020, eq. 7)."""
         return (1.0 - self.alphas_cumprod_prev) / (1.0 - self.alphas_cumprod) * self.betas
+
+    @cached_property
+    def log_snr_density(self) -> Tensor:
+        """Share of the timesteps per unit of log-SNR, -d(t / T) / d log_snr, shape (T,), by central differences.
+
+        It is the density of the noise levels that training draws, and by it alone the loss knows one schedule from
+        another (Kingma & Gao 2023, arXiv:2303.00848); 0 beside an infinite log-SNR.
+        """
+        return -1 / (self.num_timesteps * torch.gradient(self.log_snr)[0])
+
+    def timestep_at(self, share: float) -> int:
+        """The timestep that lies at ``share`` of T, 0 to 1."""
+        return min(round(share * self.num_timesteps), self.num_timesteps - 1)
 
     def alpha_bar(self, t: int) -> float:
         """alpha_bar at one timestep as a float; 1 for t = -1, the clean image."""
@@ -163,6 +180,13 @@ SCHEDULES: dict[str, ScheduleSpec] = {
         r"\sqrt{\beta_t} = \sqrt{\beta_0} + \frac{t}{T-1}\left(\sqrt{\beta_{T-1}} - \sqrt{\beta_0}\right)",
         "Rombach et al. 2022, Latent Diffusion (arXiv:2112.10752): the quadratic formula over a narrower range of beta",
     ),
+    "power": ScheduleSpec(
+        _power_betas,
+        {"beta_start": 1e-4, "beta_end": 0.02, "power": 3.0},
+        r"\beta_t^{1/p} = \beta_0^{1/p} + \frac{t}{T-1}\left(\beta_{T-1}^{1/p} - \beta_0^{1/p}\right)",
+        "linear (p = 1) and quadratic (p = 2) continued; Karras et al. 2022 space their noise levels by the same rule "
+        "with p = 7 (arXiv:2206.00364, eq. 5)",
+    ),
 }
 
 
@@ -172,7 +196,7 @@ def make_schedule(
     """Build a schedule of ``SCHEDULES`` by name.
 
     Args:
-        name: linear, cosine, sigmoid, quadratic or scaled_linear.
+        name: linear, cosine, sigmoid, quadratic, scaled_linear or power.
         num_timesteps: T >= 2.
         zero_terminal_snr: rescale so that alpha_bar at T - 1 is exactly 0 (Lin et al. 2024, algorithm 1).
         **parameters: overrides of the schedule's own ``defaults``.
@@ -223,3 +247,47 @@ def spaced_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
     if num_steps == 1:  # both ends at once is impossible: start where the noise is
         return [num_timesteps - 1]
     return [round((num_timesteps - 1) * i / (num_steps - 1)) for i in reversed(range(num_steps))]
+
+
+class Start(NamedTuple):
+    """The verdict on where a sampler starts."""
+
+    problems: tuple[str, ...]
+    """What is wrong, in plain words, each without its full stop; empty where all is well."""
+    harmful: bool
+    """Whether it can show in the samples; ``HARM`` says how."""
+
+
+HARM = (
+    "What shows, the model relies on: it takes the mean of the noise, medium grey, for the brightness of the image, "
+    "and samples cannot reach full black or white."
+)
+
+
+def starting_point(schedule: NoiseSchedule, timesteps: Sequence[int], num_values: int) -> Start:
+    """Judge where a sampler starts, which is always from pure noise (Lin et al. 2024, section 3).
+
+    In training, x_t still held sqrt(alpha_bar_t) of the image. That shows where it shifts the mean over all values of a
+    white image by more than the standard error that the noise gives this mean: sqrt(SNR_t C H W) > 1.
+
+    Args:
+        timesteps: those that the sampler visits, falling, as ``spaced_timesteps`` gives them.
+        num_values: C H W of one image. The more there are, the fainter a signal shows (Chen 2023, section 2).
+    """
+    first, last = timesteps[0], schedule.num_timesteps - 1
+
+    def shift(t: int) -> float:
+        return math.sqrt(float(schedule.snr[t]) * num_values)
+
+    def left(t: int) -> str:
+        return (
+            f"{100 * math.sqrt(schedule.alpha_bar(t)):.2g} % of the image's amplitude "
+            f"({shift(t):.2g} standard errors of the mean: {'it shows' if shift(t) > 1 else 'too faint to matter'})"
+        )
+
+    problems = []
+    if first != last:
+        problems.append(f"the first step is at t = {first}, not at T - 1 = {last}; training left {left(first)} there")
+    if shift(last) > 1:
+        problems.append(f"the terminal SNR is not near zero: training left {left(last)} at T - 1 = {last}")
+    return Start(tuple(problems), harmful=max(shift(first), shift(last)) > 1)

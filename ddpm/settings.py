@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
@@ -15,6 +18,7 @@ from .schedule import SCHEDULES
 from .yaml_text import parse_yaml
 
 SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+PER_DECADE = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8)  # stops of a slider that spans orders of magnitude
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Setting:
     unit: str
     help: str
     """Effect, range and default, as Markdown."""
+    limits: Mapping[str, float] = field(default_factory=dict)
+    """Of a number: some of ``ge``, ``gt``, ``le`` and ``lt``."""
 
     @property
     def field(self) -> str:
@@ -50,6 +56,35 @@ class Setting:
             return parse_yaml(f"[{text}]" if self.kind == "list" and text.strip() else text)
         except ConfigError:
             return text
+
+    def stops(self, *values: float) -> list[float]:
+        """Round numbers for a slider over the whole range, and the given ``values`` among them, in order.
+
+        They are spread over orders of magnitude where the range spans two or more of them. A range that comes down to
+        0 without reaching it starts two orders below the smallest default.
+
+        Raises:
+            ConfigError: the field has no upper or no lower limit.
+        """
+        if not {"ge", "gt"} & self.limits.keys() or not {"le", "lt"} & self.limits.keys():
+            raise ConfigError(f"{self.field} has no slider: its range is open")
+        low = self.limits.get("ge", self.limits.get("gt"))
+        high = self.limits.get("le", self.limits.get("lt"))
+        if low == 0:
+            low = min(_defaults(self.name).values()) / 100
+        if low > 0 and high / low >= 100:
+            decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+            stops = [float(f"{mantissa}e{decade}") for decade in decades for mantissa in PER_DECADE]
+        else:
+            finest = (high - low) / 200
+            step = next(m * 10.0**d for d in range(-9, 9) for m in (1, 2, 5) if m * 10.0**d >= finest)
+            stops = [round(i * step, 9) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
+        if isinstance(self.default, int):
+            stops = [int(stop) for stop in stops if stop == int(stop)]
+        inside = [stop for stop in stops if low <= stop <= high]
+        return sorted(
+            {stop for stop in (*inside, *values) if all(getattr(operator, k)(stop, v) for k, v in self.limits.items())}
+        )
 
 
 def all_settings() -> dict[str, list[Setting]]:
@@ -93,16 +128,16 @@ def _setting(section: str, name: str, field: FieldInfo) -> Setting:
         default = Setting(section, name, kind, field.default, choices, unit, "").to_text(field.default)
     parts = [field.description, f"Unit: {unit}." if unit else "", _range(field), _own(name)]
     parts.append(f"Default: {default}." if default else "")
-    return Setting(section, name, kind, field.default, choices, unit, " ".join(part for part in parts if part))
+    help = " ".join(part for part in parts if part)
+    return Setting(section, name, kind, field.default, choices, unit, help, _limits(field))
+
+
+def _limits(field: FieldInfo) -> dict[str, float]:
+    return {key: getattr(limit, key) for limit in field.metadata for key in SYMBOLS if hasattr(limit, key)}
 
 
 def _range(field: FieldInfo) -> str:
-    limits = [
-        f"{symbol} {getattr(limit, key):,g}"
-        for limit in field.metadata
-        for key, symbol in SYMBOLS.items()
-        if hasattr(limit, key)
-    ]
+    limits = [f"{SYMBOLS[key]} {limit:,g}" for key, limit in _limits(field).items()]
     limits += [f"a multiple of {limit.multiple_of}" for limit in field.metadata if hasattr(limit, "multiple_of")]
     limits += [f"at least {limit.min_length} of them" for limit in field.metadata if hasattr(limit, "min_length")]
     limits += [f"at most {limit.max_length}" for limit in field.metadata if hasattr(limit, "max_length")]
@@ -110,8 +145,10 @@ def _range(field: FieldInfo) -> str:
 
 
 def _own(name: str) -> str:
+    own = ", ".join(f"{value:g} ({schedule})" for schedule, value in _defaults(name).items())
+    return f"Default: {own}." if own else ""
+
+
+def _defaults(name: str) -> dict[str, float]:
     """The defaults of a parameter that each schedule has its own of."""
-    owners = {schedule: spec.defaults[name] for schedule, spec in SCHEDULES.items() if name in spec.defaults}
-    return (
-        "Default: " + ", ".join(f"{value:g} ({schedule})" for schedule, value in owners.items()) + "." if owners else ""
-    )
+    return {schedule: spec.defaults[name] for schedule, spec in SCHEDULES.items() if name in spec.defaults}

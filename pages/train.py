@@ -5,15 +5,17 @@ from pathlib import Path
 
 import streamlit as st
 
-from ddpm.config import Config, config_to_yaml, differences, load_config
+from ddpm.config import Config, config_to_yaml, differences, load_config, with_schedule
 from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
 from ddpm.training import jobs
 from ddpm.training.runs import all_runs, read_status
+from ddpm.variants import parse_schedule
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, start_from, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
 from pages.components.runs import run_list
+from pages.components.schedules import CARRIED
 
 page("Train", "Choose a preset, change what you like, see what it will cost, and launch. A run goes on when you leave.")
 
@@ -59,10 +61,18 @@ start = first.selectbox(
 )  # fmt: skip
 upload = st.file_uploader("A config in YAML", ["yaml", "yml"]) if start == FILE else None
 source = f"file {upload.file_id}" if upload else start
-if TEXT not in st.session_state or source not in (FILE, st.session_state.train_source):
+carried = st.query_params.get(CARRIED)
+fresh, st.session_state.train_carried = carried not in (None, st.session_state.get("train_carried")), carried
+if fresh or TEXT not in st.session_state or source not in (FILE, st.session_state.train_source):
     st.session_state.train_source = source
     try:
-        start_from(upload.getvalue().decode("utf-8", "replace") if upload else new_text(base_of(start)))
+        if upload:
+            start_from(upload.getvalue().decode("utf-8", "replace"))
+        else:
+            base = base_of(start)
+            start_from(new_text(with_schedule(base, parse_schedule(carried)) if carried else base))
+            if fresh:
+                st.toast(f"The schedule came along into {start}: the tab Schedule has it.")
     except DDPMError as error:
         st.error(str(error))
         st.stop()

@@ -327,14 +327,28 @@ def test_two_faults_are_both_told_without_a_traceback(cli, tiny_yaml):
 def test_viz_schedules_draws_them(cli, suffix):
     result = cli("viz.schedules", "--schedules", "linear,cosine", "--num_timesteps", 50, "--out", f"s.{suffix}")
     assert result.code == 0, result.err
-    content = Path(f"s.{suffix}").read_bytes()
-    assert {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix] == content[: 5 if suffix == "svg" else 4]
+    assert result.out.split() == [f"s.{suffix}", f"s_steps.{suffix}", f"s_noised.{suffix}"]
+    for name in result.out.split():
+        content = Path(name).read_bytes()
+        assert {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix] == content[: 5 if suffix == "svg" else 4]
+
+
+def test_viz_schedules_draws_variants_over_log_snr_on_an_image_of_ones_own(cli):
+    Image.effect_noise((40, 30), 60).save("mine.png")
+    schedules = "cosine:cosine_s=0.02,linear:zero_terminal_snr=true,linear:num_timesteps=30"
+    result = cli("viz", "schedules", "--schedules", schedules, "--over", "log_snr", "--spacing", "leading",
+                 "--image", "mine.png", "--out", "s.png")  # fmt: skip
+    assert result.code == 0, result.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--schedules", "linear,cosin"), "error: unknown schedule 'cosin': did you mean 'cosine'?"),
+        (("--schedules", "cosine:cosine_s=2"), "error: cosine:cosine_s=2: schedule.cosine_s: must be less than or"),
+        (("--num-timesteps", 1), "error: linear: schedule.num_timesteps: must be greater than or equal to 2"),
+        (("--num-steps", 2000), "error: num_steps must be between 1 and the model's 1000 timesteps, got 2000"),
+        (("--image", "none.png"), "error: none.png cannot be read as an image: "),
         (("--out", "x.bmp"), "error: --out x.bmp: expected a name that ends in .png, .svg or .pdf"),
     ],
 )

@@ -8,12 +8,16 @@ from pydantic import ValidationError
 from ddpm.config import (
     DATASETS,
     Config,
+    DiffusionConfig,
+    ScheduleConfig,
     Section,
     config_from_yaml,
     config_to_yaml,
     differences,
     load_config,
+    schedule_from_dict,
     with_overrides,
+    with_schedule,
 )
 from ddpm.errors import ConfigError
 from ddpm.schedule import SCHEDULES, make_schedule
@@ -337,3 +341,26 @@ def test_another_schedule_brings_its_own_parameters(name, tmp_path):
 )
 def test_a_wrong_override_is_named(override, message, tmp_path):
     assert fault_of("training: {epochs: 2}", tmp_path, [override]).startswith(message)
+
+
+def test_another_schedule_brings_what_it_asks_of_the_rest():
+    config = Config(diffusion={"prediction_type": "eps"}, sampling={"num_steps": 50})
+    plain = with_schedule(config, ScheduleConfig(name="cosine"))
+    assert plain.schedule.name == "cosine"
+    assert set(differences(config, plain)) == {f"schedule.{f}" for f in ("name", "beta_start", "beta_end", "cosine_s")}
+    rescaled = with_schedule(config, ScheduleConfig(num_timesteps=20, zero_terminal_snr=True))
+    assert differences(config, rescaled) == {
+        "schedule.num_timesteps": (1000, 20),
+        "schedule.zero_terminal_snr": (False, True),
+        "diffusion.prediction_type": ("eps", "v"),
+        "sampling.num_steps": (50, 20),
+    }
+    x0 = config.model_copy(update={"diffusion": DiffusionConfig(prediction_type="x0")})
+    assert with_schedule(x0, ScheduleConfig(zero_terminal_snr=True)).diffusion.prediction_type == "x0"
+
+
+def test_faults_of_a_schedule_alone_name_its_fields_as_those_of_a_config_do():
+    with pytest.raises(ConfigError) as caught:
+        schedule_from_dict({"name": "linear", "beta_start": 0.5})
+    assert str(caught.value) == "schedule: schedule.beta_start: must be below beta_end, got 0.5 and 0.02"
+    assert caught.value.faults[0].field == "schedule.beta_start"

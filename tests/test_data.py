@@ -1,5 +1,6 @@
 """Datasets: the right images, the right labels, disjoint splits, exact scaling, and faults that are named."""
 
+import io
 import os
 from collections import Counter
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from PIL import Image
 
 from ddpm.config import DataConfig
-from ddpm.data import ImageSet, epoch_order, load_dataset, resize, to_float
+from ddpm.data import ImageSet, epoch_order, load_dataset, photographs, read_image, resize, to_float
 from ddpm.errors import DataError
 
 DIGITS = DataConfig(dataset="digits", image_size=8, val_fraction=0.1)
@@ -224,6 +225,28 @@ def test_a_corrupt_image_is_named(content, colours):
         load_dataset(folder_config(colours, channels=3), "train")
     assert str(caught.value).startswith(f"{bad} cannot be read as an image: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", broken_files().values(), ids=list(broken_files()))
+def test_a_corrupt_upload_is_called_as_the_caller_says(content):
+    with pytest.raises(DataError) as caught:
+        read_image(io.BytesIO(content), 32, 3, "The file")
+    assert str(caught.value).startswith("The file cannot be read as an image: ")
+    assert "BytesIO" not in str(caught.value)
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_unpacked(monkeypatch):
+    monkeypatch.setattr("ddpm.data.MAX_PIXELS", 100)
+    buffer = io.BytesIO()
+    Image.new("L", (20, 10)).save(buffer, "PNG")
+    with pytest.raises(DataError, match="The file has 20 x 10 pixels; 100 is the most"):
+        read_image(buffer, 8, 1, "The file")
+
+
+def test_the_photographs_inside_scikit_learn():
+    images = photographs(48)
+    assert images.images.shape == (2, 3, 48, 48)
+    assert images.images.float().std() > 40
 
 
 def test_a_missing_or_empty_folder_is_named(tmp_path):

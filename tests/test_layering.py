@@ -17,7 +17,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "schedule", "unet"],
     ["diffusion"],
     ["samplers"],
-    ["config", "settings", "data", "weights", "hub"],
+    ["config", "settings", "variants", "data", "weights", "hub"],
     ["models"],
     ["sampling"],
     ["training", "evaluation"],

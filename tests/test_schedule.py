@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from ddpm.errors import ConfigError
-from ddpm.schedule import SCHEDULES, NoiseSchedule, make_schedule, rescale_zero_terminal_snr, spaced_timesteps
+from ddpm.schedule import (
+    SCHEDULES,
+    NoiseSchedule,
+    make_schedule,
+    rescale_zero_terminal_snr,
+    spaced_timesteps,
+    starting_point,
+)
 
 T = 1000
 ALL = [(name, zero) for name in SCHEDULES for zero in (False, True)]
@@ -32,7 +39,12 @@ def exact_alphas_cumprod(betas: list[float]) -> list[float]:
 
 @pytest.mark.parametrize(
     ("name", "power", "ends"),
-    [("linear", 1, (1e-4, 0.02)), ("quadratic", 2, (1e-4, 0.02)), ("scaled_linear", 2, (0.00085, 0.012))],
+    [
+        ("linear", 1, (1e-4, 0.02)),
+        ("quadratic", 2, (1e-4, 0.02)),
+        ("scaled_linear", 2, (0.00085, 0.012)),
+        ("power", 3, (1e-4, 0.02)),
+    ],
 )
 def test_power_schedules_equal_the_closed_form_in_float64(name, power, ends):
     first, last = (end ** (1 / power) for end in ends)
@@ -40,6 +52,11 @@ def test_power_schedules_equal_the_closed_form_in_float64(name, power, ends):
     schedule = make_schedule(name, T)
     np.testing.assert_allclose(schedule.alphas_cumprod.numpy(), exact_alphas_cumprod(betas), rtol=1e-12)
     np.testing.assert_allclose(schedule.betas.numpy(), betas, rtol=1e-11)
+
+
+@pytest.mark.parametrize(("name", "power"), [("linear", 1), ("quadratic", 2)])
+def test_the_power_schedule_continues_linear_and_quadratic(name, power):
+    assert torch.equal(make_schedule("power", T, power=power).betas, make_schedule(name, T).betas)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +181,26 @@ def test_every_schedule_is_valid_for_every_number_of_timesteps(name, zero_termin
     assert schedule.posterior_variance.isfinite().all()
 
 
+@every_schedule
+def test_the_density_over_log_snr_integrates_to_one(name, zero_terminal_snr):
+    schedule = make_schedule(name, 4000, zero_terminal_snr=zero_terminal_snr)
+    last = -1 if zero_terminal_snr else None  # the log-SNR is infinite there
+    area = -torch.trapezoid(schedule.log_snr_density[:last], schedule.log_snr[:last])
+    assert area.item() == pytest.approx(1, abs=2e-3)
+    assert (schedule.log_snr_density >= 0).all()
+
+
+def test_the_density_over_log_snr_of_a_schedule_that_is_even_in_it():
+    log_snr = torch.linspace(6, -6, 241, dtype=torch.float64)  # 20 timesteps a unit
+    schedule = NoiseSchedule(torch.sigmoid(log_snr))
+    torch.testing.assert_close(schedule.log_snr_density, torch.full((241,), 20 / 241, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("share", "t"), [(0, 0), (0.3, 300), (0.9994, 999), (1, 999)])
+def test_the_timestep_at_a_share_of_t(share, t):
+    assert make_schedule("linear", T).timestep_at(share) == t
+
+
 def test_the_step_past_t_0_is_the_clean_image():
     schedule = make_schedule("linear", T)
     assert schedule.alpha_bar(-1) == 1.0
@@ -189,6 +226,11 @@ def test_at_picks_per_image_and_broadcasts_in_the_dtype_of_the_images():
     assert picked.shape == (2, 1, 1, 1)
     assert picked.dtype == torch.float32
     assert picked.flatten().tolist() == pytest.approx([0.9999, 4.0358e-5], rel=1e-4)
+
+
+def test_where_the_values_stop_being_a_schedule_is_named():
+    with pytest.raises(ConfigError, match=r"at t = 2 it does not \(0.5\)"):
+        NoiseSchedule(torch.tensor([0.9, 0.5, 0.5, 0.1]))
 
 
 @pytest.mark.parametrize(
@@ -275,3 +317,52 @@ def test_wrong_spacings_are_named(num_steps, spacing, message):
     with pytest.raises(ConfigError) as caught:
         spaced_timesteps(T, num_steps, spacing)
     assert str(caught.value).startswith(message)
+
+
+# -- where a sampler starts ----------------------------------------------------------------------------------------
+
+
+def start_of(name: str, num_steps: int, spacing: str, num_values: int = 32 * 32, num_timesteps: int = T, **settings):
+    schedule = make_schedule(name, num_timesteps, **settings)
+    return starting_point(schedule, spaced_timesteps(num_timesteps, num_steps, spacing), num_values)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace"])
+@pytest.mark.parametrize("name", ["linear", "cosine", "sigmoid"])
+def test_a_start_from_pure_noise_where_training_had_it_has_no_problem(name, spacing):
+    start = start_of(name, 10, spacing)
+    assert (start.problems, start.harmful) == ((), False)
+
+
+def test_the_terminal_snr_of_latent_diffusion_shows_and_zero_terminal_snr_removes_it():
+    # Lin et al. 2024, table 1: sqrt(alpha_bar) at T is 0.068265 for Stable Diffusion's schedule.
+    start = start_of("scaled_linear", 10, "trailing", 4 * 64 * 64)
+    assert start.harmful
+    (problem,) = start.problems
+    assert problem.startswith("the terminal SNR is not near zero: training left 6.8 % of the image's amplitude")
+    assert start_of("scaled_linear", 10, "trailing", 4 * 64 * 64, zero_terminal_snr=True).problems == ()
+
+
+def test_the_more_pixels_the_fainter_a_signal_shows():
+    assert start_of("linear", 10, "trailing", 32 * 32).problems == ()
+    assert start_of("linear", 10, "trailing", 3 * 256 * 256).harmful
+
+
+def test_a_first_step_below_the_last_timestep_is_named():
+    start = start_of("linear", 10, "leading")
+    assert not start.harmful
+    assert start.problems[0].startswith("the first step is at t = 900, not at T - 1 = 999; training left 1.6 % of the")
+    assert "too faint to matter" in start.problems[0]
+    assert start_of("cosine", 10, "leading").harmful
+    assert len(start_of("linear", 5, "leading", num_timesteps=100).problems) == 2
+
+
+def test_what_shows_is_what_a_test_of_the_mean_can_tell():
+    """The mean of white images at t against that of pure noise, in standard errors of the latter."""
+    schedule, pixels = make_schedule("scaled_linear", T), 32 * 32
+    ab = schedule.alpha_bar(T - 1)
+    noise = torch.randn(4000, pixels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    white = math.sqrt(ab) + math.sqrt(1 - ab) * noise
+    means = white.mean(1)
+    problem = starting_point(schedule, [T - 1], pixels).problems[0]
+    assert f"({means.mean() / means.std():.1f} standard errors" in problem

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ddpm.config import Config, config_from_dict
+from ddpm.errors import ConfigError
 from ddpm.samplers import SAMPLERS
 from ddpm.schedule import SCHEDULES
 from ddpm.settings import all_settings, applies
@@ -91,3 +92,35 @@ def test_only_the_options_of_the_chosen_sampler_are_shown(name):
 def test_the_path_is_shown_for_a_folder_alone():
     assert not any(s.name == "path" and applies(s, {}) for s in SETTINGS)
     assert any(s.name == "path" and applies(s, {"data": {"dataset": "folder"}}) for s in SETTINGS)
+
+
+NUMBERS = [setting for setting in SETTINGS if setting.section == "schedule" and setting.kind == "number"]
+
+
+@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
+def test_a_slider_stops_at_round_numbers_inside_the_range_and_at_the_defaults(setting):
+    defaults = [spec.defaults[setting.name] for spec in SCHEDULES.values() if setting.name in spec.defaults]
+    stops = setting.stops(*defaults, *([setting.default] if setting.default else []))
+    assert stops == sorted(set(stops))
+    assert 25 <= len(stops) <= 250
+    assert set(defaults) <= set(stops)
+    schema = schema_of(setting)
+    assert stops[0] >= schema.get("minimum", -1e9)
+    assert stops[0] > schema.get("exclusiveMinimum", -1e9)
+    assert stops[-1] <= schema.get("maximum", 1e9)
+    assert stops[-1] < schema.get("exclusiveMaximum", 1e9)
+    assert all(float(f"{stop:.3g}") == stop for stop in stops)
+    for end in ("minimum", "maximum"):
+        assert schema.get(end, stops[0]) in stops
+
+
+def test_a_slider_takes_values_of_a_link_in_and_leaves_those_out_of_range():
+    start = next(setting for setting in NUMBERS if setting.name == "beta_start")
+    assert 1.234e-9 in start.stops(1.234e-9)
+    assert 7 not in start.stops(7)
+
+
+def test_a_field_of_an_open_range_has_no_slider():
+    warmup = next(setting for setting in SETTINGS if setting.field == "training.warmup_steps")
+    with pytest.raises(ConfigError, match=r"training.warmup_steps has no slider"):
+        warmup.stops()

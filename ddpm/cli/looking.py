@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from torch import Tensor
 
-from ..config import load_config
+from ..config import DataConfig, load_config
 from ..files import output_dir, write_bytes
 from ..models import export_model, shipped_models, trained_runs
-from ..schedule import SCHEDULES, make_schedule
+from ..schedule import SCHEDULES, SPACINGS
+from ..variants import parse_schedules
 from .options import check_suffix
 
 
@@ -19,21 +21,49 @@ def viz_group() -> None:
 
 
 @viz_group.command("schedules")
-@click.option("--schedules", default=",".join(SCHEDULES), help="Names, separated by commas.")
-@click.option("--num-timesteps", type=click.IntRange(2), default=1000, help="T.")
+@click.option(
+    "--schedules",
+    default=",".join(SCHEDULES),
+    help="Names, separated by commas, each with what differs from its defaults: linear,cosine:cosine_s=0.02",
+)
+@click.option("--num-timesteps", type=int, default=1000, help="T, of those that do not say :num_timesteps= themselves.")
+@click.option("--over", type=click.Choice(["t", "share", "log_snr"]), default="t", help="The x axis; share is t / T.")
+@click.option("--num-steps", "--steps", type=int, default=10, help="Of the sampler whose timesteps are marked.")
+@click.option("--spacing", type=click.Choice(SPACINGS), default="trailing", help="Which timesteps it visits.")
+@click.option("--image", type=click.Path(path_type=Path), help="The image to noise.  [default: one of the digits]")
+@click.option("--seed", type=int, default=0, help="Of the noise, which is one for all schedules.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="The .png, .svg or .pdf to write.  [default: curves/schedules.png in the output folder]",
 )
-def viz_schedules(schedules: str, num_timesteps: int, out: Path | None) -> None:
-    """Draw beta, alpha_bar and log-SNR of the noise schedules."""
-    from ..media.figures import save_schedules
+def viz_schedules(
+    schedules: str, num_timesteps: int, over: str, num_steps: int, spacing: str, image: Path | None, seed: int,
+    out: Path | None,
+) -> None:  # fmt: skip
+    """Draw the noise schedules, as the Schedules page does: OUT has their curves, and beside it are written the
+    timesteps that a sampler visits (OUT_steps) and an image under their noise (OUT_noised)."""
+    from ..media.schedule_figures import lines, noise_like, save_noised, save_schedules, save_steps
 
     out = out or output_dir() / "curves" / "schedules.png"
     check_suffix("--out", out, ".png", ".svg", ".pdf")
-    save_schedules({name: make_schedule(name, num_timesteps) for name in schedules.split(",")}, out)
-    click.echo(out)
+    drawn = lines(parse_schedules(schedules, num_timesteps=num_timesteps))
+    x0 = _clean_image(image)
+    steps, under_noise = (out.with_stem(f"{out.stem}_{what}") for what in ("steps", "noised"))
+    save_steps(drawn, num_steps, spacing, steps, over)
+    save_noised(drawn, x0, noise_like(x0, seed), [i / 8 for i in range(9)], under_noise)
+    save_schedules(drawn, out, over)
+    for path in (out, steps, under_noise):
+        click.echo(path)
+
+
+def _clean_image(path: Path | None) -> Tensor:
+    """The image of a file, or scikit-learn's first digit: (1, C, H, W) in [-1, 1]."""
+    from ..data import load_dataset, read_image, to_float
+
+    if path:
+        return to_float(read_image(path, 64, 3)[None])
+    return load_dataset(DataConfig(dataset="digits"), "test")[:1].scaled()
 
 
 @viz_group.command("curves")

@@ -13,7 +13,6 @@ import numpy as np
 from ..evaluation.results import METRICS, real_level, share_ci95, stage_label
 from ..files import atomic_write
 from ..samplers import SAMPLERS
-from ..schedule import SCHEDULES, NoiseSchedule
 from ..training.history import History, smoothed
 
 if TYPE_CHECKING:
@@ -25,33 +24,6 @@ if TYPE_CHECKING:
 
 # Okabe & Ito's colour-blind-safe hues as in .streamlit/config.toml, where the reasons stand.
 PALETTE = ("#655DA8", "#E17702", "#348266", "#A94422", "#009BF4", "#AC8AA1")
-SCHEDULE_COLOURS = dict(zip(SCHEDULES, PALETTE, strict=False))
-
-
-class Quantity(NamedTuple):
-    """Something of a schedule that can be drawn over t."""
-
-    label: str  # for an axis
-    latex: str
-    meaning: str
-    attribute: str  # of NoiseSchedule
-    log_scale: bool = False
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "alpha_bar": Quantity(
-        "alpha_bar", r"\bar\alpha_t = \prod_{s \le t} (1 - \beta_s)",
-        "Share of the image's variance that is left at t: 1 is the clean image, 0 pure noise.", "alphas_cumprod",
-    ),
-    "beta": Quantity(
-        "beta", r"\beta_t = 1 - \bar\alpha_t / \bar\alpha_{t-1}",
-        "Variance of the noise added in step t.", "betas", log_scale=True,
-    ),
-    "log_snr": Quantity(
-        "log SNR", r"\log \mathrm{SNR}_t = \log \frac{\bar\alpha_t}{1 - \bar\alpha_t}",
-        "Signal over noise, natural logarithm: 0 where both are equally strong.", "log_snr",
-    ),
-}  # fmt: skip
 
 
 def format_alpha_bar(value: float) -> str:
@@ -74,38 +46,6 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def values_of(schedule: NoiseSchedule, quantity: str) -> np.ndarray:
-    """One of ``QUANTITIES`` over t, (T,); not-a-number where it is infinite, so that a plot leaves a gap."""
-    values = getattr(schedule, QUANTITIES[quantity].attribute).numpy()
-    return np.where(np.isfinite(values), values, np.nan)
-
-
-def schedule_figure(
-    schedules: Mapping[str, NoiseSchedule], quantity: str, marked_t: int | None = None, height: int = 300
-) -> go.Figure:
-    """A Plotly figure of one quantity of several schedules over t, with a line at ``marked_t``.
-
-    It has no legend: figures side by side share one, in ``SCHEDULE_COLOURS``.
-    """
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    for name, schedule in schedules.items():
-        figure.add_scatter(
-            x=np.arange(schedule.num_timesteps),
-            y=values_of(schedule, quantity),
-            name=name,
-            mode="lines",
-            line={"color": SCHEDULE_COLOURS.get(name, PALETTE[-1]), "width": 2},
-            hovertemplate="%{y:.4g}",
-        )
-    if marked_t is not None:
-        figure.add_vline(x=marked_t, line={"width": 1, "dash": "dot", "color": "gray"})
-    if QUANTITIES[quantity].log_scale:
-        figure.update_yaxes(type="log", exponentformat="e", dtick=1)
-    return _styled(figure, "t", height)
-
-
 def _styled(figure: go.Figure, x_label: str, height: int, showlegend: bool = False) -> go.Figure:
     return figure.update_layout(
         height=height,
@@ -114,28 +54,6 @@ def _styled(figure: go.Figure, x_label: str, height: int, showlegend: bool = Fal
         showlegend=showlegend,
         xaxis={"title": x_label},
     )
-
-
-def save_schedules(schedules: Mapping[str, NoiseSchedule], path: Path, panel_width: float = 4.2) -> None:
-    """Write all quantities of several schedules side by side; the suffix of ``path`` chooses PNG, SVG or PDF.
-
-    ``panel_width`` is in inches: the narrower, the larger the writing on the same page.
-    """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(panel_width * len(QUANTITIES), 0.86 * panel_width), layout="constrained")
-    for axes, (key, quantity) in zip(
-        np.atleast_1d(figure.subplots(1, len(QUANTITIES))), QUANTITIES.items(), strict=True
-    ):
-        for name, schedule in schedules.items():
-            draw = axes.semilogy if quantity.log_scale else axes.plot
-            draw(values_of(schedule, key), label=name, color=SCHEDULE_COLOURS.get(name), linewidth=1.8)
-        axes.set(xlabel="t", ylabel=quantity.label)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(schedules), frameon=False)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, dpi=150)
 
 
 # -- training curves -----------------------------------------------------------------------------------------------

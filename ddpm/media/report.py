@@ -31,9 +31,10 @@ from ..training.runs import read_status
 from ..unet import Attention, ResBlock
 from ..weights import read_checkpoint, weights_sha256
 from .document import figure, listed, table, to_html
-from .figures import save_curves, save_schedules, span
+from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
 from .report_evaluation import calibration_section, quality_section
+from .schedule_figures import lines, save_schedules
 
 GRID_SAMPLES, TRAJECTORY_SAMPLES, TRAJECTORY_FRAMES, STRIP_SAMPLES = 60, 10, 41, 3
 
@@ -206,7 +207,7 @@ def _training_curves(subject: Subject) -> Iterator[str]:
 
 def _noise_schedule(subject: Subject) -> Iterator[str]:
     config, schedule = subject.model.config.schedule, subject.model.schedule
-    save_schedules({config.name: schedule}, subject.folder / "schedules.png", panel_width=2.7)
+    save_schedules(lines([config]), subject.folder / "schedules.png", panel_width=2.7)
     yield "### Noise schedule"
     yield ""
     last = schedule.alpha_bar(schedule.num_timesteps - 1)

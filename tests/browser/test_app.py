@@ -188,15 +188,6 @@ def test_stop_keeps_the_last_picture(page, app_url):
     assert result_image(page) == before
 
 
-def test_schedules_redraws_when_t_moves(page, app_url):
-    open_page(page, f"{app_url}/schedules?sched_t=0.5")
-    page.get_by_text("linear at t = 500").wait_for()
-    thumb = page.locator(".st-key-sched_t").get_by_role("slider")
-    thumb.focus()
-    thumb.press("ArrowRight")
-    page.get_by_text("linear at t = 510").wait_for()
-
-
 def test_a_link_with_nonsense_in_it_still_opens(page, app_url):
     open_page(page, f"{app_url}/playground?play_model=../../etc/passwd&play_steps=-3&play_seed=x&play_count=9999999")
     assert page.locator("[data-testid=stException]").count() == 0

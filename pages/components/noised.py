@@ -1,0 +1,150 @@
+"""A real image on the Schedules page: which one, and what each schedule's noise makes of it."""
+
+import base64
+from html import escape
+
+import streamlit as st
+from torch import Tensor
+
+from ddpm.config import DATASETS, DataConfig
+from ddpm.data import ImageSet, load_dataset, photographs, read_image, to_float
+from ddpm.errors import DataError
+from ddpm.media.figures import format_alpha_bar
+from ddpm.media.images import png_bytes, to_pil, to_uint8
+from ddpm.media.schedule_figures import Line, Noised, noised
+
+from .pictures import stroke
+
+SIZE = 64  # of a photograph or an upload, in pixels
+MAX_MEGABYTES = 10
+UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
+SOURCES = (*(name for name in DATASETS if name != "folder"), PHOTOGRAPHS, UPLOAD)
+COLUMNS = 9  # of the strip
+
+STYLE = """<style>
+.noised figure { margin: 0; }
+.noised img { width: 100%; display: block; image-rendering: pixelated; border-radius: 2px; }
+.noised .large { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem;
+  margin-bottom: 1.5rem; }
+.noised figcaption { font-size: 0.85rem; line-height: 1.45; margin-top: 0.4rem; font-variant-numeric: tabular-nums; }
+.noised .scroll { overflow-x: auto; }
+.noised table { width: 100%; min-width: 38rem; border-collapse: separate; border-spacing: 0.25rem; font-size: 0.75rem;
+  font-variant-numeric: tabular-nums; table-layout: fixed; margin: 0; }
+.noised th, .noised td { border: 0; padding: 0.15rem; text-align: center; font-weight: 400; vertical-align: top;
+  line-height: 1.3; }
+.noised tbody th { text-align: left; vertical-align: middle; overflow-wrap: anywhere; }
+.noised .name { width: 6.5rem; }
+.noised .at { background: color-mix(in srgb, currentColor 12%, transparent); border-radius: 4px; font-weight: 600; }
+.noised .quiet { opacity: 0.75; }
+</style>"""
+
+
+@st.cache_resource(show_spinner=False)
+def _images(name: str) -> ImageSet:
+    """The test images of a dataset that is on disk, 32 pixels a side, or the photographs inside scikit-learn."""
+    if name == PHOTOGRAPHS:
+        return photographs(SIZE)
+    config = DataConfig(dataset=name, image_size=32, channels=DATASETS[name].channels)
+    return load_dataset(config, "test", download=False)
+
+
+def _first_source() -> str:
+    """MNIST where it is on disk, else scikit-learn's digits."""
+    try:
+        _images("mnist")
+    except DataError:
+        return "digits"
+    return "mnist"
+
+
+def pick_image() -> tuple[Tensor, int] | None:
+    """Controls for an image and its noise: x0 (1, C, H, W) in [-1, 1] and the seed; None while there is no image."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        source = st.selectbox(
+            "Image from", SOURCES, SOURCES.index(_first_source()), key="sched_source", width=180, bind="query-params",
+            help="; ".join(f"{name}: {DATASETS[name].about}" for name in SOURCES if name in DATASETS)
+            + f"; {PHOTOGRAPHS}: a temple and a flower, inside scikit-learn.",
+        )  # fmt: skip
+        picture = _uploaded() if source == UPLOAD else _chosen(source)
+        seed = st.number_input(
+            "Noise seed", 0, 2**31 - 1, 0, key="sched_seed", width=150, bind="query-params",
+            help="One noise for all schedules and all t.",
+        )  # fmt: skip
+    if isinstance(picture, str):
+        st.info(picture)
+        return None
+    return to_float(picture), seed
+
+
+def _chosen(source: str) -> Tensor | str:
+    """An image of a dataset, (1, C, H, W) uint8; or why there is none."""
+    try:
+        images = _images(source)
+    except DataError as error:
+        return str(error)
+    index = st.number_input("Image", 0, len(images) - 1, 0, key=f"sched_image_{source}", width=130, bind="query-params")
+    return images.images[index : index + 1]
+
+
+def _uploaded() -> Tensor | str:
+    file = st.file_uploader(
+        "Image file", ["png", "jpg", "jpeg", "webp", "bmp"], key="sched_upload", max_upload_size=MAX_MEGABYTES,
+        width=300,
+        help=f"It is cut to a square and scaled to {SIZE} x {SIZE} pixels. It stays on this server's memory only.",
+    )  # fmt: skip
+    if file is None:
+        return "Choose an image file above."
+    try:
+        return read_image(file, SIZE, 3, "The file")[None]
+    except DataError as error:
+        return str(error)
+
+
+def show_noised(drawn: list[Line], x0: Tensor, eps: Tensor, share: float) -> None:
+    """The image under every schedule: large at ``share`` of T, and small at even shares, that one among them."""
+    shares = [i / (COLUMNS - 1) for i in range(COLUMNS)]
+    at = min(range(COLUMNS), key=lambda i: abs(shares[i] - share))
+    shares[at] = share
+    rows = [(line, noised(line.schedule, x0, eps, shares)) for line in drawn]
+    large = _figure("the image", "The image", to_uint8(x0)[0], "before any noise")
+    large += "".join(_large(line, cells[at]) for line, cells in rows)
+    same = len({line.schedule.num_timesteps for line in drawn}) == 1
+    head = "".join(
+        f"<th scope=col{_mark(i == at)}>{f't = {rows[0][1][i].t}' if same else f'{shares[i]:.3g} T'}</th>"
+        for i in range(COLUMNS)
+    )
+    body = "".join(_row(line, cells, at) for line, cells in rows)
+    st.html(
+        f"{STYLE}<div class=noised><div class=large>{large}</div><div class=scroll>"
+        f"<table><thead><tr><th class=name></th>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
+    )
+
+
+def _large(line: Line, cell: Noised) -> str:
+    facts = (
+        f"t = {cell.t} · ᾱ = {format_alpha_bar(line.schedule.alpha_bar(cell.t))}<br>"
+        f"SNR = {float(line.schedule.snr[cell.t]):.3g}<br>PSNR = {cell.psnr:.1f} dB"
+    )
+    return _figure(f"{line.label} at t = {cell.t}", f"{stroke(line.pen)}{escape(line.label)}", cell.image, facts)
+
+
+def _figure(alt: str, title: str, image: Tensor, facts: str) -> str:
+    caption = f"<b>{title}</b><br><span class=quiet>{facts}</span>"
+    return f"<figure>{_img(image, alt)}<figcaption>{caption}</figcaption></figure>"
+
+
+def _row(line: Line, cells: list[Noised], at: int) -> str:
+    drawn = "".join(
+        f"<td{_mark(i == at)}>{_img(cell.image, f'{line.label} at t = {cell.t}')}{cell.psnr:.1f} dB</td>"
+        for i, cell in enumerate(cells)
+    )
+    return f"<tr><th scope=row>{stroke(line.pen)}<br>{escape(line.label)}</th>{drawn}</tr>"
+
+
+def _mark(marked: bool) -> str:
+    return " class=at" if marked else ""
+
+
+def _img(image: Tensor, alt: str) -> str:
+    data = base64.b64encode(png_bytes(to_pil(image))).decode()
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
