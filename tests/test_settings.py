@@ -46,8 +46,9 @@ def test_help_names_effect_unit_range_and_default(setting):
     if setting.choices:
         assert list(setting.choices) == schema["enum"]
     if schema["default"] is not None:
-        default = {True: "on", False: "off"}[schema["default"]] if setting.kind == "switch" else schema["default"]
-        assert f"Default: {setting.to_text(default)}." in setting.help
+        default = schema["default"]
+        shown = ("on" if default else "off") if setting.kind == "switch" else setting.to_text(default)
+        assert f"Default: {shown}." in setting.help
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
@@ -78,3 +79,15 @@ def test_only_the_parameters_of_the_chosen_schedule_are_shown(name):
     shown = {s.name for s in SETTINGS if s.default is None and applies(s, {"schedule": {"name": name}})}
     assert shown == set(SCHEDULES[name].defaults)
     assert any(s.name == "path" and applies(s, {"data": {"dataset": "folder"}}) for s in SETTINGS)
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "min_snr"])
+def test_what_a_field_needs_to_have_an_effect_decides_whether_it_is_shown(weighting):
+    gamma = next(setting for setting in SETTINGS if setting.field == "diffusion.min_snr_gamma")
+    assert applies(gamma, {"diffusion": {"weighting": weighting}}) == (weighting == "min_snr")
+    assert not applies(gamma, {})
+    assert not applies(gamma, {"diffusion": 3})
+
+
+def test_a_schedule_of_any_type_has_no_parameters_to_show():
+    assert not any(applies(s, {"schedule": {"name": ["linear"]}}) for s in SETTINGS if s.default is None)
