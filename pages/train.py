@@ -69,8 +69,8 @@ if TEXT not in st.session_state or source not in (FILE, st.session_state.train_s
 
 current = draft()
 name = str(current.values.get("name", "run"))
-taken = current.config is not None and RunFolder.named(name).path.exists()
 name_faults = current.faults_of("name")
+taken = current.readable and not name_faults and RunFolder.named(name).path.exists()
 if taken:
     name_faults = [Fault("name", "is taken by an earlier run")]
 put("train_name", name)
@@ -107,8 +107,7 @@ with right:
         "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
         on_click="ignore",
     )  # fmt: skip
-    if current.config and base:
-        changed = differences(base, current.config)
+    if current.config and base and (changed := differences(base, current.config)):
         with st.expander(f"Differs from {start} in {len(changed)} field{'' if len(changed) == 1 else 's'}"):
             for field, (before, now) in changed.items():
                 st.markdown(f"`{field}`: {before} → **{now}**")

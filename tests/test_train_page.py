@@ -1,5 +1,7 @@
 """The Train page without a browser: form and YAML in step, faults beside their fields, launch only when all is well."""
 
+from types import SimpleNamespace
+
 import pytest
 from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
 from streamlit.runtime.state import SessionState
@@ -149,6 +151,7 @@ def test_a_field_typed_into_a_section_that_is_none_leaves_the_text_to_be_correct
 def test_help_names_the_default_and_what_the_preset_has(train):
     app = train()
     assert app.text_input(key="train_training_epochs").help.endswith("Default: 20. The preset digits has 90.")
+    assert not any(expander.label.startswith("Differs") for expander in app.expander)
     assert app.text_input(key="train_training_grad_clip").help.endswith("Default: 1.")
     assert app.text_input(key="train_model_channel_mult").help.endswith("The preset digits has 1, 2.")
 
@@ -193,12 +196,25 @@ def test_unreadable_yaml_closes_the_form_and_points_at_its_line(train):
     assert app.text_input(key="train_training_batch_size").value == "64"
 
 
+def test_a_training_that_does_not_fit_into_memory_is_said_to_and_not_measured(train, monkeypatch):
+    app = train()
+    monkeypatch.setattr("pages.components.costs.measure_speed", lambda config: pytest.fail("measured"))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=3e9))
+    app.text_input(key="train_model_base_channels").set_value("512").run()
+    assert not app.exception
+    assert app.warning[0].value.startswith("This training needs 6.5 GB of memory, and 3.0 GB are free here now")
+    assert {metric.label: metric.value for metric in app.metric}["Time here"] == "–"
+
+
 def test_a_name_is_checked_and_a_free_one_offered(tiny_run, train):
     app = train(train_from="run:tiny")
     assert app.text_input(key="train_name").value == "tiny-2"
     app.text_input(key="train_name").set_value("tiny").run()
     assert red(app) == ["The name is taken by an earlier run"]
     assert launch_button(app).disabled
+    app.text_input(key="train_training_epochs").set_value("0").run()
+    assert red(app)[0] == "The name is taken by an earlier run", "said beside other faults too"
+    app.text_input(key="train_training_epochs").set_value("1").run()
     app.button(key="train_use_free").click().run()
     assert app.text_input(key="train_name").value == "tiny-2"
     assert not launch_button(app).disabled
