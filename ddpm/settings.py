@@ -44,6 +44,8 @@ class Setting:
         """A value as one would type it; lists without brackets."""
         if value is None:
             return ""
+        if self.kind == "switch":
+            return "on" if value else "off"
         if isinstance(value, list | tuple):
             return ", ".join(map(self.to_text, value))
         return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
@@ -101,15 +103,19 @@ def all_settings() -> dict[str, list[Setting]]:
 
 
 def applies(setting: Setting, values: Any) -> bool:
-    """Whether a field means anything beside the others in the nested dict ``values``."""
+    """Whether a field has an effect beside the others in the nested dict ``values``."""
     chosen = {name: section if isinstance(section, dict) else {} for name, section in values.items()}
+    if setting.field == "data.path":
+        return chosen.get("data", {}).get("dataset") == "folder"
+    if setting.field == "diffusion.min_snr_gamma":
+        return chosen.get("diffusion", {}).get("weighting") == "min_snr"
     if setting.section == "schedule" and setting.default is None:
-        spec = SCHEDULES.get(chosen.get("schedule", {}).get("name", "linear"))
-        return spec is not None and setting.name in spec.defaults
+        schedule = chosen.get("schedule", {}).get("name", "linear")
+        return any(schedule == name and setting.name in spec.defaults for name, spec in SCHEDULES.items())
     if any(setting.name in sampler.options for sampler in SAMPLERS.values()):
-        sampler = SAMPLERS.get(chosen.get("sampling", {}).get("sampler", "ddim"))
-        return sampler is not None and setting.name in sampler.options
-    return setting.field != "data.path" or chosen.get("data", {}).get("dataset") == "folder"
+        walk = chosen.get("sampling", {}).get("sampler", "ddim")
+        return any(walk == name and setting.name in sampler.options for name, sampler in SAMPLERS.items())
+    return True
 
 
 def _setting(section: str, name: str, field: FieldInfo) -> Setting:
@@ -122,10 +128,7 @@ def _setting(section: str, name: str, field: FieldInfo) -> Setting:
         else {bool: "switch", str: "text"}.get(annotation, "number")
     )  # fmt: skip
     unit = field.json_schema_extra["unit"]
-    if kind == "switch":
-        default = "on" if field.default else "off"
-    else:
-        default = Setting(section, name, kind, field.default, choices, unit, "").to_text(field.default)
+    default = Setting(section, name, kind, field.default, choices, unit, "").to_text(field.default)
     parts = [field.description, f"Unit: {unit}." if unit else "", _range(field), _own(name)]
     parts.append(f"Default: {default}." if default else "")
     help = " ".join(part for part in parts if part)

@@ -11,7 +11,7 @@ from ddpm.files import RunFolder
 from ddpm.training import jobs
 from ddpm.training.runs import all_runs, read_status
 from ddpm.variants import parse_schedule
-from pages.components.config_form import STALE, TEXT, draft, editor, form, put, start_from, write
+from pages.components.config_form import STALE, TEXT, draft, editor, form, put, start_from, taking, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
 from pages.components.runs import run_list
@@ -79,14 +79,13 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
 
 current = draft()
 name = str(current.values.get("name", "run"))
-taken = current.config is not None and RunFolder.named(name).path.exists()
 name_faults = current.faults_of("name")
+taken = current.readable and not name_faults and RunFolder.named(name).path.exists()
 if taken:
     name_faults = [Fault("name", "is taken by an earlier run")]
 put("train_name", name)
 second.text_input(
-    "Name of the run", key="train_name", disabled=not current.readable,
-    on_change=lambda: write("name", st.session_state.train_name),
+    "Name of the run", **taking("train_name", lambda new: write("name", new)), disabled=not current.readable,
     help="Also the name of its folder: 1 to 64 of a-z, 0-9, - and _.",
 )  # fmt: skip
 clicked = third.button(
@@ -99,17 +98,18 @@ for fault in name_faults:
 if taken:
     free = jobs.free_name(name)
     messages.button(f"Use {free}", key="train_use_free", on_click=write, args=("name", free))
-if others := [fault.field or "the YAML" for fault in current.faults if fault.field != "name"]:
-    messages.markdown(f":red[To correct before this can be launched: {', '.join(others)}]")
+if places := dict.fromkeys(current.place(fault) for fault in current.faults if fault.field != "name"):
+    messages.markdown(f":red[To correct before this can be launched: {', '.join(places)}]")
 if clicked and current.config and not taken:
     launch(current.config)
 if launched := st.session_state.pop("train_launched", None):
     st.toast(launched, icon=":material/rocket_launch:")
 
 price = st.container()
+base = None if start == FILE else base_of(start)
 left, right = st.columns([3, 2], gap="large")
 with left:
-    form(current)
+    form(current, base, f"The {start.replace(':', ' ') if start.startswith('run:') else f'preset {start}'}")
 with right:
     editor(current, height=520)
     st.session_state[STALE] = False  # all fields have been drawn
@@ -117,8 +117,7 @@ with right:
         "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
         on_click="ignore",
     )  # fmt: skip
-    if current.config and start != FILE:
-        changed = differences(base_of(start), current.config)
+    if current.config and base and (changed := differences(base, current.config)):
         with st.expander(f"Differs from {start} in {len(changed)} field{'' if len(changed) == 1 else 's'}"):
             for field, (before, now) in changed.items():
                 st.markdown(f"`{field}`: {before} → **{now}**")

@@ -163,6 +163,18 @@ def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(begun, limi
     assert folder.checkpoint("latest").read_bytes() == kept
 
 
+@pytest.mark.parametrize("resume", [False, True])
+def test_out_of_memory_while_the_network_is_built_names_its_width(begun, limited, resume, output_dir):
+    file, folder = begun()
+    kept = folder.checkpoint("latest").read_bytes()
+    way = ("--resume",) if resume else ("--run", "wide")
+    done = limited("RLIMIT_AS", 300 << 20, "train", "--config", file, *way, "--set", "model.base_channels=512")
+    reason = "out of memory while the network was built: lower model.base_channels (now 512)"
+    assert_failed_in_one_line(done, reason)
+    assert folder.checkpoint("latest").read_bytes() == kept
+    assert not (output_dir / "wide").exists()
+
+
 # -- killed while it wrote -----------------------------------------------------------------------------------------
 
 HALF_A_FILE = """

@@ -53,9 +53,17 @@ def test_no_metrics_is_said(tmp_path):
         read_history(tmp_path / "training_metrics.jsonl")
 
 
-def test_smoothing_is_tensorboards():
-    values, weight = np.array([1.0, 2.0, 4.0]), 0.5
-    # Debiased exponential moving average: sum of w^(n-i) (1 - w) v_i over 1 - w^n.
-    expected = [1.0, (0.25 * 1 + 0.5 * 2) / 0.75, (0.125 * 1 + 0.25 * 2 + 0.5 * 4) / 0.875]
-    np.testing.assert_allclose(smoothed(values, weight), expected)
-    np.testing.assert_array_equal(smoothed(values, 0.0), values)
+@pytest.mark.parametrize("weight", [0.0, 0.5, 0.6, 0.99])
+@pytest.mark.parametrize(
+    "values",
+    [[1.0, 2.0, 4.0], [3.0] * 5, [7.0], [], [1.0, np.nan, 4.0, 2.0], [np.nan, np.nan, 1.0, np.inf, 5.0]],
+    ids=str,
+)
+def test_smoothing_is_tensorboards(values, weight):
+    # Its classicSmoothing: a moving average divided by 1 - weight^count, that is, the mean of the finite values so far,
+    # each weighted by weight^age; what is not finite is passed on and has no part in it.
+    values = np.array(values)
+    for n, (value, ours) in enumerate(zip(values, smoothed(values, weight), strict=True)):
+        past = values[: n + 1][np.isfinite(values[: n + 1])]
+        expected = np.average(past, weights=weight ** np.arange(len(past))[::-1]) if np.isfinite(value) else value
+        np.testing.assert_allclose(ours, expected, rtol=1e-12)

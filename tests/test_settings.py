@@ -48,8 +48,9 @@ def test_help_names_effect_unit_range_and_default(setting):
     if setting.choices:
         assert list(setting.choices) == schema["enum"]
     if schema["default"] is not None:
-        default = {True: "on", False: "off"}[schema["default"]] if setting.kind == "switch" else schema["default"]
-        assert f"Default: {setting.to_text(default)}." in setting.help
+        default = schema["default"]
+        shown = ("on" if default else "off") if setting.kind == "switch" else setting.to_text(default)
+        assert f"Default: {shown}." in setting.help
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
@@ -124,3 +125,16 @@ def test_a_field_of_an_open_range_has_no_slider():
     warmup = next(setting for setting in SETTINGS if setting.field == "training.warmup_steps")
     with pytest.raises(ConfigError, match=r"training.warmup_steps has no slider"):
         warmup.stops()
+
+
+@pytest.mark.parametrize("weighting", ["uniform", "min_snr"])
+def test_what_a_field_needs_to_have_an_effect_decides_whether_it_is_shown(weighting):
+    gamma = next(setting for setting in SETTINGS if setting.field == "diffusion.min_snr_gamma")
+    assert applies(gamma, {"diffusion": {"weighting": weighting}}) == (weighting == "min_snr")
+    assert not applies(gamma, {})
+    assert not applies(gamma, {"diffusion": 3})
+
+
+def test_a_schedule_of_any_type_has_no_parameters_to_show():
+    of_schedules = [s for s in SETTINGS if s.section == "schedule" and s.default is None]
+    assert not any(applies(s, {"schedule": {"name": ["linear"]}}) for s in of_schedules)

@@ -1,13 +1,16 @@
 """The Train page without a browser: form and YAML in step, faults beside their fields, launch only when all is well."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
+from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+from streamlit.runtime.state import SessionState
 from streamlit.testing.v1 import AppTest
 
 from ddpm.config import config_from_yaml, load_config
 from ddpm.files import RunFolder
-from ddpm.settings import all_settings
+from ddpm.settings import all_settings, applies
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
 from tests.conftest import ROOT
@@ -46,10 +49,10 @@ def test_it_starts_from_the_preset_and_shows_every_field_that_applies(train):
     shown = {w.key for kind in (app.text_input, app.selectbox, app.toggle) for w in kind if w.key}
     for section, settings in all_settings().items():
         for setting in settings:
-            if setting.default is not None:
+            if applies(setting, {"schedule": {"name": "linear"}, "diffusion": {"weighting": "uniform"}}):
                 assert f"train_{section}_{setting.name}" in shown
     assert "train_schedule_beta_start" in shown
-    assert "train_schedule_cosine_s" not in shown
+    assert not shown & {"train_schedule_cosine_s", "train_diffusion_min_snr_gamma", "train_data_path"}
     assert not launch_button(app).disabled
     assert {"Parameters", "Work per image", "Memory", "Steps", "Time here"} <= {m.label for m in app.metric}
 
@@ -89,19 +92,60 @@ def test_another_schedule_takes_its_parameters_with_it(train):
     assert app.text_input(key="train_schedule_cosine_s").value == "0.008"
 
 
-def test_a_fault_stands_beside_its_field_and_under_the_yaml_with_its_line(train):
+def test_a_fault_stands_beside_its_field_and_its_tab_is_named(train):
     app = train()
     app.text_input(key="train_training_epochs").set_value("0").run()
-    line = 1 + text_of(app).splitlines().index("  epochs: 0")
     assert red(app) == [
-        "To correct before this can be launched: training.epochs",
+        "To correct before this can be launched: **epochs** under Training",
         "must be greater than or equal to 1, got 0",
     ]
-    assert app.error[0].value.startswith(f"Line {line}, `epochs: 0`: training.epochs must be")
+    assert not app.error
     assert launch_button(app).disabled
     app.text_input(key="train_training_epochs").set_value("5").run()
     assert red(app) == []
     assert not launch_button(app).disabled
+
+
+def test_a_fault_stands_under_the_yaml_too_with_its_line_where_that_was_edited(train):
+    app = train()
+    set_text(app, "epochs: 90", "epochs: 0")
+    line = 1 + text_of(app).splitlines().index("  epochs: 0")
+    assert [error.value for error in app.error] == [
+        f"Line {line}, `epochs: 0`: training.epochs must be greater than or equal to 1, got 0"
+    ]
+    assert "must be greater than or equal to 1, got 0" in red(app)
+    app.text_input(key="train_training_seed").set_value("3").run()
+    assert not app.error
+    assert "must be greater than or equal to 1, got 0" in red(app)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("  epochs: 90", "  epoch: 90"), ("min_snr_gamma: 5.0", "min_snr_gamma: -5.0")]
+)
+def test_a_fault_that_the_form_has_no_place_for_stands_under_the_yaml_whatever_was_changed_last(old, new, train):
+    app = train()
+    set_text(app, old, new)
+    line = 1 + text_of(app).splitlines().index(f"  {new.strip()}")
+    app.text_input(key="train_training_seed").set_value("3").run()
+    assert app.error[0].value.startswith(f"Line {line}, `{new.strip()}`: ")
+    assert red(app) == [f"To correct before this can be launched: line {line} of the YAML"]
+
+
+def test_a_field_typed_into_a_section_that_is_none_leaves_the_text_to_be_corrected(train):
+    app = train()
+    app.text_area[0].set_value("training: 5").run()
+    app.text_input(key="train_training_epochs").set_value("3").run()
+    assert not app.exception
+    assert text_of(app) == "training: 5"
+    assert app.error[0].value.startswith("Line 1, `training: 5`: training expected a section")
+
+
+def test_help_names_the_default_and_what_the_preset_has(train):
+    app = train()
+    assert app.text_input(key="train_training_epochs").help.endswith("Default: 20. The preset digits has 90.")
+    assert not any(expander.label.startswith("Differs") for expander in app.expander)
+    assert app.text_input(key="train_training_grad_clip").help.endswith("Default: 1.")
+    assert app.text_input(key="train_model_channel_mult").help.endswith("The preset digits has 1, 2.")
 
 
 @pytest.mark.parametrize(
@@ -144,12 +188,25 @@ def test_unreadable_yaml_closes_the_form_and_points_at_its_line(train):
     assert app.text_input(key="train_training_batch_size").value == "64"
 
 
+def test_a_training_that_does_not_fit_into_memory_is_said_to_and_not_measured(train, monkeypatch):
+    app = train()
+    monkeypatch.setattr("pages.components.costs.measure_speed", lambda config: pytest.fail("measured"))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=3e9))
+    app.text_input(key="train_model_base_channels").set_value("512").run()
+    assert not app.exception
+    assert app.warning[0].value.startswith("This training needs 6.5 GB of memory, and 3.0 GB are free here now")
+    assert {metric.label: metric.value for metric in app.metric}["Time here"] == "–"
+
+
 def test_a_name_is_checked_and_a_free_one_offered(tiny_run, train):
     app = train(train_from="run:tiny")
     assert app.text_input(key="train_name").value == "tiny-2"
     app.text_input(key="train_name").set_value("tiny").run()
     assert red(app) == ["The name is taken by an earlier run"]
     assert launch_button(app).disabled
+    app.text_input(key="train_training_epochs").set_value("0").run()
+    assert red(app)[0] == "The name is taken by an earlier run", "said beside other faults too"
+    app.text_input(key="train_training_epochs").set_value("1").run()
     app.button(key="train_use_free").click().run()
     assert app.text_input(key="train_name").value == "tiny-2"
     assert not launch_button(app).disabled
@@ -185,6 +242,24 @@ def test_a_value_and_the_click_that_follows_it_are_taken_together(train, tiny_ru
         assert load_config(RunFolder(output_dir / "tiny-2").config).training.epochs == 400
     finally:
         jobs.kill(RunFolder(output_dir / "tiny-2"))
+
+
+def test_values_are_taken_though_the_next_request_comes_while_their_callbacks_run(train, monkeypatch):
+    app, dispatch, waiting = train(), SessionState._call_callbacks, [True]
+
+    def dispatch_under_pressure(state, **options):
+        if waiting:  # as when the next value is typed at this very moment
+            context, states = get_script_run_ctx(), state._current_interaction_widget_states
+            request = RerunData(page_script_hash=context.page_script_hash, widget_states=states)
+            assert context.script_requests.request_rerun(request)
+            waiting.clear()
+        dispatch(state, **options)
+
+    monkeypatch.setattr(SessionState, "_call_callbacks", dispatch_under_pressure)
+    app.text_input(key="train_training_epochs").set_value("15")
+    app.text_input(key="train_training_seed").set_value("7").run()
+    assert config_from_yaml(text_of(app)).training.epochs == 15
+    assert config_from_yaml(text_of(app)).training.seed == 7
 
 
 def test_a_killed_run_was_stopped_and_one_without_a_checkpoint_says_so(train, tiny_run, output_dir, monkeypatch):

@@ -137,7 +137,7 @@ def bands_figure(history: History, *, axis: str = "step", smoothing: float = 0.0
 
     bands = history.column("loss_by_t")
     figure = go.Figure()
-    for i, colour in enumerate(sample_colorscale("Viridis", np.linspace(0.05, 0.9, bands.shape[1]).tolist())):
+    for i, colour in enumerate(sample_colorscale("Viridis", np.linspace(0.2, 0.9, bands.shape[1]).tolist())):
         low, high = i / bands.shape[1], (i + 1) / bands.shape[1]
         figure.add_scatter(
             x=history.axis(axis, "loss_by_t"), y=smoothed(bands[:, i], smoothing), mode="lines",

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -79,6 +80,12 @@ def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, i
         parameters = sum(parameter.numel() for parameter in network.parameters())
         activations = sum(size for address, (_, size) in kept.items() if address not in own)
     return parameters, counter.get_total_flops() // 2, activations
+
+
+def free_memory(config: Config) -> int:
+    """Bytes that are free now where ``config`` trains: of the GPU, else of the machine."""
+    device = resolve_device(config.training.device)
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def measure_speed(config: Config, seconds: float = 1.5) -> float:

@@ -73,9 +73,13 @@ def read_history(path: Path) -> History:
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
-    """TensorBoard's smoothing: an exponential moving average, divided by the weight it has gathered so far."""
-    result, average = np.empty_like(values), 0.0
-    for i, value in enumerate(values):
-        average = weight * average + (1 - weight) * value
-        result[i] = average / (1 - weight ** (i + 1)) if weight < 1 else value
+    """TensorBoard's smoothing: an exponential moving average, divided by the weight it has gathered so far.
+
+    What is not finite, as a band of t that no image fell into, stays as it is and leaves the average alone.
+    """
+    result, average, gathered = values.astype(np.float64), 0.0, 0.0
+    for i in np.flatnonzero(np.isfinite(values)):
+        average = weight * average + (1 - weight) * values[i]
+        gathered = weight * gathered + (1 - weight)
+        result[i] = average / gathered if gathered else values[i]
     return result

@@ -133,7 +133,11 @@ class Run:
                 load_dataset(self.config.data, split) for split in ("train", "val")
             )
         self.world.check(self.config.training, len(self.train_set))
-        self.state = TrainState(self.config, self.world)
+        try:
+            self.state = TrainState(self.config, self.world)
+        except (RuntimeError, MemoryError) as error:
+            remedy = f"lower model.base_channels (now {self.config.model.base_channels})"
+            raise _explained(error, f"while the network was built: {remedy}") from None
         self._lock = _lock(self.folder) if self.world.leads else nullcontext()
         self._lock.__enter__()
         try:
@@ -163,7 +167,11 @@ class Run:
     def __exit__(self, kind, error, traceback) -> None:
         try:
             if error is not None:
-                explained = self._explained(error)
+                explained = _explained(
+                    error,
+                    f"at step {self.state.step}: lower training.batch_size (now {self.config.training.batch_size}) or "
+                    "model.base_channels; the last checkpoint is intact",
+                )
                 with suppress(OSError):  # a full disk takes no status either, which must not hide why
                     self._set(state="failed", error=self.world.cause(explained)[1], eta=None)
                 if explained is not error:
@@ -172,16 +180,6 @@ class Run:
                 self._set(state="stopped", eta=None)
         finally:
             self._lock.__exit__(None, None, None)
-
-    def _explained(self, error: BaseException) -> BaseException:
-        """The error that says what to do, where ``error`` is that memory ran out; else ``error`` itself."""
-        told = isinstance(error, RuntimeError) and "memory" in str(error)  # the CPU's allocator has no class of its own
-        if not told and not isinstance(error, MemoryError | torch.OutOfMemoryError):
-            return error
-        return DDPMError(
-            f"out of memory at step {self.state.step}: lower training.batch_size (now "
-            f"{self.config.training.batch_size}) or model.base_channels; the last checkpoint is intact"
-        )
 
     def events(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """``train``, every event recorded in the folder before it is passed on."""
@@ -217,6 +215,14 @@ class Run:
         self.status = self.status.model_copy(update={**changes, "updated": time.time()})
         if self.world.leads:
             write_status(self.folder, self.status)
+
+
+def _explained(error: BaseException, remedy: str) -> BaseException:
+    """The error that says when and what to do, where ``error`` is that memory ran out; else ``error`` itself."""
+    told = isinstance(error, RuntimeError) and "memory" in str(error)  # the CPU's allocator has no class of its own
+    if not told and not isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return error
+    return DDPMError(f"out of memory {remedy}")
 
 
 @contextmanager

@@ -1,11 +1,12 @@
-"""A config on a page: a form and a YAML editor, two views of one text, with every fault beside its field."""
+"""A config on a page: a form and a YAML editor, two views of one text, with every fault where it can be corrected."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from ddpm.config import Config, change, config_from_dict, config_to_yaml
+from ddpm.config import Config, change, config_from_dict, config_to_yaml, differences
 from ddpm.errors import ConfigError, Fault
 from ddpm.settings import Setting, all_settings, applies
 from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
@@ -15,6 +16,8 @@ from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
 TEXT = "train_text"
 EDITION = "train_edition"  # counts the changes that the YAML editor did not make itself
 STALE = "train_stale"  # whether the fields have yet to be set to a text that they did not make themselves
+TOUCHED = "train_touched"  # widgets whose new values are not in the text yet, each with the function that takes its own
+AS_TEXT = "train_as_text"  # whether the text was last changed as text, and not by a field
 TITLES = {
     "data": "Data",
     "schedule": "Schedule",
@@ -45,9 +48,24 @@ class Draft:
     def faults_of(self, field: str) -> list[Fault]:
         return [fault for fault in self.faults if fault.field == field]
 
+    def on_form(self, fault: Fault) -> bool:
+        """Whether the form shows what a fault is about: a field, or a tab as a whole."""
+        settings = all_settings().get(fault.field.partition(".")[0], [])
+        shown = [setting.field for setting in settings if applies(setting, self.values)]
+        return self.readable and fault.field in ("name", *TITLES, *shown)
+
+    def place(self, fault: Fault) -> str:
+        """Where to correct a fault, as Markdown."""
+        if not self.on_form(fault):
+            return f"line {fault.line} of the YAML" if fault.line else "the YAML"
+        section, _, name = fault.field.partition(".")
+        return f"**{name}** under {TITLES[section]}" if name else f"**{TITLES[section]}**"
+
 
 def start_from(config_text: str) -> None:
     """Put YAML text into the editor."""
+    st.session_state.setdefault(TOUCHED, {}).clear()
+    st.session_state[AS_TEXT] = True
     st.session_state[TEXT] = config_text
     st.session_state[STALE] = True
     st.session_state[EDITION] = st.session_state.get(EDITION, 0) + 1
@@ -55,6 +73,7 @@ def start_from(config_text: str) -> None:
 
 def draft() -> Draft:
     """The editor's text, parsed and checked."""
+    _take()
     text = st.session_state[TEXT]
     try:
         values = parse_yaml(text)
@@ -70,9 +89,14 @@ def draft() -> Draft:
 
 
 def write(field: str, value: Any) -> None:
-    """Change one field in the editor's text."""
-    values = parse_yaml(st.session_state[TEXT]) or {}
-    change(values, field, value)
+    """Change one field in the editor's text, unless that has since become one without a place for the field."""
+    st.session_state[AS_TEXT] = False
+    try:
+        values = parse_yaml(st.session_state[TEXT]) or {}
+        change(values, field, value)
+    except ConfigError:
+        st.session_state[AS_TEXT] = st.session_state[STALE] = True
+        return
     try:
         text = config_to_yaml(config_from_dict(values))  # in the order of the config, with what the change brought
     except ConfigError:
@@ -83,9 +107,9 @@ def write(field: str, value: Any) -> None:
     st.session_state[STALE] |= field in ("schedule.name", "name")
 
 
-def form(current: Draft) -> None:
-    """All fields, a tab a section."""
-    sections = all_settings()
+def form(current: Draft, base: Config | None, origin: str) -> None:
+    """All fields, a tab a section; the help of each also names the value that ``base``, called ``origin``, has."""
+    sections, different = all_settings(), differences(Config(), base) if base else {}
     tabs = st.tabs([TITLES[name] for name in sections])  # a label that changed would close its tab
     for tab, (name, settings) in zip(tabs, sections.items(), strict=True):
         with tab:
@@ -94,27 +118,29 @@ def form(current: Draft) -> None:
             shown = [setting for setting in settings if applies(setting, current.values)]
             left, right = st.columns(2)
             for i, setting in enumerate(shown):
+                _, begun = different.get(setting.field, (None, None))
+                help = setting.help if begun is None else f"{setting.help} {origin} has {setting.to_text(begun)}."
                 with left if i < (len(shown) + 1) // 2 else right:
-                    field(setting, current)
+                    field(setting, current, help)
 
 
-def field(setting: Setting, current: Draft) -> None:
+def field(setting: Setting, current: Draft, help: str) -> None:
     """One field, its unit in the label, its faults below it."""
     value, key = current.value(setting), f"train_{setting.section}_{setting.name}"
     label = f"{setting.name} ({setting.unit})" if setting.unit not in ("", setting.name) else setting.name
-    common = {"key": key, "help": setting.help, "disabled": not current.readable}
+    common = taking(key, lambda new: write(setting.field, new)) | {"help": help, "disabled": not current.readable}
     if setting.kind == "switch" and isinstance(value, bool):
         put(key, value)
-        st.toggle(label, on_change=_taken, args=(setting, key, bool), **common)
+        st.toggle(label, **common)
     elif setting.kind in ("choice", "switch"):
         choices = list(setting.choices or (True, False))
         put(key, value if isinstance(value, str | int | float | bool) else str(value))
         # A value that is none of the choices is shown as it is, with the fault that it causes.
         options = choices if value in choices else [*choices, st.session_state[key]]
-        st.selectbox(label, options, on_change=_taken, args=(setting, key, lambda chosen: chosen), **common)
+        st.selectbox(label, options, **common)
     else:
         put(key, setting.to_text(value))
-        st.text_input(label, on_change=_taken, args=(setting, key, setting.from_text), **common)
+        st.text_input(label, **common | taking(key, lambda new: write(setting.field, setting.from_text(new))))
     for fault in current.faults_of(setting.field):
         st.markdown(f":red[{fault.message}]")
 
@@ -125,24 +151,43 @@ def put(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def _taken(setting: Setting, key: str, read) -> None:
-    write(setting.field, read(st.session_state[key]))
+def taking(key: str, take: Callable[[Any], None]) -> dict[str, Any]:
+    """What makes a widget of this key hand over its new values to ``take``."""
+    return {"key": key, "on_change": _touched, "args": (st.session_state[TOUCHED], key, take)}
+
+
+def _touched(touched: dict, key: str, take: Callable[[Any], None]) -> None:
+    # First noted, and not in the session: where the next request waits already, as it does when one types fast while
+    # the page computes, Streamlit ends a callback for good at its first look into the session.
+    touched[key] = take
+    _take()
+
+
+def _take() -> None:
+    """Bring into the text what the visitor changed, also what a callback was kept from."""
+    touched = st.session_state[TOUCHED]
+    for key, take in list(touched.items()):
+        if key in st.session_state:
+            take(st.session_state[key])
+        touched.pop(key, None)
 
 
 def editor(current: Draft, height: int) -> None:
-    """The YAML itself, and below it every fault with its line."""
+    """The YAML itself, and below it, with their lines, the faults that it is to be corrected for."""
     st.html("<style>.st-key-train_yaml textarea { font-family: monospace; font-size: 0.8rem; }</style>")
     edition = st.session_state[EDITION]
     key = f"train_yaml_{edition}"
     put(key, st.session_state[TEXT])
     with st.container(key="train_yaml"):
         st.text_area(
-            "YAML", key=key, height=height, on_change=_edited, args=(edition,),
+            "YAML", **taking(key, lambda text: _edited(edition, text)), height=height,
             help="The same config as text; what is left out takes its default. Changes count when you leave the box "
             "or press Ctrl+Enter.",
         )  # fmt: skip
     lines = st.session_state[TEXT].splitlines()
     for fault in current.faults:
+        if current.on_form(fault) and not st.session_state[AS_TEXT]:
+            continue
         where = ""
         if fault.line:
             shown = lines[fault.line - 1].strip() if fault.line <= len(lines) else ""
@@ -150,7 +195,7 @@ def editor(current: Draft, height: int) -> None:
         st.error(f"{where}{f'{fault.field} ' if fault.field else ''}{fault.message}")
 
 
-def _edited(edition: int) -> None:
+def _edited(edition: int, text: str) -> None:
     if edition == st.session_state[EDITION]:  # else the browser sends what stood there before a field was changed
-        st.session_state[TEXT] = st.session_state[f"train_yaml_{edition}"]
-        st.session_state[STALE] = True
+        st.session_state[TEXT] = text
+        st.session_state[AS_TEXT] = st.session_state[STALE] = True

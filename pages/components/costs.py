@@ -5,7 +5,7 @@ import streamlit as st
 from ddpm.config import Config, config_to_yaml
 from ddpm.errors import DDPMError
 from ddpm.media.figures import span
-from ddpm.training.estimate import Estimate, estimate, measure_speed
+from ddpm.training.estimate import Estimate, estimate, free_memory, measure_speed
 from ddpm.training.jobs import threads_per_run
 
 from .models import computing
@@ -59,10 +59,15 @@ def show_costs(config: Config | None, place) -> None:
     ):
         cells.metric(label, value or "–", help=meaning, width="content")
     time = cells.empty()
-    if told:
+    if told and told.memory > (free := free_memory(config)):  # measuring it could end this server
+        place.warning(
+            f"This training needs {told.memory / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free here now: "
+            "lower base_channels under Model, or batch_size under Training."
+        )
+    elif told:
         time.metric("Time here", "measuring", help="A few real steps on this machine.", width="content")
         rate = _speed(config)
-    meaning = "Of the training steps alone; measured on this machine while no run is going."
+    meaning = "Of the training steps alone; measured on this machine while no run is going and memory suffices."
     if rate:
         meaning = f"Of the training steps at {rate:,.0f} images/s, the median of a few real ones here; validation and "
         "sample grids come on top."
