@@ -24,6 +24,7 @@ from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, write_bytes, write_text
 from ..models import Model, load_model, resolve
+from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from ..schedule import SCHEDULES
 from ..training.history import History, read_history
@@ -234,7 +235,7 @@ def _generated_samples(subject: Subject) -> Iterator[str]:
 def _settings(subject: Subject) -> str:
     settings = subject.model.config.sampling
     guidance = f"guidance {settings.guidance_scale:g}" if subject.model.num_classes else "no class"
-    return f"{settings.sampler.upper()}, {settings.num_steps} steps, {guidance}"
+    return f"{SAMPLERS[settings.sampler].label}, {settings.num_steps} steps, {guidance}"
 
 
 def _reverse_process(subject: Subject) -> Iterator[str]:
