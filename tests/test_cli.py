@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -455,3 +456,14 @@ def test_as_a_process_it_exits_130_when_interrupted_and_leaves_no_temporary_file
     assert process.returncode == 130
     assert stderr.startswith("interrupted; saved at step ")
     assert [name for name in files_in(output_dir) if Path(name).name.startswith(".")] == ["tiny/.lock"]
+
+
+def test_the_sampler_of_the_docs_reaches_the_command_line(tmp_path):
+    example = re.search(r"## Your own\n.*?```python\n(.*?)```", (ROOT / "docs" / "samplers.md").read_text(), re.S)[1]
+    shutil.copytree(ROOT / "ddpm", tmp_path / "ddpm", ignore=shutil.ignore_patterns("mnist", "__pycache__"))
+    with open(tmp_path / "ddpm" / "samplers.py", "a", encoding="utf-8") as file:
+        file.write(f"\n\n{example}")
+    command = ["sample", "grid", "--model", "digits", "--sampler", "cold", "--num-steps", "10", "--out", "cold.png"]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-m", "ddpm", *command], cwd=tmp_path, env=environment, check=True)
+    assert open_image(tmp_path / "cold.png").format == "PNG"
