@@ -16,6 +16,7 @@ from ddpm.errors import ConfigError
 from ddpm.randomness import ImageNoise, derive_seed
 from ddpm.samplers import SAMPLERS, VARIANCES, ddim, ddpm, dpmpp_2m, heun
 from ddpm.schedule import SCHEDULES, SPACINGS, make_schedule, spaced_timesteps
+from ddpm.settings import all_settings
 
 T = 1000
 SHAPE = (2, 4, 4)
@@ -325,8 +326,10 @@ def test_a_perfect_denoiser_gives_the_image_back_after_any_number_of_steps(sampl
 
 # -- nothing is NaN ------------------------------------------------------------------------------------------------
 
+NUMBERS = {setting.name: setting for setting in all_settings()["schedule"]}
 
-def random_settings(random: np.random.Generator) -> tuple:
+
+def random_settings(random: np.random.Generator) -> dict:
     """Any documented schedule, prediction and way of sampling it; extremes as often as what is usual."""
 
     def between(low, high):
@@ -335,11 +338,11 @@ def random_settings(random: np.random.Generator) -> tuple:
     name = str(random.choice(list(SCHEDULES)))
     schedule = {"name": name, "num_timesteps": int(random.choice([2, 3, 12, 100, 1000]))}
     if random.random() < 0.5:
-        ranges = {
-            "beta_start": (1e-6, 0.01), "beta_end": (0.011, 0.999), "cosine_s": (1e-6, 1), "sigmoid_start": (-20, -0.1),
-            "sigmoid_end": (0, 20), "sigmoid_tau": (0.01, 10),
-        }  # fmt: skip
-        schedule |= {parameter: between(*ranges[parameter]) for parameter in SCHEDULES[name].defaults}
+        for parameter in SCHEDULES[name].defaults:
+            limits = NUMBERS[parameter].limits
+            low, high = limits.get("ge", limits.get("gt")), limits.get("le", limits.get("lt"))
+            inside = (high - low) * 1e-6  # of ranges that leave out their ends
+            schedule[parameter] = between(low + inside, high - inside)
     schedule["zero_terminal_snr"] = bool(random.random() < 0.4)
     steps = min(schedule["num_timesteps"], int(random.choice([1, 2, 3, 10, 30])))
     first, last = sorted(map(int, random.integers(0, schedule["num_timesteps"], 2)))
