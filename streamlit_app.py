@@ -18,7 +18,7 @@ page(
 reference = default_model()
 if reference is None:
     st.info(
-        "No model is shipped with this copy. Train one in two minutes: "
+        "No model is shipped with this copy. Train one in a few minutes: "
         "`python -m ddpm train --config configs/digits.yaml`"
     )
     st.stop()

@@ -16,7 +16,7 @@ page("Curves", "Watch training runs learn: the loss falls, the digits come out o
 BOUND = {"bind": "query-params"}
 runs = {folder.path.name: folder for folder in all_runs()}
 if not runs:
-    st.info("There is no run yet. The Train page launches one; two minutes are enough for `digits`.")
+    st.info("There is no run yet. The Train page launches one; a few minutes are enough for `digits`.")
     st.page_link("pages/train.py", label="Train", icon=":material/model_training:")
     st.stop()
 

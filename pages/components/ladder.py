@@ -20,13 +20,13 @@ STYLE = """<style>
 .ladder table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 .ladder th, .ladder td { padding: 0.25rem 0.4rem; text-align: center; vertical-align: top; border: 0; }
 .ladder th { font-weight: 600; }
-.ladder th[scope=row] { text-align: left; vertical-align: middle; padding-right: 0.8rem; }
+.ladder th[scope=row] { text-align: left; padding: 2.75rem 0.8rem 0 0; }
 .ladder img, .ladder .empty { width: 96px; height: 96px; display: block; border-radius: 4px; }
 .ladder img { image-rendering: pixelated; }
 .ladder .empty { border: 1px dashed rgba(128, 128, 128, 0.5); box-sizing: border-box; }
-.ladder td { height: 11.5rem; }
+.ladder td { height: 10rem; }
 .ladder small { display: block; line-height: 1.35; opacity: 0.8; white-space: nowrap; }
-.ladder .reference img { outline: 2px solid currentColor; outline-offset: 2px; }
+.ladder .reference img { outline: 2px solid currentColor; }
 </style>"""
 
 
