@@ -103,14 +103,17 @@ with facts:
     with st.container(horizontal=True):
         name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"
         given = repeat_labels(shown.labels, shown.indices)
-        for label, make, kind in (
-            ("PNG", lambda: png_bytes(grid), "image/png"),
-            ("GIF", lambda: gif_bytes(trajectory.grids()), "image/gif"),
-            ("MP4", lambda: mp4_bytes(trajectory.grids()), "video/mp4"),
-            ("NPZ", lambda: npz_bytes(trajectory.images, given), "application/octet-stream"),
+        for label, make, ending, kind in (
+            ("PNG", lambda: png_bytes(grid), ".png", "image/png"),
+            ("Strip", lambda: png_bytes(trajectory.strip()), "_strip.png", "image/png"),
+            ("GIF", lambda: gif_bytes(trajectory.grids()), ".gif", "image/gif"),
+            ("MP4", lambda: mp4_bytes(trajectory.grids()), ".mp4", "video/mp4"),
+            ("NPZ", lambda: npz_bytes(trajectory.images, given), ".npz", "application/octet-stream"),
         ):
-            st.download_button(label, make, f"{name}.{label.lower()}", kind, on_click="ignore")
-    st.caption("PNG is the picture, GIF and MP4 how it came about, NPZ its pixels and labels for numpy.")
+            st.download_button(label, make, f"{name}{ending}", kind, on_click="ignore")
+    st.caption(
+        "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels and labels for numpy."
+    )
 
 st.subheader("Step through the reverse process", anchor=False)
 player(trajectory, result.schedule, str(shown), "play_player", probabilities_of(result, model), roll_one)

@@ -193,6 +193,12 @@ def _drawn(history: History, curves: Sequence[tuple[str, bool]], columns: int):
     return figure
 
 
+def _ticks_at(axes: Axes, values: Sequence[float]) -> None:
+    """On the x axis these numbers alone, as one writes them."""
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.set_xticks([], minor=True)
+
+
 def _plain_ticks(axes: Axes) -> None:
     """On a logarithmic axis numbers as one writes them, 0.2 instead of 2 x 10^-1, and some also within one decade."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
@@ -251,8 +257,7 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
         axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
     axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
     seen = sorted({stage["network_evaluations"] for stage in stages.values()})
-    axes.set_xticks(seen, [f"{value:g}" for value in seen])
-    axes.set_xticks([], minor=True)
+    _ticks_at(axes, seen)
     if metric in DISTANCES:
         axes.update_datalim([(seen[0], 0)])
         axes.autoscale_view()
@@ -273,6 +278,7 @@ def save_ladder(results: Sequence[tuple[Climbed, Closeness]], path: Path) -> Non
             label = SAMPLERS[name].label
             axes.errorbar(evaluations, decibels, ci95, label=label, color=colour, marker="o", markersize=4, capsize=2)
     axes.set(xlabel="network evaluations an image", ylabel="PSNR to all steps of DDIM, dB", xscale="log")
+    _ticks_at(axes, sorted({climbed.rung.num_steps for climbed, _ in results if climbed.rung.sampler == "ddim"}))
     _finish(figure, axes, path)
 
 

@@ -165,6 +165,8 @@ def test_every_download_opens(page, app_url):
 
     with Image.open(download("PNG")) as image:
         assert image.format == "PNG"
+    with Image.open(download("Strip")) as image:
+        assert image.width / image.height == pytest.approx(6 / 8, rel=0.05)  # six moments; x_t and x0 of four images
     with Image.open(download("GIF")) as image:
         assert image.n_frames == 6
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(download("MP4")))
