@@ -54,7 +54,7 @@ def pick_model(key: str) -> tuple[str, Model]:
     """A select box over all models; stops the page with advice when there is none or it cannot be used."""
     choices = model_references()
     if not choices:
-        st.info("There is no model yet. Train one in a few minutes: `python -m ddpm train --config configs/digits.yaml`")
+        st.info("There is no model yet. Train one in minutes: `python -m ddpm train --config configs/digits.yaml`")
         st.stop()
     asked = st.query_params.get(key)
     if asked and asked not in choices:
