@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from .errors import ConfigError, Fault, unknown
 from .samplers import SAMPLERS
-from .schedule import SCHEDULES, NoiseSchedule, make_schedule
+from .schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
 from .yaml_text import dump_yaml, lines_of, parse_yaml
 
 
@@ -349,8 +349,10 @@ class SamplingConfig(Section):
         "Fresh noise in ddpm: fixed_small is the posterior's, fixed_large is beta, a little more and seen only at few "
         "steps.",
     )
-    spacing: Literal["leading", "linspace", "trailing"] = _setting(
-        "trailing", "Which timesteps are visited; trailing starts where the noise is strongest."
+    spacing: Literal[SPACINGS] = _setting(
+        "trailing",
+        "Which timesteps are visited; trailing starts where the noise is strongest, quadratic as well, and takes "
+        "smaller steps where there is less.",
     )
     guidance_scale: float = _setting(
         1.0,

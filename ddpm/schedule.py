@@ -225,13 +225,15 @@ def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
 
 # -- which timesteps a sampler visits ------------------------------------------------------------------------------
 
-SPACINGS = ("leading", "linspace", "trailing")
+SPACINGS = ("leading", "linspace", "trailing", "quadratic")
 
 
 def spaced_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailing") -> list[int]:
     """The timesteps that a sampler of ``num_steps`` steps visits, falling, 0-based (Lin et al. 2024, table 2).
 
     leading starts below T - 1 and ends at 0; linspace has both ends; trailing starts at T - 1 and ends above 0.
+    quadratic (Song et al. 2021, appendix D.2) has the ends of trailing and comes closer and closer in between, as the
+    noise gets less: best for solvers of higher order in few steps.
 
     Raises:
         ConfigError: unknown spacing, or num_steps outside 1..T.
@@ -244,6 +246,11 @@ def spaced_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
         return [i * (num_timesteps // num_steps) for i in reversed(range(num_steps))]
     if spacing == "trailing":
         return [round(num_timesteps * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
+    if spacing == "quadratic":
+        rising: list[int] = []
+        for i in range(1, num_steps + 1):  # those that rounding makes one move up
+            rising.append(max(round(num_timesteps * (i / num_steps) ** 2) - 1, rising[-1] + 1 if rising else 0))
+        return rising[::-1]
     if num_steps == 1:  # both ends at once is impossible: start where the noise is
         return [num_timesteps - 1]
     return [round((num_timesteps - 1) * i / (num_steps - 1)) for i in reversed(range(num_steps))]

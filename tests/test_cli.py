@@ -195,7 +195,7 @@ def test_bad_values_exit_1_and_leave_nothing(cli, tiny_run, tmp_path, command, a
         (("sample", "grid", "--model", "tiny", "--sampler", "dim"), "'dim' is not one of 'ddpm', 'ddim'"),
         (
             ("sample", "grid", "--model", "tiny", "--spacing", "x"),
-            "'x' is not one of 'leading', 'linspace', 'trailing'",
+            "'x' is not one of 'leading', 'linspace', 'trailing', 'quadratic'",
         ),
         (("sample", "grid", "--model", "tiny", "--num-samples", "0"), "0 is not in the range x>=1"),
         (("sample", "grid", "--model", "tiny", "--num-steps", "many"), "'many' is not a valid integer"),

@@ -10,6 +10,7 @@ import torch
 from ddpm.errors import ConfigError
 from ddpm.schedule import (
     SCHEDULES,
+    SPACINGS,
     NoiseSchedule,
     make_schedule,
     rescale_zero_terminal_snr,
@@ -273,7 +274,7 @@ def test_spaced_timesteps_equal_diffusers(spacing, num_steps):
     assert spaced_timesteps(T, num_steps, spacing) == reference.timesteps.tolist()
 
 
-@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("spacing", SPACINGS)
 def test_spaced_timesteps_fall_strictly_inside_the_range_for_every_t_and_n(spacing):
     for num_timesteps in range(2, 41):
         for num_steps in range(1, num_timesteps + 1):
@@ -283,7 +284,7 @@ def test_spaced_timesteps_fall_strictly_inside_the_range_for_every_t_and_n(spaci
             assert num_timesteps > steps[0] >= steps[-1] >= 0
 
 
-@pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
+@pytest.mark.parametrize("spacing", SPACINGS)
 def test_all_steps_are_all_timesteps(spacing):
     assert spaced_timesteps(T, T, spacing) == list(range(T - 1, -1, -1))
 
@@ -294,13 +295,16 @@ def test_all_steps_are_all_timesteps(spacing):
         ("leading", [800, 600, 400, 200, 0]),
         ("trailing", [999, 799, 599, 399, 199]),
         ("linspace", [999, 749, 500, 250, 0]),
+        ("quadratic", [999, 639, 359, 159, 39]),
     ],
 )
 def test_the_ends_of_each_spacing(spacing, expected):
     assert spaced_timesteps(T, 5, spacing) == expected
 
 
-@pytest.mark.parametrize(("spacing", "only"), [("leading", 0), ("trailing", T - 1), ("linspace", T - 1)])
+@pytest.mark.parametrize(
+    ("spacing", "only"), [("leading", 0), ("trailing", T - 1), ("linspace", T - 1), ("quadratic", T - 1)]
+)
 def test_a_single_step(spacing, only):
     assert spaced_timesteps(T, 1, spacing) == [only]
 

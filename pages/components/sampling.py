@@ -90,7 +90,8 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         SPACINGS,
         SPACINGS.index(own.spacing),
         help="Which timesteps are visited. Trailing starts at T - 1, where the noise is strongest; leading ends at 0 "
-        "but starts below T - 1, where training saw a little signal; linspace has both ends (Lin et al. 2024).",
+        "but starts below T - 1, where training saw a little signal; linspace has both ends (Lin et al. 2024); "
+        "quadratic starts at T - 1 and takes smaller steps where there is less noise (Song et al. 2021).",
         **bound("spacing"),
     )
     if model.num_classes:

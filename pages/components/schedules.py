@@ -26,7 +26,7 @@ PLOT = {"config": {"displayModeBar": False}}
 SETTINGS = {setting.name: setting for setting in all_settings()["schedule"]}
 UNSEEN = "A sampler starts from pure noise, which is a state that the model never saw there."
 REMEDY = (
-    "The spacings linspace and trailing start at T - 1; zero_terminal_snr takes away what is left there "
+    "All spacings but leading start at T - 1; zero_terminal_snr takes away what is left there "
     "([Lin et al. 2024](https://arxiv.org/abs/2305.08891))."
 )
 ZERO_SNR = "$\\bar\\alpha_{T-1}$ is brought to 0: Lin et al. 2024, algorithm 1 (arXiv:2305.08891)."
@@ -183,7 +183,8 @@ def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:
         )
         spacing = st.segmented_control(
             "Timestep spacing", SPACINGS, default="trailing", required=True, key="sched_spacing", bind="query-params",
-            help="trailing starts at T - 1; leading ends at 0 and starts below T - 1; linspace has both ends.",
+            help="trailing starts at T - 1; leading ends at 0 and starts below T - 1; linspace has both ends; "
+            "quadratic starts at T - 1 and takes smaller steps where there is less noise.",
         )  # fmt: skip
     able = [line for line in drawn if line.schedule.num_timesteps >= num_steps]
     for line in drawn:
