@@ -26,10 +26,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     classes = [str(k) for k in range(model.num_classes)]
     drawn = st.selectbox("Draw", [*classes, "no class"], min(3, len(classes)), key="ladder_draw", width=150, **BOUND)
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="ladder_seed", width=150, **BOUND)
+    columns = [n for n in STEPS if n <= last] or [last]
     most = st.selectbox(
         "Up to",
-        [n for n in STEPS if 10 <= n <= last],
-        index=min(3, len([n for n in STEPS if 10 <= n <= last]) - 1),
+        columns,
+        index=min(4, len(columns) - 1),
         key="ladder_most",
         format_func=lambda n: f"{n} steps",
         width=150,
@@ -39,7 +40,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     go = st.button("Climb", type="primary", icon=":material/stairs_2:", key="ladder_go")
 
 wanted = Ladder(
-    reference, int(drawn) if drawn.isdigit() else None, seed, rungs(last, steps=[n for n in STEPS if n <= most])
+    reference, int(drawn) if drawn.isdigit() else None, seed, rungs(last, steps=[n for n in columns if n <= most])
 )
 place, progress = st.empty(), st.empty()
 try:

@@ -16,7 +16,6 @@ from pages.components.sampling import (
     MAX_IMAGES,
     Request,
     Result,
-    probabilities_of,
     run_with_preview,
     sampler_controls,
 )
@@ -116,7 +115,7 @@ with facts:
     )
 
 st.subheader("Step through the reverse process", anchor=False)
-player(trajectory, result.schedule, str(shown), "play_player", probabilities_of(result, model), roll_one)
+player(result.frames, str(shown), "play_player", result.probabilities, roll_one)
 
 with st.expander("A link to this picture", icon=":material/link:"):
     st.code(link_to(result), language=None, wrap_lines=True)

@@ -8,12 +8,10 @@ from functools import partial
 
 import pytest
 
-from ddpm.errors import DataError
-from ddpm.evaluation import job, judge
-from ddpm.evaluation.evaluate import Protocol, evaluate_to
+from ddpm.evaluation import job
 from ddpm.evaluation.results import results_csv, sample_stages, stage_label
 from ddpm.files import EvaluationFolder, RunFolder
-from ddpm.models import PRETRAINED, load_model
+from ddpm.models import PRETRAINED
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
 from tests.conftest import ROOT
@@ -100,14 +98,7 @@ def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
     assert any("is no evaluation: delete it" in error.value for error in (*app.error, *app.info))
 
 
-def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_page, tiny_run, monkeypatch):
-    def missing(config, split):
-        raise DataError("dataset digits is not here: connect to the network once")
-
-    monkeypatch.setattr(judge, "load_dataset", missing)
-    model = load_model("tiny")
-    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
-    list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
+def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_page, run_without_dataset):
     app = evaluate_page(eval_model="run:tiny")
     assert [metric.label for metric in app.metric] == ["Pixel diversity"]
     named = [text.value for text in app.caption if "connect to the network once" in text.value]

@@ -1,5 +1,7 @@
 """The pages without a browser: what they show where something is missing, and that their recipes tell the truth."""
 
+import base64
+import io
 import os
 import shlex
 import subprocess
@@ -17,6 +19,7 @@ from tests.conftest import ROOT
 PAGES = [
     "streamlit_app.py",
     "pages/playground.py",
+    "pages/ladder.py",
     "pages/schedules.py",
     "pages/train.py",
     "pages/curves.py",
@@ -92,3 +95,22 @@ def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     assert "--steps 5,10,20" in ladder.command_line()
     app.number_input(key="ladder_seed").set_value(3).run()
     assert "The settings have changed" in app.info[0].value
+
+
+def test_the_ladder_of_a_model_with_few_timesteps_has_its_rungs(open_page, random_model, monkeypatch):
+    few = random_model(schedule__num_timesteps=4, sampling__num_steps=2)
+    monkeypatch.setattr("pages.components.models.cached_model", lambda reference: few)
+    app = open_page("pages/ladder.py")
+    assert not app.exception
+    app.button(key="ladder_go").click().run()
+    assert not app.exception
+    assert {rung.num_steps for rung in app.session_state.ladder.climbed} == {4}
+
+
+def test_the_player_shows_the_frames_of_its_own_result(random_model):
+    model, result = random_model(), None
+    for seed in range(12):  # each takes the place of the one before, whose memory the next one may get
+        result = run(Request("x", 2, None, model.config.sampling, seed), model)
+        for index, frame in enumerate(result.frames["frames"]):
+            shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(frame["x_t"]))))
+            assert np.array_equal(shown, np.asarray(make_grid(result.trajectory.x_t[index])))

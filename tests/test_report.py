@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from ddpm.errors import DataError, ModelError
-from ddpm.evaluation import judge, lpips_weights
+from ddpm.errors import ModelError
+from ddpm.evaluation import lpips_weights
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.media.document import to_html
 from ddpm.media.report import write_report
@@ -134,14 +134,7 @@ def test_what_is_absent_is_named_with_its_remedy(tiny_run):
     assert artefacts(without_code(text)) == []
 
 
-def test_without_the_dataset_the_rest_is_reported(tiny_run, monkeypatch):
-    def missing(config, split):
-        raise DataError("dataset digits is not here: connect to the network once")
-
-    monkeypatch.setattr(judge, "load_dataset", missing)
-    model = load_model("tiny")
-    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
-    list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
+def test_without_the_dataset_the_rest_is_reported(run_without_dataset):
     text = write_report("run:tiny").markdown.read_text()
     calibration, quality = text.split("### Calibration")[1].split("### Sample quality")
     assert "Not available: dataset digits is not here: connect to the network once." in calibration

@@ -209,8 +209,7 @@ _player = st.components.v2.component("ddpm_player", html=HTML, css=CSS, js=JS)
 
 
 def player(
-    trajectory: Trajectory,
-    schedule: NoiseSchedule,
+    frames: dict[str, Any],
     identity: str,
     key: str,
     probabilities: Tensor | None = None,
@@ -219,16 +218,17 @@ def player(
     """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one.
 
     Args:
+        frames: from ``frames_of``.
         identity: names the trajectory; the player stops where it changes.
         probabilities: the classifier's, of the ten digits, for every predicted x0: (F, N, 10).
         on_roll: called when an image is to be rolled anew; its number is in ``st.session_state[key].roll``.
     """
-    data = _data(trajectory, schedule) | {"id": identity, "digits": _digits(probabilities)}
+    data = frames | {"id": identity, "digits": _digits(probabilities)}
     return _player(data=data, key=key, on_roll_change=on_roll)
 
 
-@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={Trajectory: id, NoiseSchedule: id})
-def _data(trajectory: Trajectory, schedule: NoiseSchedule) -> dict[str, Any]:
+def frames_of(trajectory: Trajectory, schedule: NoiseSchedule) -> dict[str, Any]:
+    """What the player draws: every frame's three grids as PNG, and where the images stand in them."""
     count, _, height, width = trajectory.images.shape
     columns = best_columns(count)
 

@@ -5,7 +5,8 @@ import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cached_property
+from typing import Any, TypeVar
 
 import streamlit as st
 from torch import Tensor
@@ -22,6 +23,7 @@ from ddpm.schedule import SPACINGS, NoiseSchedule
 
 from .models import computing
 from .pictures import show
+from .player import frames_of
 
 Event = TypeVar("Event")
 
@@ -205,6 +207,13 @@ class Result:
     trajectory: Trajectory
     schedule: NoiseSchedule
     seconds: float
+    probabilities: Tensor | None
+    """The digit classifier's for every predicted x0, (F, N, 10); None for images of another kind."""
+
+    @cached_property
+    def frames(self) -> dict[str, Any]:
+        """For the player. Kept with the result: a cache of all visitors would have to tell one result from another."""
+        return frames_of(self.trajectory, self.schedule)
 
     @property
     def evaluations(self) -> int:
@@ -214,12 +223,9 @@ class Result:
         return request.count * evaluations(request.settings, self.schedule, guided)
 
 
-@st.cache_data(show_spinner=False, max_entries=16, hash_funcs={Result: id, Model: id})
-def probabilities_of(result: Result, model: Model) -> Tensor | None:
-    """What the digit classifier makes of every predicted x0, (F, N, 10); None for images of another kind."""
+def _probabilities(guesses: Tensor, model: Model) -> Tensor | None:
     if model.config.data.dataset != CLASSIFIED.dataset:
         return None
-    guesses = result.trajectory.x0
     with computing():
         return classify(to_float(guesses.flatten(0, 1))).view(*guesses.shape[:2], -1)
 
@@ -233,7 +239,8 @@ def run(request: Request, model: Model, on_step=lambda step: None) -> Result:
     channels, height, width = model.config.image_shape
     frames = max(21, min(101, FRAME_BYTES // (request.count * channels * height * width)))
     trajectory = Trajectory.from_steps(_told(locked(steps), on_step), request.settings.num_steps, frames)
-    return Result(request, trajectory, model.schedule, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Result(request, trajectory, model.schedule, seconds, _probabilities(trajectory.x0, model))
 
 
 def run_with_preview(request: Request, model: Model, picture, progress) -> Result:
