@@ -12,9 +12,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.driver import find_chromium
+
+expect.set_options(timeout=30_000)  # as for everything else that a test waits for
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
+from playwright.sync_api import expect
 
 from ddpm import generate as generate_images
 from ddpm import load_model
@@ -32,12 +34,12 @@ PHONE = {"width": 420, "height": 840}
 @pytest.mark.parametrize("name", PAGES)
 def test_every_deep_link_shows_the_full_frame_and_fits_a_phone(page, app_url, name):
     open_page(page, f"{app_url}/{name}")
-    assert page.locator("h1").inner_text() == PAGES[name]
+    expect(page.locator("h1")).to_have_text(PAGES[name])
     links = page.locator("[data-testid=stSidebar] [data-testid=stPageLink-NavLink]")
-    assert links.count() == len(PAGES)
+    expect(links).to_have_count(len(PAGES))  # the sidebar is loaded after the rest of the page
     assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
     if name != "curves":  # which has nothing to show yet
-        assert page.get_by_text("What am I looking at?").is_visible()
+        expect(page.get_by_text("What am I looking at?")).to_be_visible()
     page.set_viewport_size(PHONE)
     page.wait_for_function(
         "() => { const e = document.querySelector('[data-testid=stMain]'); return e.scrollWidth <= e.clientWidth }"
@@ -138,12 +140,12 @@ def test_the_player_steps_and_plays_without_asking_the_server(page, app_url):
     assert len(set(shown)) == 3
     slider.focus()
     slider.press("Home")
-    assert caption.inner_text().startswith("t = 999")
+    expect(caption).to_have_text(re.compile("^t = 999"))
     assert not set(shown) & set(pixels())
     slider.press("ArrowRight")
-    assert caption.inner_text().startswith("t = 899")
+    expect(caption).to_have_text(re.compile("^t = 899"))
     player.locator("canvas.x0").click(position={"x": 5, "y": 5})  # the first image, large
-    assert verdict.inner_text().startswith("The classifier reads the guess as")
+    expect(verdict).to_have_text(re.compile("^The classifier reads the guess as"))
     player.locator(".player").focus()
     page.keyboard.press("End")
     state, guess, noise = pixels()
