@@ -5,8 +5,8 @@ import random
 import streamlit as st
 
 from ddpm.errors import DDPMError
-from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
-from ddpm.models import repeat_labels
+from ddpm.media.images import enlarge, make_grid
+from pages.components.downloads import downloads
 from pages.components.frame import about, page
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
 from pages.components.models import pick_model
@@ -84,9 +84,8 @@ except DDPMError as error:
     st.stop()
 
 result: Result = st.session_state.play_result
-shown, trajectory = result.request, result.trajectory
-grid = enlarge(make_grid(trajectory.images))
-show(grid, f"{shown.count} generated images", place=picture)
+shown = result.request
+show(enlarge(make_grid(result.trajectory.images)), f"{shown.count} generated images", place=picture)
 with facts:
     verdict_on_link(result)
     if shown != request:
@@ -99,20 +98,7 @@ with facts:
         help="How often the network looked at an image: images × steps, twice that with Heun, and twice that again "
         "under guidance.",
     )
-    with st.container(horizontal=True):
-        name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"
-        given = repeat_labels(shown.labels, shown.indices)
-        for label, make, ending, kind in (
-            ("PNG", lambda: png_bytes(grid), ".png", "image/png"),
-            ("Strip", lambda: png_bytes(trajectory.strip()), "_strip.png", "image/png"),
-            ("GIF", lambda: gif_bytes(trajectory.grids()), ".gif", "image/gif"),
-            ("MP4", lambda: mp4_bytes(trajectory.grids()), ".mp4", "video/mp4"),
-            ("NPZ", lambda: npz_bytes(trajectory.images, given), ".npz", "application/octet-stream"),
-        ):
-            st.download_button(label, make, f"{name}{ending}", kind, on_click="ignore")
-    st.caption(
-        "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels and labels for numpy."
-    )
+    downloads(result)
 
 st.subheader("Step through the reverse process", anchor=False)
 player(result.frames, str(shown), "play_player", result.probabilities, roll_one)

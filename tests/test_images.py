@@ -137,6 +137,14 @@ def test_a_strip_has_a_row_of_x_t_and_a_row_of_x0_for_every_image():
     assert centres.tolist() == [x_t, [255 - v for v in x_t]] * 2
 
 
+def test_chosen_frames_come_in_the_order_of_time():
+    trajectory = Trajectory.from_steps(steps(10), 10)
+    chosen = trajectory.at([10, 0, 3])
+    assert chosen.timesteps == [9, 6, -1]
+    for part in ("x_t", "x0", "eps", "change"):
+        assert torch.equal(getattr(chosen, part), getattr(trajectory, part)[[0, 3, 10]])
+
+
 # -- files ---------------------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,12 @@ class Trajectory:
         x_t, x0, eps = self.x_t[:, images], self.x0[:, images], self.eps[:, images]
         return Trajectory(self.timesteps, x_t, x0, eps, self.change[:, images])
 
+    def at(self, frames: Sequence[int]) -> Trajectory:
+        """These frames of the trajectory alone, in the order of time."""
+        chosen = sorted(frames)
+        x_t, x0, eps = self.x_t[chosen], self.x0[chosen], self.eps[chosen]
+        return Trajectory([self.timesteps[k] for k in chosen], x_t, x0, eps, self.change[chosen])
+
     @property
     def images(self) -> Tensor:
         """The finished images, uint8 (N, C, H, W)."""
@@ -98,7 +104,8 @@ class Trajectory:
     def strip(self, frames: int = 11) -> Image.Image:
         """``frames`` moments from noise to image, evenly spaced: for every image a row of x_t above one of x0."""
         chosen = np.linspace(0, len(self.timesteps) - 1, min(frames, len(self.timesteps))).round().astype(int).tolist()
-        rows = torch.stack([self.x_t[chosen], self.x0[chosen]]).permute(2, 0, 1, 3, 4, 5)  # image, x_t or x0, moment
+        shown = self.at(chosen)
+        rows = torch.stack([shown.x_t, shown.x0]).permute(2, 0, 1, 3, 4, 5)  # image, x_t or x0, moment
         return enlarge(make_grid(rows.flatten(0, 2), columns=len(chosen)), at_least=960)
 
 

@@ -173,6 +173,14 @@ def test_every_download_opens(page, app_url):
         assert image.n_frames == 6
     frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(download("MP4")))
     assert (frames, round(seconds, 1)) == (6 + 24, 2.5)  # the last one is held for two seconds
+    frames = page.locator(".st-key-play_frames").get_by_role("combobox")
+    frames.click()
+    for moment in ("t = 999", "t = 399", "result"):
+        page.get_by_role("option", name=moment, exact=True).click()
+    frames.press("Escape")
+    wait_until_idle(page)
+    with Image.open(download("GIF")) as image:
+        assert image.n_frames == 3
     with np.load(download("NPZ")) as arrays:
         assert arrays["images"].shape == (4, 32, 32, 1)
         assert arrays["labels"].tolist() == [3] * 4
