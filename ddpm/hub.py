@@ -1,5 +1,11 @@
 """Files to and from the Hugging Face Hub. What is in them is for others to know.
 
+    hf://user/repo            the newest commit of the main branch
+    hf://user/repo@REVISION   a branch, a tag, or a commit, whose files never change
+
+Fetched files lie in huggingface_hub's own cache. A commit that is there is used without asking the Hub; where the Hub
+is out of reach (or ``HF_HUB_OFFLINE`` is set), a branch or tag means the commit that it was when last asked for.
+
 A token is huggingface_hub's own affair (``HF_TOKEN``, ``hf auth login``) unless one is passed; none is ever in a
 message.
 """
@@ -7,14 +13,17 @@ message.
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from .errors import HubError, one_line
+from .files import write_text
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, SpaceInfo
@@ -22,6 +31,209 @@ if TYPE_CHECKING:
 SCHEME = "hf://"
 MANAGED = {".gitattributes"}  # written by the Hub itself into every repo
 SIGN_IN = "set HF_TOKEN, or run `hf auth login`"
+PATIENCE = 30  # seconds that the Hub has to answer a question
+
+log = logging.getLogger(__name__)
+
+
+# -- references ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class HubReference:
+    """A repo on the Hub, at a revision."""
+
+    repo_id: str
+    """user/name"""
+    revision: str | None = None
+    """A branch, a tag or a commit; None for the main branch."""
+
+    @classmethod
+    def parse(cls, text: str) -> HubReference:
+        """Read ``hf://user/repo[@revision]``, strictly.
+
+        Raises:
+            HubError: it is something else.
+        """
+        repo_id, at, revision = text.removeprefix(SCHEME).partition("@")
+        if not text.startswith(SCHEME):
+            raise HubError(f"{text[:120]!r} must look like {SCHEME}user/repo or {SCHEME}user/repo@revision")
+        check_repo_id(repo_id)
+        if at and not re.fullmatch(r"(?!.*(\.\.|//))[A-Za-z0-9][\w./-]{0,99}", revision, re.ASCII):
+            raise HubError(f"{revision[:120]!r} is no revision of {repo_id}: name a branch, a tag or a commit")
+        return cls(repo_id, revision if at else None)
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.repo_id}{f'@{self.revision}' if self.revision else ''}"
+
+    @property
+    def pinned(self) -> bool:
+        """Whether the revision is a full commit hash, which means the same files for ever."""
+        return bool(re.fullmatch(r"[0-9a-f]{40}", self.revision or ""))
+
+    @property
+    def short(self) -> str:
+        """As people read it: with the first seven digits of a commit."""
+        return str(replace(self, revision=self.revision[:7])) if self.pinned else str(self)
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Check that this is ``user/name``, as huggingface_hub would have it.
+
+    Raises:
+        HubError: it is not.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo_id)
+        valid = "/" in repo_id
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise HubError(
+            f"{repo_id[:120]!r} is no repo of the Hub: expected user/name, each of letters, digits, '-', '_' and '.'"
+        )
+
+
+# -- fetching ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a repo holds at one commit."""
+
+    reference: HubReference
+    """Pinned to the commit."""
+    sizes: Mapping[str, int] = field(hash=False)
+    """Bytes of every file, by its path."""
+
+
+def list_files(reference: HubReference) -> Listing:
+    """Ask the Hub for a revision's commit and the sizes of its files; nothing is downloaded.
+
+    Raises:
+        HubError: no such repo or revision, or the Hub is out of reach.
+    """
+    from huggingface_hub import HfApi
+
+    with told(f"look up {reference}", reference.repo_id):
+        info = HfApi().model_info(reference.repo_id, revision=reference.revision, files_metadata=True, timeout=PATIENCE)
+    found = replace(reference, revision=info.sha)
+    if not found.pinned:
+        raise HubError(f"what answers for the Hub named no commit of {reference}: check HF_ENDPOINT")
+    return Listing(found, _sizes(info))
+
+
+def cached(reference: HubReference, names: Iterable[str]) -> Path | None:
+    """The folder in the cache that holds these files of a revision, None where one is missing; asks nobody."""
+    from huggingface_hub import try_to_load_from_cache
+
+    folders = set()
+    for name in names:
+        found = try_to_load_from_cache(reference.repo_id, name, revision=reference.revision)
+        if not isinstance(found, str):
+            return None
+        folders.add(Path(found).parents[name.count("/")])
+    return folders.pop() if len(folders) == 1 else None
+
+
+def cached_references(names: Iterable[str]) -> list[HubReference]:
+    """The commits of all repos whose files of these names are in the cache, the newest first."""
+    from huggingface_hub import constants
+
+    first, *others = names
+    found = [
+        path.parents[first.count("/")]
+        for path in Path(constants.HF_HUB_CACHE).glob(f"models--*--*/snapshots/*/{first}")
+    ]
+    whole = [folder for folder in found if all((folder / name).is_file() for name in others)]
+    return [
+        HubReference(folder.parents[1].name.removeprefix("models--").replace("--", "/"), folder.name)
+        for folder in sorted(whole, key=lambda folder: -folder.stat().st_mtime)
+    ]
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Files of one commit, on this machine."""
+
+    reference: HubReference
+    """Pinned to the commit."""
+    folder: Path
+
+
+def fetch(
+    reference: HubReference,
+    limits: Mapping[str, int],
+    optional: Mapping[str, int] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Fetched:
+    """Have files of one commit on this machine: exactly those named, all or none.
+
+    Args:
+        limits: the files' names, and how many bytes each may have at most; checked before any is downloaded.
+        optional: likewise for files that may be missing; one that is too large counts as missing.
+        on_progress: told of the bytes there are, and of all to come.
+
+    Raises:
+        HubError: one of the files is missing or too large, the Hub refuses or is out of reach, the disk is full, ...
+    """
+    if reference.pinned and (folder := cached(reference, limits)):
+        return Fetched(reference, folder)
+    try:
+        listing = list_files(reference)
+    except _Unreachable as error:
+        if folder := cached(reference, limits):
+            log.warning("%s. Using the commit that it was when the Hub was last asked, %s", error, folder.name)
+            return Fetched(replace(reference, revision=folder.name), folder)
+        raise
+    found, sizes = listing.reference, listing.sizes
+    for name, limit in limits.items():
+        if name not in sizes:
+            raise HubError(f"{found.short} has no {name}: it is no model of this kind")
+        if sizes[name] > limit:
+            raise HubError(f"{name} of {found.short} has {sizes[name]:,} bytes, more than the {limit:,} expected")
+    names = [*limits, *(name for name, limit in (optional or {}).items() if sizes.get(name, limit + 1) <= limit)]
+    counted = _Counted(sum(sizes[name] for name in names), on_progress or (lambda done, total: None))
+    for name in names:
+        folder = _download(found, name, counted)
+    if not reference.pinned:  # what the cache answers where the Hub is out of reach
+        write_text(folder.parents[1] / "refs" / (reference.revision or "main"), found.revision)
+    return Fetched(found, folder)
+
+
+def _download(reference: HubReference, name: str, counted: _Counted) -> Path:
+    """Have one file of a commit in the cache; returns the folder of the commit."""
+    from huggingface_hub import hf_hub_download
+
+    with told(f"fetch {name} of {reference.short}", reference.repo_id):
+        path = hf_hub_download(reference.repo_id, name, revision=reference.revision, tqdm_class=counted.bar())
+    return Path(path).parents[name.count("/")]
+
+
+class _Counted:
+    """Counts the bytes of several downloads, and ends them where more come than were announced."""
+
+    def __init__(self, total: int, on_progress: Callable[[int, int], None]):
+        self.done, self.total, self.on_progress = 0, total, on_progress
+
+    def bar(self) -> type:
+        """A progress bar as huggingface_hub wants one."""
+        from huggingface_hub.utils import tqdm
+
+        counted = self
+
+        class Bar(tqdm):
+            def update(self, n: float | None = 1) -> bool | None:
+                counted.done += int(n or 0)
+                if counted.done > counted.total:
+                    raise HubError(f"the Hub sends more than the {counted.total:,} bytes that it announced: stopped")
+                counted.on_progress(counted.done, counted.total)
+                return super().update(n)
+
+        return Bar
 
 
 # -- publishing ----------------------------------------------------------------------------------------------------
@@ -116,25 +328,6 @@ def _sizes(info: ModelInfo | SpaceInfo) -> dict[str, int]:
     return {file.rfilename: file.size or 0 for file in info.siblings or []}
 
 
-def check_repo_id(repo_id: str) -> None:
-    """Raises:
-    HubError: this is no ``user/name``.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(repo_id)
-    except HFValidationError:
-        pass
-    else:
-        if "/" in repo_id:
-            return
-    raise HubError(
-        f"{repo_id[:120]!r} is no repo of the Hub: expected user/name, each of a-z, A-Z, 0-9, '-', '_' and '.'"
-    )
-
-
 # -- what goes wrong -----------------------------------------------------------------------------------------------
 
 
@@ -142,31 +335,44 @@ def check_repo_id(repo_id: str) -> None:
 def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises while ``doing`` something into a ``HubError`` of one line."""
     import httpx2
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
 
     if "HF_HUB_VERBOSITY" not in os.environ:
-        logging.set_verbosity_error()  # it warns at every retry, with the whole address
+        hub_logging.set_verbosity_error()  # it warns at every retry, with the whole address
     try:
         yield
     except HubError:
         raise
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError, EOFError) as error:
-        raise HubError(_without_tokens(f"cannot {doing}: {_reason(error, repo_id)}", token)) from None
+        causes = list(_causes(error))
+        kind = _Unreachable if any(map(_is_unreachable, causes)) else HubError
+        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token)) from None
 
 
-def _reason(error: BaseException, repo_id: str) -> str:
-    """What is behind an error, and the remedy."""
+class _Unreachable(HubError):
+    """The Hub is out of reach; what was fetched before can be used."""
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    import httpx2
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.HfHubHTTPError):
+        return error.response.status_code >= 500
+    return isinstance(error, httpx2.TransportError | errors.OfflineModeIsEnabled)
+
+
+def _reason(causes: list[BaseException], repo_id: str) -> str:
+    """What is behind an error that came from others, and the remedy."""
     import httpx2
     from huggingface_hub import constants, errors
-
-    causes = list(_causes(error))
 
     def first(*kinds: type[BaseException]) -> BaseException | None:
         return next((cause for cause in causes if isinstance(cause, kinds)), None)
 
     if any(getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for cause in causes):
         return "the disk is full: make room, or let HF_HOME name a folder on another one"
-    if first(errors.OfflineModeIsEnabled) or constants.HF_HUB_OFFLINE:
+    if first(errors.OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, and it is not in the cache: unset it, or fetch it once while connected"
     if first(errors.LocalTokenNotFoundError):
         return f"it needs a token: {SIGN_IN}"
