@@ -278,15 +278,11 @@ def publish(
     Raises:
         HubError: nothing to upload, the Hub refuses or is out of reach, or what is there afterwards differs.
     """
-    from huggingface_hub import HfApi, get_token
+    from huggingface_hub import HfApi
 
     ours = _files_of(folder)
     with told(f"publish {repo_id}", repo_id, token):
-        check_repo_id(repo_id)
-        token = token or get_token()
-        if not token:
-            raise HubError(f"publishing {repo_id} needs a token with write access: {SIGN_IN}")
-        api = HfApi(token=token)
+        api = HfApi(token=token_for(repo_id, token))
         url = api.create_repo(repo_id, repo_type=kind, private=private or None, space_sdk=space_sdk, exist_ok=True)
         before = api.repo_info(repo_id, repo_type=kind, files_metadata=True)
         if private and not before.private:
@@ -310,6 +306,20 @@ def publish(
             sizes = [f"{files[name]:,} bytes" if name in files else "missing" for files in (there, ours)]
             raise HubError(f"{name} is {sizes[0]} in {repo_id} after the upload, {sizes[1]} here: publish it again")
     return Published(str(url), commit)
+
+
+def token_for(repo_id: str, token: str | None = None) -> str:
+    """The token to publish with: the one given, else that of this machine.
+
+    Raises:
+        HubError: this is no name of a repo, or there is no token.
+    """
+    from huggingface_hub import get_token
+
+    check_repo_id(repo_id)
+    if found := (token or get_token() or "").strip():
+        return found
+    raise HubError(f"publishing {repo_id} needs a token with write access: {SIGN_IN}")
 
 
 def _files_of(folder: Path) -> dict[str, int]:
