@@ -16,6 +16,7 @@ import errno
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -345,10 +346,13 @@ def _sizes(info: ModelInfo | SpaceInfo) -> dict[str, int]:
 def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises while ``doing`` something into a ``HubError`` of one line."""
     import httpx2
+    from huggingface_hub.utils import disable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
 
     if "HF_HUB_VERBOSITY" not in os.environ:
         hub_logging.set_verbosity_error()  # it warns at every retry, with the whole address
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         yield
     except HubError:
@@ -420,7 +424,7 @@ def _answer(error: BaseException, repo_id: str) -> str:
     if isinstance(error, errors.RepositoryNotFoundError) or status == 404:
         return f"there is no {repo_id}, or it is private: check the name, or {SIGN_IN}"
     remedies = {
-        401: f"the token is not valid{said}: {SIGN_IN}",
+        401: f"it needs a valid token{said}: {SIGN_IN}",
         402: f"Hugging Face asks for a paid plan{said}",
         403: f"the token may not do this{said}: use one with write access to {repo_id.partition('/')[0]}",
         408: "the Hub did not answer in time: try again",

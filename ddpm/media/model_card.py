@@ -5,8 +5,9 @@ Every number of the card comes from what ran, as in the report.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from .report import Subject, evaluation, model_details, training_details
 
 CARD, SAMPLES = "README.md", "samples.png"
 NUM_SAMPLES, NUM_STEPS = 60, 50
+PLACE = re.compile(r"(?<![\w.:/])/(?:[^/\s:;,()]+/)*([^/\s:;,()]+)")  # an absolute path; no web address
 
 
 def write_model_folder(reference: str, folder: Path, repo_id: str, license: str | None = None) -> list[Path]:
@@ -38,18 +40,23 @@ def write_model_folder(reference: str, folder: Path, repo_id: str, license: str 
     Raises:
         ModelError: no such model.
     """
-    subject = Subject.read(reference, folder)
-    subject = replace(subject, model=replace(subject.model, config=_without_paths(subject.model.config)))
     export_model(reference, folder)
+    found = Subject.read(reference, folder)
+    subject = replace(
+        found,
+        reference=f"{SCHEME}{repo_id}",
+        weights=folder / WEIGHTS,
+        model=replace(found.model, config=_without_path(found.model.config)),
+        results=_as_published(found.results, {weights_sha256(found.weights): weights_sha256(folder / WEIGHTS)}),
+    )
     write_text(folder / CONFIG, config_to_yaml(subject.model.config))
     if not isinstance(subject.results, DDPMError):
-        write_results(folder / RESULTS, _named(subject.results, subject.model.config.name))
-    subject = replace(subject, reference=f"{SCHEME}{repo_id}", weights=folder / WEIGHTS)
+        write_results(folder / RESULTS, subject.results)
     write_text(folder / CARD, model_card(subject, license))
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _without_paths(config: Config) -> Config:
+def _without_path(config: Config) -> Config:
     """The config without the place on this machine where a folder of images lies, only with its name."""
     if config.data.path is None:
         return config
@@ -57,14 +64,14 @@ def _without_paths(config: Config) -> Config:
     return config.model_copy(update={"data": data})
 
 
-def _named(results: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An evaluation that calls the model by its name, not by where it lies on this machine."""
-
-    def renamed(part: Any) -> Any:
-        made_by = part.get("made_by") if isinstance(part, dict) else None
-        return part | {"made_by": made_by | {"model": name}} if made_by else part
-
-    return renamed({key: renamed(part) if key != "made_by" else part for key, part in results.items()})
+def _as_published(value: Any, hashes: dict[str, str]) -> Any:
+    """What an evaluation says, with the hash of the same weights in the file that is published, and the names of files
+    and folders instead of where they lie on this machine."""
+    if isinstance(value, dict):
+        return {key: _as_published(part, hashes) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_as_published(part, hashes) for part in value]
+    return PLACE.sub(r"\1", hashes.get(value, value)) if isinstance(value, str) else value
 
 
 def model_card(subject: Subject, license: str | None = None) -> str:
