@@ -124,13 +124,13 @@ def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None =
 
     Raises:
         HubError: the Hub refuses or is out of reach; a file is missing or too large.
-        ConfigError: its config is not valid.
+        ModelError: its config is not valid.
     """
     wanted = HubReference.parse(reference)
     if wanted.pinned and (folder := cached(wanted, (CONFIG, WEIGHTS))):
         return Fetched(wanted, folder)
     first = fetch(wanted, {CONFIG: MAX_YAML})
-    needed = size_of(empty_network(load_config(first.folder / CONFIG)))
+    needed = size_of(empty_network(_config_in(first.folder)))
     limits = {CONFIG: MAX_YAML, WEIGHTS: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
     return fetch(first.reference, limits, {RESULTS: MAX_RESULTS}, on_progress)
 
@@ -184,7 +184,7 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
     if path.suffix == ".safetensors":
         if not path.with_name(CONFIG).is_file():
             raise ModelError(f"{path} has no {CONFIG} beside it")
-        config = load_config(path.with_name(CONFIG))
+        config = _config_in(path.parent)
         network = empty_network(config)
         weights = read_safetensors(path, network)
     else:
@@ -194,6 +194,15 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
     # channels_last is what CPU convolutions are fastest in at inference.
     network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
     return Model(config, network, describe_source(reference, path))
+
+
+def _config_in(folder: Path) -> Config:
+    """The config beside a model's weights, which may be anybody's: its first faults are told in one line."""
+    try:
+        return load_config(folder / CONFIG)
+    except ConfigError as error:
+        first, *others = str(error).splitlines()
+        raise ModelError(f"{first}{f' (and {len(others):,} more faults)' if others else ''}") from None
 
 
 def empty_network(config: Config) -> UNet:
