@@ -9,7 +9,7 @@ from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_byte
 from ddpm.models import repeat_labels
 from pages.components.frame import about, page
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
-from pages.components.models import pick_model
+from pages.components.models import file_name_of, pick_model
 from pages.components.pictures import show
 from pages.components.player import player
 from pages.components.sampling import (
@@ -40,9 +40,7 @@ def roll_one() -> None:
     st.session_state.play_go = True
 
 
-with st.sidebar:
-    st.divider()
-    reference, model = pick_model("play_model")
+reference, model = pick_model("play_model")
 
 classes = [str(k) for k in range(model.num_classes)]
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -100,7 +98,7 @@ with facts:
         "under guidance.",
     )
     with st.container(horizontal=True):
-        name = f"{shown.reference.replace(':', '_')}_seed{shown.seed}"
+        name = f"{file_name_of(shown.reference)}_seed{shown.seed}"
         given = repeat_labels(shown.labels, shown.indices)
         for label, make, ending, kind in (
             ("PNG", lambda: png_bytes(grid), ".png", "image/png"),
