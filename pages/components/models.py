@@ -73,8 +73,9 @@ def file_name_of(reference: str) -> str:
 def pick_model(key: str) -> tuple[str, Model]:
     """A select box in the sidebar over all models, and a field for one of the Hub; stops the page with advice where
     there is none, it cannot be used, or it is still to be downloaded."""
-    choices = model_references()
-    if not choices:
+    first = default_model()
+    choices = [first, *(other for other in model_references() if other != first)]
+    if first is None:
         st.info("There is no model yet. Train one in minutes: `python -m ddpm train --config configs/digits.yaml`")
         st.stop()
     if fetched := st.session_state.pop(f"{key}_fetched", None):
@@ -86,11 +87,11 @@ def pick_model(key: str) -> tuple[str, Model]:
     with st.sidebar:
         st.divider()
         reference = st.selectbox(
-            "Model", [*choices, *offered], index=choices.index(default_model()), key=key, bind="query-params",
+            "Model", [*choices, *offered], key=key, bind="query-params",
             help="Shipped with DDPM Lab, trained by a run on this machine, or from the Hub.",
         )  # fmt: skip
         st.text_input(
-            "Model on the Hub", key=f"{key}_named", placeholder="hf://user/repo", label_visibility="collapsed",
+            "Model on the Hub", key=f"{key}_named", placeholder="or from the Hub: hf://user/repo", label_visibility="collapsed",
             on_change=_name, args=(key,), help="A model on the Hub: hf://user/repo, or hf://user/repo@revision.",
         )  # fmt: skip
     if problem := st.session_state.pop(f"{key}_problem", None):
