@@ -252,6 +252,11 @@ class ModelConfig(Section):
     def _positive(self):
         if min(self.channel_mult) < 1:
             raise ValueError(f"channel_mult must be 1 or more at every level, got {list(self.channel_mult)}")
+        if max(self.channel_mult) * self.base_channels > MAX_WIDTH:
+            raise ValueError(
+                f"channel_mult must leave every level at most {MAX_WIDTH:,} channels, got {max(self.channel_mult)} x "
+                f"{self.base_channels}"
+            )
         if any(
             m * self.base_channels % self.head_channels and m * self.base_channels > self.head_channels
             for m in self.channel_mult
@@ -381,6 +386,8 @@ class SamplingConfig(Section):
 
 # With less at T - 1, x0 = (x_t - s eps) / sqrt(alpha_bar) is the rounding error of fp32. The cosine schedule has 2e-9.
 MIN_ALPHA_BAR = 1e-12
+MAX_YAML = 64_000  # bytes of a config; one with every field has 2,000
+MAX_WIDTH = 8192  # channels of a level
 
 
 class Config(Section):
@@ -514,8 +521,10 @@ def config_from_yaml(text: str, source: str = "YAML", overrides: Sequence[str] =
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file, see ``config_from_yaml``."""
+    """Read a YAML file of at most ``MAX_YAML`` bytes, see ``config_from_yaml``."""
     try:
+        if Path(path).stat().st_size > MAX_YAML:
+            raise ConfigError(f"config {path} is no config: it has more than {MAX_YAML:,} bytes")
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
@@ -593,13 +602,22 @@ def _explain(error: ValidationError, lines: Mapping[str, int | None], path: tupl
             *sections, key = where
             field, message = ".".join(where), unknown("key", key, _fields_of(sections))
         elif fault["type"] == "model_type":
-            field, message = ".".join(where), f"expected a section with fields, got {fault['input']!r}"
+            field, message = ".".join(where), f"expected a section with fields, got {_shown(fault['input'])}"
         else:
             message = fault["msg"].removeprefix("Value error, ")
             message = re.sub(r", unable to parse .*", "", message.replace("Input should", "must", 1))
-            got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {fault['input']!r}"
+            got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {_shown(fault['input'])}"
             field, message = _blame(where, f"{message}{got}")
         yield Fault(field, message, _line(field, lines))
+
+
+def _shown(value: Any) -> str:
+    """What stands in a config, which may be of any length."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number with too many digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _blame(where: list[str], message: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@
     ├── ConfigError (ValueError)  a config or an argument: unknown key, wrong type, impossible combination
     ├── ModelError                a model reference, checkpoint or weights file that cannot be used
     ├── DataError                 a dataset that is missing, unreadable or does not fit the config
+    ├── HubError                  files that cannot be had from the Hub or put there: what, why, and the remedy
     └── MetricError               a metric that cannot be computed here; a result then holds {"unavailable": reason}
 
 The command line prints the message and exits with 1; a page shows it in a box.
@@ -42,6 +43,10 @@ class ModelError(DDPMError):
 
 class DataError(DDPMError):
     """A dataset that is missing, unreadable or does not fit the config."""
+
+
+class HubError(DDPMError):
+    """Files that cannot be had from the Hub or put there: what, why, and the remedy."""
 
 
 class MetricError(DDPMError):

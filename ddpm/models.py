@@ -3,29 +3,33 @@
 mnist            a model shipped in ``ddpm/pretrained``; else the run of that name
 run:NAME         a run under the outputs folder
 PATH             a run folder, a checkpoint (.pt), or model.safetensors with config.yaml beside it
+hf://USER/REPO   a model on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or a commit
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from .config import Config, config_to_yaml, load_config
+from .config import MAX_YAML, Config, config_to_yaml, load_config
 from .device import resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_text
+from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
 from .schedule import NoiseSchedule
 from .unet import UNet
-from .weights import load_weights, read_checkpoint, read_safetensors, write_safetensors
+from .weights import MAX_HEADER, load_weights, read_checkpoint, read_safetensors, size_of, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
+WEIGHTS, CONFIG, RESULTS = "model.safetensors", "config.yaml", "evaluation_results.json"
+MAX_RESULTS = 2_000_000  # bytes
+MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 15,500,000
 
 
 @dataclass(frozen=True)
@@ -103,12 +107,48 @@ def trained_runs() -> list[str]:
     return [path.parent.parent.name for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
 
 
+def is_on_hub(reference: str) -> bool:
+    return reference.startswith(SCHEME)
+
+
+def hub_models() -> list[str]:
+    """References to the Hub's models that are on this machine, each of its commit, the newest first."""
+    return [str(reference) for reference in cached_references((CONFIG, WEIGHTS))]
+
+
+def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None = None) -> Fetched:
+    """Have a Hub model on this machine: its config, then no more bytes of weights than the network of that config has.
+
+    Args:
+        on_progress: told of the bytes there are, and of all to come.
+
+    Raises:
+        HubError: the Hub refuses or is out of reach; a file is missing or too large.
+        ModelError: its config is not valid.
+    """
+    wanted = HubReference.parse(reference)
+    if wanted.pinned and (folder := cached(wanted, (CONFIG, WEIGHTS))):
+        return Fetched(wanted, folder)
+    first = fetch(wanted, {CONFIG: MAX_YAML})
+    needed = size_of(empty_network(_config_in(first.folder)))
+    limits = {CONFIG: MAX_YAML, WEIGHTS: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
+    return fetch(first.reference, limits, {RESULTS: MAX_RESULTS}, on_progress)
+
+
+def pinned(reference: str) -> str:
+    """A reference that goes on meaning the same: a Hub model's names its commit, and the model is on this machine."""
+    return str(fetch_model(reference).reference) if is_on_hub(reference) else reference
+
+
 def resolve(reference: str) -> Path:
-    """The weights file that a reference means.
+    """The weights file that a reference means; those of a Hub model are fetched.
 
     Raises:
         ModelError: there is no such model; says what there is.
+        HubError: the model cannot be had from the Hub.
     """
+    if is_on_hub(reference):
+        return fetch_model(reference).folder / WEIGHTS
     name = reference.removeprefix("run:")
     if name == reference and name in shipped_models():
         return PRETRAINED / name / WEIGHTS
@@ -138,25 +178,43 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
 
     Raises:
         ModelError: no such model, or a file that is damaged or does not fit its config.
+        HubError: the model cannot be had from the Hub.
     """
     path = resolve(reference)
     if path.suffix == ".safetensors":
         if not path.with_name(CONFIG).is_file():
             raise ModelError(f"{path} has no {CONFIG} beside it")
-        config = load_config(path.with_name(CONFIG))
-        weights = read_safetensors(path)
+        config = _config_in(path.parent)
+        network = empty_network(config)
+        weights = read_safetensors(path, network)
     else:
         config, content = read_checkpoint(path, "ema")
-        weights = content["ema"]
-    network = UNet(**config.network_arguments())
+        network, weights = empty_network(config), content["ema"]
     load_weights(network, weights, str(path))
     # channels_last is what CPU convolutions are fastest in at inference.
     network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
     return Model(config, network, describe_source(reference, path))
 
 
+def _config_in(folder: Path) -> Config:
+    """The config beside a model's weights, which may be anybody's: its first faults are told in one line."""
+    try:
+        return load_config(folder / CONFIG)
+    except ConfigError as error:
+        first, *others = str(error).splitlines()
+        raise ModelError(f"{first}{f' (and {len(others):,} more faults)' if others else ''}") from None
+
+
+def empty_network(config: Config) -> UNet:
+    """The network of a config on the meta device: its names and shapes, and no memory."""
+    with torch.device("meta"):
+        return UNet(**config.network_arguments())
+
+
 def describe_source(reference: str, path: Path) -> str:
     """What a reference resolved to, in words."""
+    if is_on_hub(reference):
+        return replace(HubReference.parse(reference), revision=path.parent.name).short
     if PRETRAINED in path.parents:
         return f"shipped model {path.parent.name!r}"
     return f"run {path.parent.parent.name!r}" if path.name == "ema.pt" else str(path)

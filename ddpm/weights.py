@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +20,8 @@ from .errors import ConfigError, ModelError
 from .files import atomic_write
 
 CHECKPOINT_FORMAT = "ddpm-lab/1"
+MAX_HEADER = 1_000_000  # bytes of a safetensors file's header: ours have 20,000
+DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 
 
 def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
@@ -54,38 +58,103 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
 
 
 def load_weights(model: nn.Module, weights: Any, source: str) -> None:
-    """Load weights strictly: same names, same shapes, all finite.
+    """Load weights strictly: same names, same shapes and dtypes, all finite. A model on the meta device is put on the
+    CPU.
 
     Raises:
         ModelError: names the first parameter that does not fit.
     """
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         raise ModelError(f"{source} holds no weights")
-    own = model.state_dict()
-    for name in sorted(own.keys() ^ weights.keys(), key=str):
-        raise ModelError(
-            f"{source} does not fit its config: {name} is {'missing' if name in own else 'not in the network'}"
-        )
+    check_fit(_infos(model.state_dict()), _infos(weights), source)
     for name, value in weights.items():
-        if value.shape != own[name].shape:
-            raise ModelError(
-                f"{source} does not fit its config: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}"
-            )
         if value.is_floating_point() and not value.isfinite().all():
             raise ModelError(f"{source} is damaged: {name} holds values that are not finite")
+    if any(value.is_meta for value in model.state_dict().values()):
+        model.to_empty(device="cpu")  # not before it is known that they fit
     model.load_state_dict(weights)
 
 
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file.
+class TensorInfo(NamedTuple):
+    """What the header of a safetensors file says of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    """As safetensors writes it: F32, BF16, ..."""
+
+
+def read_header(path: Path) -> dict[str, TensorInfo]:
+    """The names, dtypes and shapes of a safetensors file, before any tensor is read.
 
     Raises:
-        ModelError: missing, truncated or no safetensors file.
+        ModelError: no safetensors file, one with a header larger than ``MAX_HEADER``, or one whose length is not what
+            its header says.
     """
+
+    def damaged(reason: str) -> ModelError:
+        return ModelError(f"{path} is damaged or no safetensors file: {reason}")
+
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_HEADER:
+                raise damaged(f"it begins with a header of {length:,} bytes, at most {MAX_HEADER:,} are read")
+            header = json.loads(file.read(length))
+        header.pop("__metadata__", None)
+        found = {name: TensorInfo(tuple(map(int, info["shape"])), str(info["dtype"])) for name, info in header.items()}
+        ends = [int(end) for _, end in (info["data_offsets"] for info in header.values())]
+        expected, there = 8 + length + max(ends, default=0), path.stat().st_size
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        raise damaged("its header is none") from None
+    if there != expected:
+        raise damaged(f"it has {there:,} bytes, its header says {expected:,}")
+    return found
+
+
+def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; its header has to be that of ``network``, which may be on the meta device.
+
+    Raises:
+        ModelError: missing, truncated or no safetensors file, or one of another network; names the first difference.
+    """
+    check_fit(_infos(network.state_dict()), read_header(path), str(path))
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no safetensors file: {error}") from None
+
+
+def check_fit(own: Mapping[str, TensorInfo], found: Mapping[str, TensorInfo], source: str) -> None:
+    """Check that a file holds a network's tensors: same names, shapes and dtypes.
+
+    Raises:
+        ModelError: names the first that differs.
+    """
+    for name in sorted(own.keys() ^ found.keys(), key=str):
+        what = "missing" if name in own else "not in the network"
+        raise ModelError(f"{source} does not fit its config: {_short(name)} is {what}")
+    for name, info in found.items():
+        for has, should in zip(info, own[name], strict=True):
+            if has != should:
+                raise ModelError(f"{source} does not fit its config: {name} is {_short(has)}, not {should}")
+
+
+def _infos(weights: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
+    return {name: TensorInfo(tuple(value.shape), DTYPES.get(value.dtype, str(value.dtype)))
+            for name, value in weights.items()}  # fmt: skip
+
+
+def _short(value: object) -> str:
+    """What a file says, which may be of any length and hold line breaks."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def size_of(network: nn.Module) -> int:
+    """The bytes that a network's weights take, as a safetensors file without its header."""
+    return sum(value.numel() * value.element_size() for value in network.state_dict().values())
 
 
 def write_safetensors(model: nn.Module, path: Path) -> None:

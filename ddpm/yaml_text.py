@@ -11,7 +11,14 @@ from .errors import ConfigError, Fault
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's floats: 1.1 reads 2e-4 as a string."""
+    """SafeLoader with YAML 1.2's floats: 1.1 reads 2e-4 as a string. Aliases, by which a few lines can mean more than
+    memory holds, are refused."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.composer.ComposerError(None, None, f"write out what *{event.anchor} means", event.start_mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(

@@ -11,13 +11,12 @@ from pages.components.evaluation import BOUND, calibration, cards, missing, qual
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
 from pages.components.judged import closest, seen_as
-from pages.components.models import cached_model, model_references, pick_model
+from pages.components.models import cached_model, file_name_of, model_references, pick_model
 
 page("Evaluate", "How good is a model? Every number stands beside what real images reach.")
 
+reference, model = pick_model("eval_model")
 with st.sidebar:
-    st.divider()
-    reference, model = pick_model("eval_model")
     others = ["none", *(other for other in model_references() if other != reference)]
     second = st.selectbox("Compare with", others, key="eval_second", **BOUND,
                           help="A second model, in the charts and tables of calibration and samples.")  # fmt: skip
@@ -62,7 +61,7 @@ if reference in found:
         seen_as(reference, model, stages[name])
         closest(reference, model, stages[name])
 
-file_name = reference.replace(":", "_")
+file_name = file_name_of(reference)
 with st.container(horizontal=True):
     st.download_button(
         "Report", lambda: report_html(reference), f"{file_name}_report.html", "text/html", icon=":material/article:",

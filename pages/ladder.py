@@ -17,9 +17,7 @@ page(
 
 BOUND = {"bind": "query-params"}
 
-with st.sidebar:
-    st.divider()
-    reference, model = pick_model("ladder_model")
+reference, model = pick_model("ladder_model")
 
 last = model.schedule.num_timesteps
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -40,9 +40,7 @@ def roll_one() -> None:
     st.session_state.play_go = True
 
 
-with st.sidebar:
-    st.divider()
-    reference, model = pick_model("play_model")
+reference, model = pick_model("play_model")
 
 classes = [str(k) for k in range(model.num_classes)]
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -4,7 +4,9 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -65,6 +67,42 @@ def open_page():
         return app
 
     return opened
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback that huggingface_hub talks to, here and in the processes that the test starts; nobody is signed
+    in, and the cache is empty."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http, close_session
+
+    from tests.hub_server import hub_server
+
+    home = tmp_path / "hf"
+    with hub_server() as server:
+        environment = {"HF_ENDPOINT": server.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "*",
+                       "HF_HUB_DISABLE_TELEMETRY": "1"}  # fmt: skip
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE"):
+            monkeypatch.delenv(name, raising=False)
+        # Read when the library is imported, which other tests may have done.
+        for name, value in {
+            "ENDPOINT": server.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": server.url + "/{repo_id}/resolve/{revision}/{filename}",
+            "HF_HUB_CACHE": str(home / "hub"),
+            "HF_TOKEN_PATH": str(home / "token"),
+            "HF_HUB_DISABLE_XET": True,
+            "HF_HUB_OFFLINE": False,
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        # It waits for seconds before it tries again, and so often that a minute passes.
+        impatient = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+        for module in (_http, file_download):
+            monkeypatch.setattr(module, "time", impatient)
+        close_session()
+        yield server
+        close_session()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import DDPMError, one_line
-from . import evaluation, looking, sampling, training
+from . import evaluation, hub, looking, sampling, training
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -58,6 +58,8 @@ for command in (
     training.runs_group,
     looking.models_command,
     looking.export_command,
+    hub.push_command,
+    hub.pull_command,
     training.train_classifier_command,
 ):
     cli.add_command(command)

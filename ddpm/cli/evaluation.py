@@ -11,7 +11,7 @@ import click
 from ..config import load_config, sampling_settings
 from ..media.figures import duration
 from ..models import reference_of
-from .options import model_options, open_model
+from .options import model_option, model_options, open_model
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Event
@@ -103,7 +103,7 @@ def headline(stage: dict[str, Any]) -> str:
 
 @click.command("report")
 @click.option("--run", metavar="NAME", help="A run.")
-@click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path.")
+@model_option()
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

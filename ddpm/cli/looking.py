@@ -9,10 +9,10 @@ from torch import Tensor
 
 from ..config import DataConfig, load_config
 from ..files import output_dir, write_bytes
-from ..models import export_model, shipped_models, trained_runs
+from ..models import export_model, hub_models, shipped_models, trained_runs
 from ..schedule import SCHEDULES, SPACINGS
 from ..variants import parse_schedules
-from .options import check_suffix
+from .options import check_suffix, model_option
 
 
 @click.group("viz")
@@ -96,7 +96,7 @@ def viz_dataset(path: Path, split: str, num_samples: int, out: Path) -> None:
 
 
 @click.command("export")
-@click.option("--model", "reference", metavar="REF", required=True, help="Shipped name, run:NAME or path.")
+@model_option(required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write into.")
 def export_command(reference: str, out: Path) -> None:
     """Write a model's averaged weights as model.safetensors with its config.yaml."""
@@ -111,3 +111,5 @@ def models_command() -> None:
         click.echo(f"{name}  (shipped)")
     for name in trained_runs():
         click.echo(f"run:{name}")
+    for name in hub_models():
+        click.echo(name)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from ..config import SamplingConfig, load_config
 from ..errors import ConfigError
-from ..models import Model, load_model, reference_of, resolve
+from ..models import Model, load_model, pinned, reference_of, resolve
 from ..samplers import SAMPLERS, VARIANCES
 from ..schedule import SPACINGS
 
+
+def model_option(**how: Any) -> Callable:
+    """--model REF; a Hub model is fetched, and means the same commit for the rest of the command."""
+    return click.option(
+        "--model", "reference", metavar="REF", help="Shipped name, run:NAME, path or hf://user/repo[@revision].",
+        callback=lambda context, parameter, reference: reference and pinned(reference), **how,
+    )  # fmt: skip
+
+
 _WHICH = (
-    click.option("--model", "reference", metavar="REF", help="Shipped name, run:NAME or path."),
+    model_option(),
     click.option("--config", type=click.Path(path_type=Path), help="The run or shipped model that this YAML names."),
 )
 _SAMPLER = (

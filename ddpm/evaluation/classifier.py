@@ -59,7 +59,7 @@ class Classifier(nn.Module):
 def load_classifier() -> Classifier:
     """The shipped classifier, in eval mode. Treat it as read-only: all callers share one."""
     model = Classifier()
-    load_weights(model, read_safetensors(SHIPPED), str(SHIPPED))
+    load_weights(model, read_safetensors(SHIPPED, model), str(SHIPPED))
     return model.eval().requires_grad_(False)
 
 

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 from ..config import SamplingConfig
 from ..errors import DataError, MetricError
 from ..files import EvaluationFolder, write_text
-from ..models import Model, resolve
+from ..hub import HubReference
+from ..models import RESULTS, Model, is_on_hub, resolve
 from ..weights import weights_sha256
-
-RESULTS = "evaluation_results.json"
 
 Stage = Mapping[str, Any]
 
@@ -67,7 +66,10 @@ def unavailable(reason: Exception | str) -> dict[str, str]:
 
 def folder_of(reference: str, model: Model) -> EvaluationFolder:
     """Where the evaluation and the report of a model go: the folder of its run; for weights that are of no run
-    ``model-<name>`` beside the runs, since a run of that name has results of its own."""
+    ``model-<name>`` beside the runs, since a run of that name has results of its own, and for those of the Hub
+    ``model-<user>--<repo>``, since many there have one name."""
+    if is_on_hub(reference):
+        return EvaluationFolder.named(f"model-{HubReference.parse(reference).repo_id.replace('/', '--')}")
     weights = resolve(reference)
     if weights.parent.name == "ckpts":
         return EvaluationFolder(weights.parent.parent)
@@ -82,7 +84,7 @@ def read_results(path: Path) -> dict[str, Any]:
     """
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as an evaluation ({error}): delete it, or name another file") from None
     if not isinstance(results, dict):
         raise DataError(f"{path} is no evaluation: delete it, or name another file")

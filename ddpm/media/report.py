@@ -259,7 +259,7 @@ def _reverse_process(subject: Subject) -> Iterator[str]:
     yield from figure("trajectory.png", "Trajectory, frame by frame", caption)
 
 
-def _evaluation(subject: Subject) -> Iterator[str]:
+def evaluation(subject: Subject) -> Iterator[str]:
     yield "## Evaluation metrics"
     yield ""
     results = subject.results
@@ -276,7 +276,7 @@ def _evaluation(subject: Subject) -> Iterator[str]:
     yield from quality_section(subject, sample_stages(results))
 
 
-def _model_details(subject: Subject) -> Iterator[str]:
+def model_details(subject: Subject) -> Iterator[str]:
     model = subject.model
     blocks = [module for module in model.network.modules() if isinstance(module, ResBlock)]
     sizes = _attention_sizes(model)
@@ -321,7 +321,7 @@ def _attention_sizes(model: Model) -> list[tuple[int, int]]:
     return seen
 
 
-def _training_details(subject: Subject) -> Iterator[str]:
+def training_details(subject: Subject) -> Iterator[str]:
     config, training = subject.model.config, subject.model.config.training
     yield "## Training details"
     yield ""
@@ -459,9 +459,9 @@ SECTIONS = (
     _noise_schedule,
     _generated_samples,
     _reverse_process,
-    _evaluation,
-    _model_details,
-    _training_details,
+    evaluation,
+    model_details,
+    training_details,
     _files,
     _usage,
     _references,

@@ -5,6 +5,7 @@ import streamlit as st
 from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
 from ddpm.models import repeat_labels
 
+from .models import file_name_of
 from .sampling import Result
 
 
@@ -21,7 +22,7 @@ def downloads(result: Result) -> None:
         help="For the strip, the GIF and the MP4. With all of them, the strip shows no more than eleven.",
     )
     chosen = whole.at(frames) if frames else whole
-    name = f"{request.reference.replace(':', '_')}_seed{request.seed}"
+    name = f"{file_name_of(request.reference)}_seed{request.seed}"
     given = repeat_labels(request.labels, request.indices)
     with st.container(horizontal=True):
         for label, make, ending, kind in (
