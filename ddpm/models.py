@@ -2,8 +2,9 @@
 
 mnist            a model shipped in ``ddpm/pretrained``; else the run of that name
 run:NAME         a run under the outputs folder
-PATH             a run folder, a checkpoint (.pt), or model.safetensors with config.yaml beside it
-hf://USER/REPO   a model on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or a commit
+PATH             a run folder, a checkpoint (.pt), model.safetensors with config.yaml beside it, or the folder of an
+                 unconditional pipeline of diffusers
+hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or a commit
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .config import MAX_YAML, Config, config_to_yaml, load_config
+from .config import Config, config_to_yaml
 from .device import resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_text
-from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
+from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch, list_files
+from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_among, layout_at
 from .schedule import NoiseSchedule
 from .unet import UNet
-from .weights import MAX_HEADER, load_weights, read_checkpoint, read_safetensors, size_of, write_safetensors
+from .weights import MAX_HEADER, load_weights, read_checkpoint, size_of, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-WEIGHTS, CONFIG, RESULTS = "model.safetensors", "config.yaml", "evaluation_results.json"
+RESULTS = "evaluation_results.json"
 MAX_RESULTS = 2_000_000  # bytes
 MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 15,500,000
 
@@ -37,7 +39,8 @@ class Model:
     """A network with the config that made it, ready to sample."""
 
     config: Config
-    network: UNet
+    network: nn.Module
+    """A ``UNet``, or what takes its place: (x_t, t, y) -> output, with a ``null_label``."""
     source: str
     """Where it came from, for people: shipped 'mnist', run 'digits', a path."""
 
@@ -113,25 +116,28 @@ def is_on_hub(reference: str) -> bool:
 
 def hub_models() -> list[str]:
     """References to the Hub's models that are on this machine, each of its commit, the newest first."""
-    return [str(reference) for reference in cached_references((CONFIG, WEIGHTS))]
+    return [str(reference) for layout in LAYOUTS for reference in cached_references(layout.files)]
 
 
 def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None = None) -> Fetched:
-    """Have a Hub model on this machine: its config, then no more bytes of weights than the network of that config has.
+    """Have a Hub model on this machine: what describes it, then no more bytes of weights than its network has.
 
     Args:
         on_progress: told of the bytes there are, and of all to come.
 
     Raises:
         HubError: the Hub refuses or is out of reach; a file is missing or too large.
-        ConfigError: its config is not valid.
+        ConfigError, ModelError: what describes it is not valid.
     """
     wanted = HubReference.parse(reference)
-    if wanted.pinned and (folder := cached(wanted, (CONFIG, WEIGHTS))):
-        return Fetched(wanted, folder)
-    first = fetch(wanted, {CONFIG: MAX_YAML})
-    needed = size_of(empty_network(load_config(first.folder / CONFIG)))
-    limits = {CONFIG: MAX_YAML, WEIGHTS: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
+    for layout in LAYOUTS:
+        if wanted.pinned and (folder := cached(wanted, layout.files)):
+            return Fetched(wanted, folder)
+    listing = list_files(wanted)
+    layout = layout_among(listing.sizes) or LAYOUTS[0]  # whose first missing file is then named
+    first = fetch(listing.reference, layout.described_by)
+    needed = size_of(layout.read(first.folder, str(first.reference))[1])
+    limits = {**layout.described_by, layout.weights: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
     return fetch(first.reference, limits, {RESULTS: MAX_RESULTS}, on_progress)
 
 
@@ -148,7 +154,8 @@ def resolve(reference: str) -> Path:
         HubError: the model cannot be had from the Hub.
     """
     if is_on_hub(reference):
-        return fetch_model(reference).folder / WEIGHTS
+        folder = fetch_model(reference).folder
+        return next(path for layout in LAYOUTS if (path := _weights_in(folder, layout)))
     name = reference.removeprefix("run:")
     if name == reference and name in shipped_models():
         return PRETRAINED / name / WEIGHTS
