@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .config import MAX_YAML, Config, load_config
+from .errors import ConfigError, ModelError
 from .pipelines import INDEX, MAX_JSON, SCHEDULER, UNET, load_pipeline_weights, read_pipeline
 from .pipelines import WEIGHTS as PIPELINE_WEIGHTS
 from .unet import UNet
@@ -41,7 +42,11 @@ def empty_network(config: Config) -> UNet:
 
 
 def _read(folder: Path, reference: str) -> tuple[Config, UNet]:
-    config = load_config(folder / CONFIG)
+    try:
+        config = load_config(folder / CONFIG)
+    except ConfigError as error:  # it may be anybody's: its first fault is enough, in one line
+        first, *others = str(error).splitlines()
+        raise ModelError(f"{first}{f' (and {len(others):,} more faults)' if others else ''}") from None
     return config, empty_network(config)
 
 
@@ -62,15 +67,15 @@ def _pipeline(unet: str, scheduler: str) -> Layout:
 LAYOUTS = (Layout({CONFIG: MAX_YAML}, WEIGHTS, _read, _load), _pipeline("unet/", "scheduler/"), _pipeline("", ""))
 
 
-def layout_among(names: Container[str]) -> Layout | None:
-    """The layout whose files are all among these, None where there is none."""
-    return next((layout for layout in LAYOUTS if all(name in names for name in layout.files)), None)
+def layout_in(folder: Path) -> Layout | None:
+    """The layout of what describes a model in a folder, None where nothing does."""
+    return next((layout for layout in LAYOUTS if all((folder / name).is_file() for name in layout.described_by)), None)
 
 
 def layout_at(weights: Path) -> tuple[Layout, Path] | None:
     """The layout that a weights file belongs to, and its folder; None where what describes it is not there."""
     for layout in LAYOUTS:
         folder = weights.parents[layout.weights.count("/")]
-        if folder / layout.weights == weights and all((folder / name).is_file() for name in layout.described_by):
+        if folder / layout.weights == weights and layout_in(folder) is layout:
             return layout, folder
     return None

@@ -4,12 +4,13 @@ mnist            a model shipped in ``ddpm/pretrained``; else the run of that na
 run:NAME         a run under the outputs folder
 PATH             a run folder, a checkpoint (.pt), model.safetensors with config.yaml beside it, or the folder of an
                  unconditional pipeline of diffusers
-hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or a commit
+hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or
+                 a commit
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,8 +23,8 @@ from .device import resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_text
-from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch, list_files
-from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_among, layout_at
+from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
+from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
 from .schedule import NoiseSchedule
 from .unet import UNet
 from .weights import MAX_HEADER, load_weights, read_checkpoint, size_of, write_safetensors
@@ -127,18 +128,17 @@ def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None =
 
     Raises:
         HubError: the Hub refuses or is out of reach; a file is missing or too large.
-        ConfigError, ModelError: what describes it is not valid.
+        ModelError: what describes it is not valid.
     """
     wanted = HubReference.parse(reference)
     for layout in LAYOUTS:
         if wanted.pinned and (folder := cached(wanted, layout.files)):
             return Fetched(wanted, folder)
-    listing = list_files(wanted)
-    layout = layout_among(listing.sizes) or LAYOUTS[0]  # whose first missing file is then named
-    first = fetch(listing.reference, layout.described_by)
+    first = fetch(wanted, *(layout.described_by for layout in LAYOUTS))
+    layout = layout_in(first.folder)
     needed = size_of(layout.read(first.folder, str(first.reference))[1])
     limits = {**layout.described_by, layout.weights: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
-    return fetch(first.reference, limits, {RESULTS: MAX_RESULTS}, on_progress)
+    return fetch(first.reference, limits, optional={RESULTS: MAX_RESULTS}, on_progress=on_progress)
 
 
 def pinned(reference: str) -> str:
@@ -155,7 +155,7 @@ def resolve(reference: str) -> Path:
     """
     if is_on_hub(reference):
         folder = fetch_model(reference).folder
-        return next(path for layout in LAYOUTS if (path := _weights_in(folder, layout)))
+        return folder / layout_in(folder).weights
     name = reference.removeprefix("run:")
     if name == reference and name in shipped_models():
         return PRETRAINED / name / WEIGHTS
@@ -163,12 +163,22 @@ def resolve(reference: str) -> Path:
         return RunFolder.named(name).checkpoint("ema")
     path = Path(reference)
     if reference and name == reference and (path.is_dir() or path.suffix or "/" in reference):
-        for candidate in (path / WEIGHTS, path / "ckpts" / "ema.pt") if path.is_dir() else (path,):
+        for candidate in _weights_in(path) if path.is_dir() else (path,):
             if candidate.is_file():
                 return candidate
-        raise ModelError(f"no model at {reference}: expected a run folder, a .pt checkpoint or a {WEIGHTS}")
+        raise ModelError(
+            f"no model at {reference}: expected a run folder, a .pt checkpoint, a {WEIGHTS}, or a pipeline of "
+            "diffusers with its weights as safetensors"
+        )
     valid = [*shipped_models(), *(f"run:{run}" for run in trained_runs())]
     raise ModelError(unknown("model", reference, valid) + "; or give a path")
+
+
+def _weights_in(folder: Path) -> Iterator[Path]:
+    """Where the weights of a model in this folder may be."""
+    if layout := layout_in(folder):
+        yield folder / layout.weights
+    yield from (folder / WEIGHTS, folder / "ckpts" / "ema.pt")
 
 
 def reference_of(config: Config) -> str:
@@ -189,30 +199,25 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
     """
     path = resolve(reference)
     if path.suffix == ".safetensors":
-        if not path.with_name(CONFIG).is_file():
+        if not (found := layout_at(path)):
             raise ModelError(f"{path} has no {CONFIG} beside it")
-        config = load_config(path.with_name(CONFIG))
-        network = empty_network(config)
-        weights = read_safetensors(path, network)
+        layout, folder = found
+        config, network = layout.read(folder, reference)
+        network = layout.load(network, path)
     else:
         config, content = read_checkpoint(path, "ema")
-        network, weights = empty_network(config), content["ema"]
-    load_weights(network, weights, str(path))
+        network = empty_network(config)
+        load_weights(network, content["ema"], str(path))
     # channels_last is what CPU convolutions are fastest in at inference.
     network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
     return Model(config, network, describe_source(reference, path))
 
 
-def empty_network(config: Config) -> UNet:
-    """The network of a config on the meta device: its names and shapes, and no memory."""
-    with torch.device("meta"):
-        return UNet(**config.network_arguments())
-
-
 def describe_source(reference: str, path: Path) -> str:
     """What a reference resolved to, in words."""
     if is_on_hub(reference):
-        return replace(HubReference.parse(reference), revision=path.parent.name).short
+        _, folder = layout_at(path)
+        return replace(HubReference.parse(reference), revision=folder.name).short
     if PRETRAINED in path.parents:
         return f"shipped model {path.parent.name!r}"
     return f"run {path.parent.parent.name!r}" if path.name == "ema.pt" else str(path)
@@ -221,6 +226,8 @@ def describe_source(reference: str, path: Path) -> str:
 def export_model(reference: str, folder: Path) -> Path:
     """Write a model as ``model.safetensors`` and ``config.yaml`` into ``folder``; returns the weights file."""
     model = load_model(reference)
+    if not isinstance(model.network, UNet):
+        raise ModelError(f"{model.source} is a pipeline of diffusers, which saves and publishes it itself")
     write_safetensors(model.network, folder / WEIGHTS)
     write_text(folder / CONFIG, config_to_yaml(model.config))
     return folder / WEIGHTS

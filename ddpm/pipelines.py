@@ -1,8 +1,8 @@
 """Unconditional pipelines of diffusers, opened as models: a UNet2DModel, and the betas of its scheduler.
 
 A folder as ``DDPMPipeline.save_pretrained`` writes it: ``model_index.json``, and the two parts in ``unet/`` and
-``scheduler/`` or, as in old repos, beside it. Only JSON and safetensors are read. The package diffusers, which has to be
-installed, builds the network and its schedule.
+``scheduler/`` or, as in old repos, beside it. Only JSON and safetensors are read. The package diffusers builds the
+network and its schedule; it has to be installed.
 """
 
 from __future__ import annotations
@@ -188,15 +188,14 @@ def _built(path: Path, kind: str, given: dict[str, Any]) -> Any:
     """A part as diffusers builds it from the content of its file."""
     try:
         return getattr(_diffusers(), kind).from_config(given)
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError, ArithmeticError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as error:
         raise ModelError(f"diffusers cannot build what {path} says: {brief(error)}") from None
 
 
 def _diffusers() -> Any:
     try:
-        from . import torchvision_cpu  # noqa: F401  diffusers imports torchvision
+        from . import torchvision_cpu  # noqa: F401, I001  before diffusers, which imports torchvision
         import diffusers
     except ImportError:
         raise ModelError("this is a pipeline of diffusers; to open it: pip install diffusers") from None
     return diffusers
-
