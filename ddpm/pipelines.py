@@ -16,7 +16,7 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from .config import Config, SamplingConfig, Section
+from .config import Config, DataConfig, SamplingConfig, Section, check_num_steps
 from .errors import ModelError, one_line
 from .schedule import NoiseSchedule
 from .weights import brief, check_finite, read_header
@@ -90,12 +90,13 @@ class Unconditional(Section):
 class PipelineConfig(Config):
     """How to sample a pipeline. Of its training nothing is known: ``training`` holds defaults that nobody used."""
 
-    data: UnknownData
+    data: UnknownData | DataConfig
     schedule: GivenSchedule
     model: Unconditional = Unconditional()
 
     @model_validator(mode="after")
     def _sections_fit_each_other(self):
+        check_num_steps(self.sampling.num_steps, self.schedule.num_timesteps)
         return self
 
 
@@ -115,7 +116,7 @@ class PipelineNetwork(nn.Module):
 # -- opening -------------------------------------------------------------------------------------------------------
 
 
-def read_pipeline(scheduler: Path, unet: Path, name: str) -> tuple[PipelineConfig, PipelineNetwork]:
+def read_pipeline(scheduler: Path, unet: Path, reference: str) -> tuple[PipelineConfig, PipelineNetwork]:
     """The config of a pipeline, and its network on the meta device, from its two JSON files.
 
     Raises:
@@ -126,7 +127,7 @@ def read_pipeline(scheduler: Path, unet: Path, name: str) -> tuple[PipelineConfi
     with torch.device("meta"):
         network = PipelineNetwork(_built(unet, "UNet2DModel", _json(unet)))
     config = PipelineConfig(
-        name=re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")[-64:].lstrip("-_") or "pipeline",
+        name=_folder_name(reference),
         data=UnknownData(image_size=described.sample_size, channels=described.in_channels),
         schedule=GivenSchedule(betas=tuple(betas.betas.tolist())),
         diffusion={"prediction_type": PREDICTIONS[noise.prediction_type]},
@@ -157,6 +158,12 @@ def load_pipeline_weights(network: PipelineNetwork, path: Path) -> PipelineNetwo
             raise ModelError(f"{path} does not fit its config: {kind.replace('_keys', '')} {brief(key)}")
     check_finite(unet.state_dict(), str(path))
     return PipelineNetwork(unet)
+
+
+def _folder_name(reference: str) -> str:
+    """The last part of a path or of hf://user/repo@revision, as a config may be called."""
+    last = reference.rstrip("/").rpartition("/")[2].partition("@")[0]
+    return re.sub(r"[^a-z0-9_-]+", "-", last.lower()).lstrip("-_")[:64] or "pipeline"
 
 
 def _read(path: Path, kind: type[Section]) -> Any:
