@@ -484,6 +484,11 @@ def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> S
     return _checked(ScheduleConfig, dict(values), source, {}, ("schedule",))
 
 
+def data_from_dict(values: Mapping[str, Any], source: str = "data") -> DataConfig:
+    """Validate the section ``data`` alone; faults as ``config_from_dict`` words them."""
+    return _checked(DataConfig, dict(values), source, {}, ("data",))
+
+
 def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
     """``config`` with another schedule, and with what that asks of the rest: no more sampling steps than timesteps, and
     v-prediction where the terminal SNR is zero."""
@@ -547,7 +552,7 @@ def sampling_settings(config: Config, **changes: Any) -> SamplingConfig:
     """
     values = config.model_dump(mode="json")
     values["sampling"] |= {name: value for name, value in changes.items() if value is not None}
-    return config_from_dict(values, "sampling settings").sampling
+    return _checked(type(config), values, "sampling settings", {}).sampling
 
 
 def _override(values: Any, override: str) -> str:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .config import DataConfig
+from .config import DATASETS, DataConfig, data_from_dict
 from .errors import DataError
 from .files import data_dir
 from .randomness import derive_seed
@@ -72,6 +72,20 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
     return images
 
 
+def same_format(data: DataConfig, images: str) -> DataConfig:
+    """A dataset, or a folder of images, read in the size and the colours of ``data``.
+
+    Args:
+        images: a dataset's name or a folder's path.
+
+    Raises:
+        ConfigError: the dataset is of other colours.
+    """
+    named = images in DATASETS and images != "folder"
+    which = {"dataset": images} if named else {"dataset": "folder", "path": images}
+    return data_from_dict({**which, "image_size": data.image_size, "channels": data.channels}, images)
+
+
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
     """The order of n images in one epoch, a function of (seed, epoch) alone: (n,) long."""
     return torch.randperm(n, generator=torch.Generator().manual_seed(derive_seed("epoch", seed, epoch)))
@@ -88,6 +102,11 @@ def class_by_class(images: ImageSet, count: int) -> ImageSet:
 
 
 def _load(config: DataConfig, train: bool, download: bool) -> ImageSet:
+    if config.dataset not in DATASETS:
+        raise DataError(
+            "nothing says which images this model learned from: name those to measure with, as in `--data cifar10` or "
+            "`--data path/to/images` of the command line's eval"
+        )
     if config.dataset == "digits":
         images = _digits(train)
     elif config.dataset == "folder":

@@ -167,30 +167,33 @@ class Fetched:
 
 def fetch(
     reference: HubReference,
-    limits: Mapping[str, int],
+    *kinds: Mapping[str, int],
     optional: Mapping[str, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Fetched:
     """Have files of one commit on this machine: exactly those named, all or none.
 
     Args:
-        limits: the files' names, and how many bytes each may have at most; checked before any is downloaded.
+        kinds: sets of files, by name with how many bytes each may have at most, which is checked before any is
+            downloaded. Fetched is the first set that the commit has whole.
         optional: likewise for files that may be missing; one that is too large counts as missing.
         on_progress: told of the bytes there are, and of all to come.
 
     Raises:
         HubError: one of the files is missing or too large, the Hub refuses or is out of reach, the disk is full, ...
     """
-    if reference.pinned and (folder := cached(reference, limits)):
-        return Fetched(reference, folder)
+    there = [folder for names in kinds if (folder := cached(reference, names))]
+    if reference.pinned and there:
+        return Fetched(reference, there[0])
     try:
         listing = list_files(reference)
     except _Unreachable as error:
-        if folder := cached(reference, limits):
-            log.warning("%s. Using the commit that it was when the Hub was last asked, %s", error, folder.name)
-            return Fetched(replace(reference, revision=folder.name), folder)
+        if there:
+            log.warning("%s. Using the commit that it was when the Hub was last asked, %s", error, there[0].name)
+            return Fetched(replace(reference, revision=there[0].name), there[0])
         raise
     found, sizes = listing.reference, listing.sizes
+    limits = next((names for names in kinds if names.keys() <= sizes.keys()), kinds[0])
     for name, limit in limits.items():
         if name not in sizes:
             raise HubError(f"{found.short} has no {name}: it is no model of this kind")

@@ -2,32 +2,35 @@
 
 mnist            a model shipped in ``ddpm/pretrained``; else the run of that name
 run:NAME         a run under the outputs folder
-PATH             a run folder, a checkpoint (.pt), or model.safetensors with config.yaml beside it
-hf://USER/REPO   a model on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or a commit
+PATH             a run folder, a checkpoint (.pt), model.safetensors with config.yaml beside it, or the folder of an
+                 unconditional pipeline of diffusers
+hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://USER/REPO@REVISION of a branch, a tag or
+                 a commit
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .config import MAX_YAML, Config, config_to_yaml, load_config
+from .config import Config, config_to_yaml
 from .device import resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_text
 from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
+from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
 from .schedule import NoiseSchedule
 from .unet import UNet
-from .weights import MAX_HEADER, load_weights, read_checkpoint, read_safetensors, size_of, write_safetensors
+from .weights import MAX_HEADER, load_weights, read_checkpoint, size_of, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
-WEIGHTS, CONFIG, RESULTS = "model.safetensors", "config.yaml", "evaluation_results.json"
+RESULTS = "evaluation_results.json"
 MAX_RESULTS = 2_000_000  # bytes
 MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 15,500,000
 
@@ -37,7 +40,8 @@ class Model:
     """A network with the config that made it, ready to sample."""
 
     config: Config
-    network: UNet
+    network: nn.Module
+    """A ``UNet``, or what takes its place: (x_t, t, y) -> output, with a ``null_label``."""
     source: str
     """Where it came from, for people: shipped 'mnist', run 'digits', a path."""
 
@@ -113,26 +117,28 @@ def is_on_hub(reference: str) -> bool:
 
 def hub_models() -> list[str]:
     """References to the Hub's models that are on this machine, each of its commit, the newest first."""
-    return [str(reference) for reference in cached_references((CONFIG, WEIGHTS))]
+    return [str(reference) for layout in LAYOUTS for reference in cached_references(layout.files)]
 
 
 def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None = None) -> Fetched:
-    """Have a Hub model on this machine: its config, then no more bytes of weights than the network of that config has.
+    """Have a Hub model on this machine: what describes it, then no more bytes of weights than its network has.
 
     Args:
         on_progress: told of the bytes there are, and of all to come.
 
     Raises:
         HubError: the Hub refuses or is out of reach; a file is missing or too large.
-        ModelError: its config is not valid.
+        ModelError: what describes it is not valid.
     """
     wanted = HubReference.parse(reference)
-    if wanted.pinned and (folder := cached(wanted, (CONFIG, WEIGHTS))):
-        return Fetched(wanted, folder)
-    first = fetch(wanted, {CONFIG: MAX_YAML})
-    needed = size_of(empty_network(_config_in(first.folder)))
-    limits = {CONFIG: MAX_YAML, WEIGHTS: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
-    return fetch(first.reference, limits, {RESULTS: MAX_RESULTS}, on_progress)
+    for layout in LAYOUTS:
+        if wanted.pinned and (folder := cached(wanted, layout.files)):
+            return Fetched(wanted, folder)
+    first = fetch(wanted, *(layout.described_by for layout in LAYOUTS))
+    layout = layout_in(first.folder)
+    needed = size_of(layout.read(first.folder, str(first.reference))[1])
+    limits = {**layout.described_by, layout.weights: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
+    return fetch(first.reference, limits, optional={RESULTS: MAX_RESULTS}, on_progress=on_progress)
 
 
 def pinned(reference: str) -> str:
@@ -148,7 +154,8 @@ def resolve(reference: str) -> Path:
         HubError: the model cannot be had from the Hub.
     """
     if is_on_hub(reference):
-        return fetch_model(reference).folder / WEIGHTS
+        folder = fetch_model(reference).folder
+        return folder / layout_in(folder).weights
     name = reference.removeprefix("run:")
     if name == reference and name in shipped_models():
         return PRETRAINED / name / WEIGHTS
@@ -156,12 +163,22 @@ def resolve(reference: str) -> Path:
         return RunFolder.named(name).checkpoint("ema")
     path = Path(reference)
     if reference and name == reference and (path.is_dir() or path.suffix or "/" in reference):
-        for candidate in (path / WEIGHTS, path / "ckpts" / "ema.pt") if path.is_dir() else (path,):
+        for candidate in _weights_in(path) if path.is_dir() else (path,):
             if candidate.is_file():
                 return candidate
-        raise ModelError(f"no model at {reference}: expected a run folder, a .pt checkpoint or a {WEIGHTS}")
+        raise ModelError(
+            f"no model at {reference}: expected a run folder, a .pt checkpoint, a {WEIGHTS}, or a pipeline of "
+            "diffusers with its weights as safetensors"
+        )
     valid = [*shipped_models(), *(f"run:{run}" for run in trained_runs())]
     raise ModelError(unknown("model", reference, valid) + "; or give a path")
+
+
+def _weights_in(folder: Path) -> Iterator[Path]:
+    """Where the weights of a model in this folder may be."""
+    if layout := layout_in(folder):
+        yield folder / layout.weights
+    yield from (folder / WEIGHTS, folder / "ckpts" / "ema.pt")
 
 
 def reference_of(config: Config) -> str:
@@ -182,39 +199,25 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
     """
     path = resolve(reference)
     if path.suffix == ".safetensors":
-        if not path.with_name(CONFIG).is_file():
+        if not (found := layout_at(path)):
             raise ModelError(f"{path} has no {CONFIG} beside it")
-        config = _config_in(path.parent)
-        network = empty_network(config)
-        weights = read_safetensors(path, network)
+        layout, folder = found
+        config, network = layout.read(folder, reference)
+        network = layout.load(network, path)
     else:
         config, content = read_checkpoint(path, "ema")
-        network, weights = empty_network(config), content["ema"]
-    load_weights(network, weights, str(path))
+        network = empty_network(config)
+        load_weights(network, content["ema"], str(path))
     # channels_last is what CPU convolutions are fastest in at inference.
     network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
     return Model(config, network, describe_source(reference, path))
 
 
-def _config_in(folder: Path) -> Config:
-    """The config beside a model's weights, which may be anybody's: its first faults are told in one line."""
-    try:
-        return load_config(folder / CONFIG)
-    except ConfigError as error:
-        first, *others = str(error).splitlines()
-        raise ModelError(f"{first}{f' (and {len(others):,} more faults)' if others else ''}") from None
-
-
-def empty_network(config: Config) -> UNet:
-    """The network of a config on the meta device: its names and shapes, and no memory."""
-    with torch.device("meta"):
-        return UNet(**config.network_arguments())
-
-
 def describe_source(reference: str, path: Path) -> str:
     """What a reference resolved to, in words."""
     if is_on_hub(reference):
-        return replace(HubReference.parse(reference), revision=path.parent.name).short
+        _, folder = layout_at(path)
+        return replace(HubReference.parse(reference), revision=folder.name).short
     if PRETRAINED in path.parents:
         return f"shipped model {path.parent.name!r}"
     return f"run {path.parent.parent.name!r}" if path.name == "ema.pt" else str(path)
@@ -223,6 +226,8 @@ def describe_source(reference: str, path: Path) -> str:
 def export_model(reference: str, folder: Path) -> Path:
     """Write a model as ``model.safetensors`` and ``config.yaml`` into ``folder``; returns the weights file."""
     model = load_model(reference)
+    if not isinstance(model.network, UNet):
+        raise ModelError(f"{model.source} is a pipeline of diffusers, which saves and publishes it itself")
     write_safetensors(model.network, folder / WEIGHTS)
     write_text(folder / CONFIG, config_to_yaml(model.config))
     return folder / WEIGHTS

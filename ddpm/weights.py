@@ -67,12 +67,17 @@ def load_weights(model: nn.Module, weights: Any, source: str) -> None:
     if not isinstance(weights, dict) or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         raise ModelError(f"{source} holds no weights")
     check_fit(_infos(model.state_dict()), _infos(weights), source)
-    for name, value in weights.items():
-        if value.is_floating_point() and not value.isfinite().all():
-            raise ModelError(f"{source} is damaged: {name} holds values that are not finite")
+    check_finite(weights, source)
     if any(value.is_meta for value in model.state_dict().values()):
         model.to_empty(device="cpu")  # not before it is known that they fit
     model.load_state_dict(weights)
+
+
+def check_finite(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise ModelError where a tensor holds NaN or infinity."""
+    for name, value in weights.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ModelError(f"{source} is damaged: {name} holds values that are not finite")
 
 
 class TensorInfo(NamedTuple):
@@ -134,11 +139,11 @@ def check_fit(own: Mapping[str, TensorInfo], found: Mapping[str, TensorInfo], so
     """
     for name in sorted(own.keys() ^ found.keys(), key=str):
         what = "missing" if name in own else "not in the network"
-        raise ModelError(f"{source} does not fit its config: {_short(name)} is {what}")
+        raise ModelError(f"{source} does not fit its config: {brief(name)} is {what}")
     for name, info in found.items():
         for has, should in zip(info, own[name], strict=True):
             if has != should:
-                raise ModelError(f"{source} does not fit its config: {name} is {_short(has)}, not {should}")
+                raise ModelError(f"{source} does not fit its config: {name} is {brief(has)}, not {should}")
 
 
 def _infos(weights: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
@@ -146,8 +151,8 @@ def _infos(weights: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
             for name, value in weights.items()}  # fmt: skip
 
 
-def _short(value: object) -> str:
-    """What a file says, which may be of any length and hold line breaks."""
+def brief(value: object) -> str:
+    """What a file says, which may be of any length and hold line breaks, for an error's one line."""
     text = " ".join(str(value).split())
     return text if len(text) <= 100 else f"{text[:100]}..."
 

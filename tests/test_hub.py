@@ -207,8 +207,8 @@ def test_files_are_listed_with_their_sizes_and_the_commit(hub, repo):
 
 def test_exactly_the_files_asked_for_are_fetched_at_one_commit(hub, repo):
     told = []
-    fetched = fetch(HubReference("me/digits"), LIMITS, {"README.md": 100, "missing.txt": 5},
-                    lambda done, total: told.append((done, total)))  # fmt: skip
+    fetched = fetch(HubReference("me/digits"), LIMITS, optional={"README.md": 100, "missing.txt": 5},
+                    on_progress=lambda done, total: told.append((done, total)))  # fmt: skip
     assert fetched.reference == repo
     assert {path.name: path.read_bytes() for path in fetched.folder.iterdir()} == FILES
     assert told[-1] == (300_012, 300_012)

@@ -17,7 +17,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "schedule", "unet"],
     ["diffusion"],
     ["samplers"],
-    ["config", "settings", "variants", "data", "weights", "hub"],
+    ["config", "settings", "variants", "data", "weights", "hub", "pipelines", "layouts"],
     ["models"],
     ["sampling"],
     ["training", "evaluation"],
@@ -25,7 +25,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["cli", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = ("streamlit", "plotly", "lpips", "huggingface_hub", "torchvision", "torchmetrics", "matplotlib")
+HEAVY = ("streamlit", "plotly", "lpips", "huggingface_hub", "torchvision", "torchmetrics", "matplotlib", "diffusers")
 
 
 def imported_modules(path) -> set[str]:

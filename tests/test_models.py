@@ -67,7 +67,7 @@ def test_every_shipped_model_loads_and_is_named_after_its_folder(name):
         ("run:tiy", "unknown model 'run:tiy': did you mean 'run:tiny'? valid are "),
         ("run:../tiny", "unknown model 'run:../tiny'"),
         ("", "unknown model ''"),
-        ("nowhere/run", "no model at nowhere/run: expected a run folder, a .pt checkpoint or a model.safetensors"),
+        ("nowhere/run", "no model at nowhere/run: expected a run folder, a .pt checkpoint, a model.safetensors, or a"),
         ("nowhere.pt", "no model at nowhere.pt: expected a run folder"),
     ],
 )

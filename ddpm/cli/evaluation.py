@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..config import load_config, sampling_settings
+from ..data import same_format
 from ..media.figures import duration
 from ..models import reference_of
 from .options import model_option, model_options, open_model
@@ -27,6 +29,12 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
 )
 @click.option("--per-class", is_flag=True, help="The calibration table for every class as well.")
 @click.option(
+    "--data",
+    "images",
+    metavar="NAME|FOLDER",
+    help="The real images to measure with.  [default: those that the model learned from]",
+)
+@click.option(
     "--lpips-weights",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -38,7 +46,7 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
     help="The JSON to write; what it holds of the same weights is kept.  [default: in the model's output folder]",
 )
 def eval_command(
-    reference, config, device, labels, seed, num_samples, all_methods, per_class, lpips_weights, out, **given
+    reference, config, device, labels, seed, num_samples, all_methods, per_class, images, lpips_weights, out, **given
 ):
     """Measure a model: calibration on the test set, and samples judged beside real images.
 
@@ -53,6 +61,9 @@ def eval_command(
         raise click.UsageError("eval takes no --labels: it asks for every class equally often")
     reference = reference or (reference_of(load_config(config)) if config else None)
     model = open_model(reference, None, device)
+    if images:
+        data = same_format(model.config.data, images)
+        model = replace(model, config=model.config.model_copy(update={"data": data}))
     given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
     settings = sampling_settings(model.config, **given)
     protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights)

@@ -10,7 +10,8 @@ import click
 
 from ..files import atomic_write
 from ..hub import HubReference, publish, token_for
-from ..models import CONFIG, RESULTS, WEIGHTS, load_model, pinned, resolve
+from ..layouts import layout_at
+from ..models import RESULTS, load_model, pinned, resolve
 from .options import model_option
 
 
@@ -47,10 +48,11 @@ def pull_command(reference: str, out: Path | None) -> None:
     """Fetch a model from the Hub and check it; then it is there without a connection as well."""
     HubReference.parse(reference)
     reference = pinned(reference)
-    model, folder = load_model(reference), resolve(reference).parent
+    model = load_model(reference)
+    layout, folder = layout_at(resolve(reference))
     click.echo(f"{model.source}: its weights fit its config", err=True)
     if out:
-        for name in (CONFIG, RESULTS, WEIGHTS):
+        for name in (*layout.files, RESULTS):
             if (folder / name).is_file():
                 with atomic_write(out / name) as temporary:
                     shutil.copyfile(folder / name, temporary)

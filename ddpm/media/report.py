@@ -19,11 +19,12 @@ import numpy as np
 import torch
 
 from ..config import config_to_yaml
-from ..errors import DDPMError
+from ..errors import DDPMError, ModelError
 from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, write_bytes, write_text
 from ..models import Model, load_model, resolve
+from ..pipelines import PipelineConfig
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from ..schedule import SCHEDULES
@@ -74,9 +75,11 @@ class Subject:
         """Read a model's run, records and evaluation.
 
         Raises:
-            ModelError: no such model.
+            ModelError: no such model, or one that does not say how it was trained.
         """
         model, weights = load_model(reference, device), resolve(reference)
+        if isinstance(model.config, PipelineConfig):
+            raise ModelError(f"{model.source} is a pipeline of diffusers, which does not say how it was trained")
         run = RunFolder(weights.parent.parent) if weights.parent.name == "ckpts" else None
         latest = run.checkpoint("latest") if run else None
         return cls(
