@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,6 +70,11 @@ LAYOUTS = (Layout({CONFIG: MAX_YAML}, WEIGHTS, _read, _load), _pipeline("unet/",
 def layout_in(folder: Path) -> Layout | None:
     """The layout of what describes a model in a folder, None where nothing does."""
     return next((layout for layout in LAYOUTS if all((folder / name).is_file() for name in layout.described_by)), None)
+
+
+def layout_among(names: Container[str]) -> Layout:
+    """The layout whose files are all among these; ours where there is none."""
+    return next((layout for layout in LAYOUTS if all(name in names for name in layout.files)), LAYOUTS[0])
 
 
 def layout_at(weights: Path) -> tuple[Layout, Path] | None:

@@ -15,6 +15,7 @@ from ddpm.evaluation.ladder import climb, closeness, rungs
 from ddpm.models import load_model
 from ddpm.randomness import derive_seed
 from ddpm.sampling import generate
+from pages.components import models
 
 SMALL = {
     "sample_size": 8,
@@ -41,6 +42,10 @@ def save(folder, unet=SMALL, **scheduler):
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     return save(tmp_path_factory.mktemp("pipeline") / "Small_1.0")
+
+
+def files_of(folder) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
@@ -104,17 +109,31 @@ def test_an_old_repo_keeps_its_parts_beside_the_index_and_its_attention_under_ol
 
 
 def test_the_hub_gives_pipelines_as_well_and_no_pickle_is_fetched(hub, original, tmp_path):
-    files = {path.relative_to(original).as_posix(): path.read_bytes() for path in original.rglob("*") if path.is_file()}
-    commit = hub.add("them/ddpm", files | {"unet/diffusion_pytorch_model.bin": b"\x80\x04K\x01."})
+    commit = hub.add("them/ddpm", files_of(original) | {"unet/diffusion_pytorch_model.bin": b"\x80\x04K\x01."})
     model = load_model("hf://them/ddpm")
     assert model.source == f"hf://them/ddpm@{commit[:7]}"
     assert torch.equal(generate(model, 1), generate(load_model(str(original)), 1))
     assert not [*(tmp_path / "hf").rglob("*.bin")]
 
 
+def test_the_pages_open_a_pipeline(hub, original, open_page):
+    models._listed.clear()
+    reference = f"hf://them/ddpm@{hub.add('them/ddpm', files_of(original))}"
+    small = {"play_count": "2", "play_steps": "5"}
+    app = open_page("pages/playground.py", play_model="hf://them/ddpm", **small)
+    assert any("unet/diffusion_pytorch_model.safetensors" in text.value for text in app.caption)
+    app.button(key="play_model_download").click().run()
+    assert not app.exception
+    assert app.selectbox(key="play_model").value == reference
+    assert app.get("download_button")
+    for name, key in (("ladder", "ladder_model"), ("evaluate", "eval_model")):
+        app = open_page(f"pages/{name}.py", **{key: reference})
+        assert not app.exception
+        assert not app.error
+
+
 def test_pull_and_eval_take_a_pipeline(hub, original, run_cli, tmp_path):
-    files = {path.relative_to(original).as_posix(): path.read_bytes() for path in original.rglob("*") if path.is_file()}
-    hub.add("them/ddpm", files)
+    hub.add("them/ddpm", files_of(original))
     pulled = run_cli("pull", "hf://them/ddpm", "--out", "plain")
     assert pulled.returncode == 0, pulled.stderr
     images = tmp_path / "images"

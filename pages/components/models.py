@@ -10,10 +10,9 @@ import torch
 
 from ddpm.errors import DDPMError
 from ddpm.hub import HubReference, Listing, cached, list_files
+from ddpm.layouts import layout_among
 from ddpm.models import (
-    CONFIG,
     RESULTS,
-    WEIGHTS,
     Model,
     fetch_model,
     hub_models,
@@ -118,15 +117,17 @@ def _name(key: str) -> None:
 def _offer(reference: HubReference, key: str) -> None:
     """Say what a model on the Hub is, and fetch it at a click, not before: a link must not fill anybody's disk."""
     listing = _listed(reference)
-    found, size = listing.reference, sum(listing.sizes.get(name, 0) for name in (CONFIG, WEIGHTS, RESULTS))
-    if cached(found, (CONFIG, WEIGHTS)):  # by another name
+    found, files = listing.reference, layout_among(listing.sizes).files
+    if cached(found, files):  # by another name
         st.session_state[f"{key}_fetched"] = str(found)
         st.rerun()
+    names = [name for name in (*files, RESULTS) if name in listing.sizes]
+    size = sum(listing.sizes[name] for name in names)
     with st.container(border=True):
         st.markdown(f"**`{found.repo_id}`** is a model on the Hub, not yet on this machine.")
         st.caption(
-            f"Commit `{found.revision[:7]}`, {size / 1e6:,.1f} MB. Of its files only {WEIGHTS}, {CONFIG} and {RESULTS} "
-            "are fetched, and nothing in them is run."
+            f"Commit `{found.revision[:7]}`, {size / 1e6:,.1f} MB. Of its files only {', '.join(names)} are fetched, "
+            "and nothing in them is run."
         )
         if st.button("Download", type="primary", icon=":material/download:", key=f"{key}_download"):
             bar = st.progress(0.0, "Asking the Hub")
