@@ -18,7 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -203,8 +203,9 @@ def fetch(
     counted = _Counted(sum(sizes[name] for name in names), on_progress or (lambda done, total: None))
     for name in names:
         folder = _download(found, name, counted)
-    if not reference.pinned:  # what the cache answers where the Hub is out of reach
-        write_text(folder.parents[1] / "refs" / (reference.revision or "main"), found.revision)
+    if not reference.pinned:  # what the cache answers where the Hub is out of reach; it may be there to read only
+        with suppress(PermissionError):
+            write_text(folder.parents[1] / "refs" / (reference.revision or "main"), found.revision)
     return Fetched(found, folder)
 
 
@@ -288,7 +289,7 @@ def publish(
     with told(f"publish {repo_id}", repo_id, token):
         api = HfApi(token=token_for(repo_id, token))
         url = api.create_repo(repo_id, repo_type=kind, private=private or None, space_sdk=space_sdk, exist_ok=True)
-        before = api.repo_info(repo_id, repo_type=kind, files_metadata=True)
+        before = api.repo_info(repo_id, repo_type=kind, files_metadata=True, timeout=PATIENCE)
         if private and not before.private:
             raise HubError(f"{repo_id} exists and is public: choose another name, or make it private in its settings")
         foreign = sorted(_sizes(before).keys() - ours.keys() - MANAGED)
@@ -304,7 +305,8 @@ def publish(
             commit_message=message,
             delete_patterns=foreign or None,
         ).oid
-        there = _sizes(api.repo_info(repo_id, repo_type=kind, revision=commit, files_metadata=True))
+        after = api.repo_info(repo_id, repo_type=kind, revision=commit, files_metadata=True, timeout=PATIENCE)
+    there = _sizes(after)
     for name in sorted((ours.keys() | there.keys()) - MANAGED):
         if ours.get(name) != there.get(name):
             sizes = [f"{files[name]:,} bytes" if name in files else "missing" for files in (there, ours)]

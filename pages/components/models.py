@@ -90,9 +90,8 @@ def pick_model(key: str) -> tuple[str, Model]:
             help="Shipped with DDPM Lab, trained by a run on this machine, or from the Hub.",
         )  # fmt: skip
         st.text_input(
-            "Model on the Hub", key=f"{key}_named", placeholder="or from the Hub: hf://user/repo",
-            label_visibility="collapsed", on_change=_name, args=(key,),
-            help="A model on the Hub: hf://user/repo, or hf://user/repo@revision.",
+            "Model on the Hub", key=f"{key}_named", placeholder="or from the Hub: hf://user/repo", on_change=_name,
+            args=(key,), label_visibility="collapsed",
         )  # fmt: skip
     if problem := st.session_state.pop(f"{key}_problem", None):
         st.error(problem)
