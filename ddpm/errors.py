@@ -46,7 +46,12 @@ class DataError(DDPMError):
 
 
 class HubError(DDPMError):
-    """Files that cannot be had from the Hub or put there: what, why, and the remedy."""
+    """Files that cannot be had from the Hub or put there: what, why, and the remedy; ``status`` is that of the Hub's
+    answer, where it gave one."""
+
+    def __init__(self, message: str, status: int | None = None):
+        super().__init__(message)
+        self.status = status
 
 
 class MetricError(DDPMError):

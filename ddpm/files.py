@@ -80,6 +80,11 @@ def append_line(path: Path, line: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
+def size_text(count: int) -> str:
+    """A number of bytes for people: 15.5 MB."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+
+
 def data_dir() -> Path:
     """Where datasets lie, in torchvision's layout: $DDPM_DATA_DIR, else ./data."""
     return Path(os.environ.get("DDPM_DATA_DIR") or "data")

@@ -351,6 +351,7 @@ def _sizes(info: ModelInfo | SpaceInfo) -> dict[str, int]:
 def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises while ``doing`` something into a ``HubError`` of one line."""
     import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
 
@@ -365,7 +366,9 @@ def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError, EOFError) as error:
         causes = list(_causes(error))
         kind = _Unreachable if any(map(_is_unreachable, causes)) else HubError
-        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token)) from None
+        response = next((cause.response for cause in causes if isinstance(cause, HfHubHTTPError)), None)
+        status = None if response is None else response.status_code
+        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token), status) from None
 
 
 class _Unreachable(HubError):

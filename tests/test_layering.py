@@ -21,7 +21,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["models"],
     ["sampling"],
     ["training", "evaluation"],
-    ["media"],
+    ["media", "space"],
     ["cli", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

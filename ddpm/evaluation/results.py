@@ -120,6 +120,19 @@ def find_results(reference: str, model: Model) -> dict[str, Any]:
     raise MetricError(f"this model has not been evaluated: {remedy}")
 
 
+def export_results(reference: str, model: Model, weights: Path) -> None:
+    """Write the evaluation of a model, if it has one, beside its exported ``weights``, as an evaluation of those: they
+    are the same numbers in another file."""
+    try:
+        results = find_results(reference, model)
+    except MetricError:
+        return
+    sha256 = {"sha256": weights_sha256(weights)}
+    stages = {name: stage | {"made_by": stage["made_by"] | sha256}
+              for name, stage in results.items() if name != "made_by"}  # fmt: skip
+    write_results(weights.with_name(RESULTS), stages | {"made_by": results["made_by"] | sha256})
+
+
 def total_seconds(stages: Iterable[Stage]) -> float:
     """The computing time of some stages."""
     return round(sum(stage["made_by"]["seconds"] for stage in stages), 1)

@@ -22,7 +22,7 @@ from ..config import config_to_yaml
 from ..errors import DDPMError, ModelError
 from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
-from ..files import RunFolder, write_bytes, write_text
+from ..files import RunFolder, size_text, write_bytes, write_text
 from ..models import Model, load_model, resolve
 from ..pipelines import PipelineConfig
 from ..samplers import SAMPLERS
@@ -397,17 +397,13 @@ def _files(subject: Subject) -> Iterator[str]:
     for kind, what in kinds.items():
         inside = [path for path in files if path.relative_to(root).parts[0] == kind]
         if inside:
-            size = _size(sum(path.stat().st_size for path in inside))
+            size = size_text(sum(path.stat().st_size for path in inside))
             rows.append((f"`{kind}/`", f"{what}, {len(inside)} {'files' if len(inside) > 1 else 'file'}", size))
     for path in files:
         name = path.relative_to(root).as_posix()
         if name.split("/")[0] not in kinds:
-            rows.append((f"`{name}`", about.get(name, ""), _size(path.stat().st_size)))
+            rows.append((f"`{name}`", about.get(name, ""), size_text(path.stat().st_size)))
     yield from table(("File", "What it is", "Size"), rows)
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def _usage(subject: Subject) -> Iterator[str]:

@@ -1,0 +1,175 @@
+"""A Hugging Face Space of the app with one model: its files, which ``hub`` publishes.
+
+They are taken from the tree that runs, without git: a container of the app can build a Space as well.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import ConfigError, HubError
+from .evaluation.results import export_results
+from .files import size_text, write_bytes
+from .hub import SCHEME, publish
+from .models import Model, export_model, load_model
+from .yaml_text import dump_yaml, parse_yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+APP = (  # all that the app needs, and nothing else: secrets and what lies about by chance stay at home
+    "Dockerfile",
+    "requirements.txt",
+    ".streamlit/config.toml",
+    "streamlit_app.py",
+    "pages/**/*.py",
+    "ddpm/**/*.py",
+    "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees
+    "configs/*.yaml",
+)
+TAG = "ddpm-lab"  # in the front matter: by it a folder is known again
+PLAN = (
+    "Hugging Face asks for a paid plan (PRO, Team or Enterprise) to create a Docker Space, which this app needs. "
+    "Models and static Spaces are free."
+)
+# Measured: an environment with these requirements and torch's CPU build, byte-code included, and the unpacked base
+# image. Neither changes from model to model.
+PACKAGES_BYTES, BASE_BYTES = 1_700_000_000, 130_000_000
+
+
+def space_files(reference: str) -> dict[str, bytes]:
+    """The files of a Space that shows a model, by their names: the same bytes for the same model and app.
+
+    The model is the only one in it, and so the app's first.
+
+    Raises:
+        ModelError: no such model, or it cannot be exported.
+        HubError: the app is not where this library is.
+    """
+    model = load_model(reference)
+    files = {"README.md": _readme(reference, model).encode()}
+    for pattern in APP:
+        paths = [path.relative_to(ROOT) for path in ROOT.glob(pattern)]
+        found = {path.as_posix(): ROOT / path for path in paths if not any(p[0] == "." for p in path.parts[1:])}
+        if not found:
+            raise HubError(f"{ROOT / pattern} is not there: a Space is built from a checkout or a container of the app")
+        files |= {name: path.read_bytes() for name, path in found.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        export_results(reference, model, export_model(reference, Path(folder)))
+        files |= {
+            f"ddpm/pretrained/{model.config.name}/{path.name}": path.read_bytes() for path in Path(folder).iterdir()
+        }
+    return dict(sorted(files.items()))
+
+
+def _readme(reference: str, model: Model) -> str:
+    """The Space's page: front matter as the Hub's configuration reference has it, and what this is."""
+    about = {
+        "title": "DDPM Lab",
+        "emoji": "🎲",
+        "colorFrom": "green",
+        "colorTo": "blue",
+        "sdk": "docker",
+        "app_port": 8501,
+        "pinned": False,
+        "short_description": "Watch a diffusion model turn noise into images",  # at most 60 characters
+        "tags": [TAG, "diffusion"],
+    }
+    if reference.startswith(SCHEME):
+        about["models"] = [reference.removeprefix(SCHEME).partition("@")[0]]
+    config = model.config
+    kind = f"{config.model.num_classes} classes" if config.model.num_classes else "unconditional"
+    return f"""---
+{dump_yaml(about)}---
+
+# DDPM Lab
+
+A denoising diffusion model in the browser: generate images with it, step through the reverse process frame by frame,
+compare samplers and noise schedules.
+
+The model is `{config.name}`: images of {config.data.image_size}x{config.data.image_size} pixels, {kind}, trained on \
+{config.data.dataset}, sampled in {config.sampling.num_steps} steps unless told otherwise.
+
+The disk of a Space is ephemeral: what is trained or evaluated here is gone when the Space restarts.
+`python -m ddpm space` built this folder; `docker build .` in it makes the same container for any other host.
+"""
+
+
+def image_bytes(files: Mapping[str, bytes]) -> int:
+    """How large the container's image will be, about: the base image, the packages, and the files."""
+    return BASE_BYTES + PACKAGES_BYTES + total_bytes(files)
+
+
+def total_bytes(files: Mapping[str, bytes]) -> int:
+    return sum(map(len, files.values()))
+
+
+def summary(files: Mapping[str, bytes]) -> str:
+    """How much there is to send, and how large the image becomes, in words."""
+    return (
+        f"{len(files)} files, {size_text(total_bytes(files))}; as an image about {image_bytes(files) / 1e9:.1f} GB "
+        f"(estimated: with python:3.11-slim and the packages of requirements.txt, torch for CPUs)"
+    )
+
+
+def write_space(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write the files of a Space into an empty folder, or over an earlier Space, of which nothing remains but what a
+    Space does not have, such as .git.
+
+    Raises:
+        ConfigError: the folder holds something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file: name a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not is_space(folder):
+        raise ConfigError(f"{folder} is not empty, and no Space of this app: name another folder")
+    for name in {name.partition("/")[0] for name in files}:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    for name, content in files.items():
+        write_bytes(folder / name, content)
+
+
+def is_space(folder: Path) -> bool:
+    """Whether a folder holds a Space that was built here."""
+    try:
+        _, front, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+        return TAG in parse_yaml(front)["tags"]
+    except (OSError, ValueError, KeyError, TypeError):  # also not UTF-8, and not YAML
+        return False
+
+
+def zip_bytes(files: Mapping[str, bytes]) -> bytes:
+    """The files as one archive; the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name)  # of 1980, and not of now
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()
+
+
+def push_space(files: Mapping[str, bytes], repo_id: str, *, token: str | None = None, private: bool = False) -> str:
+    """Create or update a Space; returns its address.
+
+    Raises:
+        HubError: see ``ddpm.hub.publish``; where the Hub will not create it, with the plan that it asks for.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_space(files, Path(folder))
+        try:
+            return publish(
+                Path(folder), repo_id, kind="space", token=token, private=private, space_sdk="docker",
+                message="The app with its model, built by python -m ddpm space",
+            )  # fmt: skip
+        except HubError as error:
+            if error.status in (402, 403):
+                raise HubError(f"{error}. {PLAN}", error.status) from None
+            raise
