@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from .errors import ConfigError
 
-THREADS = torch.get_num_threads()
-"""As many as this process started with: the cores, unless $OMP_NUM_THREADS says otherwise."""
+
+def allowed_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
+    """How many cores' worth of time a container may use, infinity where nothing limits it. torch counts the host's
+    cores, and threads beyond what is allowed wait for each other at every layer."""
+    try:
+        quota, period = limit.read_text().split()
+        return int(quota) / int(period)
+    except (OSError, ValueError):  # no such file: no container, or cgroups of another version; "max": no limit
+        return float("inf")
+
+
+THREADS = max(1, int(min(torch.get_num_threads(), allowed_cores())))
+"""As many as this process started with: the cores it may use, unless $OMP_NUM_THREADS says fewer."""
 
 
 def resolve_device(name: str = "auto") -> torch.device:
