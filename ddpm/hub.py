@@ -366,9 +366,8 @@ def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError, EOFError) as error:
         causes = list(_causes(error))
         kind = _Unreachable if any(map(_is_unreachable, causes)) else HubError
-        response = next((cause.response for cause in causes if isinstance(cause, HfHubHTTPError)), None)
-        status = None if response is None else response.status_code
-        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token), status) from None
+        answers = (cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError))
+        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token), next(answers, None)) from None
 
 
 class _Unreachable(HubError):

@@ -15,8 +15,8 @@ from pathlib import Path
 from .errors import ConfigError, HubError
 from .evaluation.results import export_results
 from .files import size_text, write_bytes
-from .hub import SCHEME, publish
-from .models import Model, export_model, load_model
+from .hub import HubReference, publish
+from .models import Model, export_model, is_on_hub, load_model
 from .yaml_text import dump_yaml, parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -78,8 +78,8 @@ def _readme(reference: str, model: Model) -> str:
         "short_description": "Watch a diffusion model turn noise into images",  # at most 60 characters
         "tags": [TAG, "diffusion"],
     }
-    if reference.startswith(SCHEME):
-        about["models"] = [reference.removeprefix(SCHEME).partition("@")[0]]
+    if is_on_hub(reference):
+        about["models"] = [HubReference.parse(reference).repo_id]
     config = model.config
     kind = f"{config.model.num_classes} classes" if config.model.num_classes else "unconditional"
     return f"""---
