@@ -7,7 +7,7 @@ import streamlit as st
 from ddpm.errors import DDPMError
 from ddpm.media.images import enlarge, make_grid
 from pages.components.downloads import downloads
-from pages.components.frame import about, page
+from pages.components.frame import about, page, share_link
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
 from pages.components.models import pick_model
 from pages.components.pictures import show
@@ -41,6 +41,8 @@ def roll_one() -> None:
 
 
 reference, model = pick_model("play_model")
+with st.sidebar:
+    share_link(reference)
 
 classes = [str(k) for k in range(model.num_classes)]
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -24,6 +24,7 @@ PAGES = [
     "pages/train.py",
     "pages/curves.py",
     "pages/evaluate.py",
+    "pages/share.py",
 ]
 
 

@@ -43,6 +43,12 @@ PAGES = (
         ":material/fact_check:",
         "How good is a model? Calibration and sample quality, beside what real images reach.",
     ),
+    (
+        "pages/share.py",
+        "Share",
+        ":material/share:",
+        "Put a model on the Hugging Face Hub, or the app with it into a Space of your own.",
+    ),
 )
 
 
@@ -68,6 +74,11 @@ def page(title: str, sentence: str) -> None:
             st.page_link(path, label=label, icon=icon)
     st.title(title, anchor=False)
     st.markdown(sentence)
+
+
+def share_link(reference: str) -> None:
+    """A link to the Share page with a model chosen."""
+    st.page_link("pages/share.py", label="Share", icon=":material/share:", query_params={"share_model": reference})
 
 
 def legend(colours: dict[str, str]) -> None:

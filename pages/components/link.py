@@ -1,8 +1,9 @@
 """Links that reproduce a picture: what they say, and whether what they open is the picture they were made of."""
 
+import os
 import re
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 import torch
@@ -43,7 +44,15 @@ def link_to(result: Result) -> str:
     values |= {WEIGHTS: _weights(request.reference), PIXELS: fingerprint(result.trajectory.images)}
     if ROLLED in st.query_params:
         values[ROLLED] = st.query_params[ROLLED]
-    return f"{st.context.url or ''}?{urlencode(values, doseq=True)}"
+    return f"{address()}?{urlencode(values, doseq=True)}"
+
+
+def address() -> str:
+    """The address of this page as others can open it. That of a Space is its own, not that of the page on
+    huggingface.co which frames it."""
+    url = st.context.url or ""
+    host = os.environ.get("SPACE_HOST")
+    return f"https://{host}{urlsplit(url).path}" if host else url
 
 
 def verdict_on_link(result: Result) -> None:

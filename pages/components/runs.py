@@ -12,6 +12,8 @@ from ddpm.training.checkpoint import why_inexact
 from ddpm.training.history import read_history
 from ddpm.training.runs import ACTIVE, Status, all_runs, read_status
 
+from .frame import share_link
+
 COLOURS = {"running": "green", "queued": "blue", "finished": "gray", "stopped": "orange"}  # else red
 NO_RUN = "run_problem"  # in the session: why the last button did nothing
 
@@ -54,6 +56,7 @@ def card(folder: RunFolder, status: Status) -> None:
             st.page_link("pages/playground.py", label="Playground", icon=":material/draw:", query_params=link)
             link = {"eval_model": f"run:{name}"}
             st.page_link("pages/evaluate.py", label="Evaluate", icon=":material/fact_check:", query_params=link)
+            share_link(f"run:{name}")
     if status.total_steps:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":

@@ -27,6 +27,7 @@ PAGES = {
     "train": "Train",
     "curves": "Curves",
     "evaluate": "Evaluate",
+    "share": "Share",
 }
 PHONE = {"width": 420, "height": 840}
 

@@ -1,0 +1,106 @@
+"""What is sent to the Hub, and the sending, with a token that lives as long as the click."""
+
+import tempfile
+from pathlib import Path
+
+import streamlit as st
+
+from ddpm.errors import DDPMError, HubError, one_line
+from ddpm.evaluation.results import export_results
+from ddpm.files import size_text
+from ddpm.hub import publish
+from ddpm.media.model_card import CARD, SAMPLES, write_model_folder
+from ddpm.models import export_model, resolve
+from ddpm.space import push_space, space_files, summary, zip_bytes
+
+from .models import cached_model, computing
+
+MODEL, SPACE = "A model on the Hub", "The app as a Space"
+OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came of the last click; how many there were
+
+
+def show_files(what: str, reference: str) -> None:
+    """What would be sent, and how large it is."""
+    about, sizes = _listing(what, reference, resolve(reference).stat().st_mtime)
+    st.markdown(about)
+    rows = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    table = {"File": [name for name, _ in rows], "Size": [size_text(size) if size else "–" for _, size in rows]}
+    st.dataframe(table, hide_index=True, height=min(38 + 35 * len(rows), 390))
+
+
+@st.cache_data(show_spinner="Listing the files", max_entries=8)
+def _listing(what: str, reference: str, modified: float) -> tuple[str, dict[str, int]]:
+    """A sentence on what is sent, and the files by size in bytes; 0 for what is made on the click."""
+    if what == SPACE:
+        files = space_files(reference)
+        return summary(files), {name: len(content) for name, content in files.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        export_results(reference, cached_model(reference), export_model(reference, Path(folder)))
+        sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
+    return (
+        f"{len(sizes)} files, {size_text(sum(sizes.values()))}, and a card with samples, drawn when it is sent",
+        sizes | {CARD: 0, SAMPLES: 0},
+    )
+
+
+def download_space(reference: str) -> None:
+    st.download_button(
+        "Download .zip", lambda: zip_bytes(space_files(reference)), "ddpm-lab-space.zip", "application/zip",
+        icon=":material/download:", on_click="ignore", help="The Space's folder, for any host that builds containers.",
+    )  # fmt: skip
+
+
+def push_form(what: str, reference: str) -> str:
+    """The form, and the push when it is sent; returns the name on the Hub, a stand-in where there is none yet.
+
+    A form's fields reach the server with the click, not before. The token's field has a new key after each click: its
+    value goes with the old one, before anything is sent.
+    """
+    key = f"share_token_{st.session_state.setdefault(PUSHES, 0)}"
+    with st.form("share_form"):
+        repo_id = st.text_input("Name on the Hub", placeholder="user/name", key="share_repo").strip()
+        token = st.text_input(
+            "Your access token", placeholder="hf_...", type="password", autocomplete="off", key=key,
+            help="From huggingface.co/settings/tokens, with write access. It is used for this one upload and "
+            "forgotten: it is neither stored nor logged.",
+        ).strip()  # fmt: skip
+        private = st.toggle("Private", key="share_private", help="Only for you to see.")
+        label = "Create the Space" if what == SPACE else "Push the model"
+        clicked = st.form_submit_button(label, type="primary", icon=":material/cloud_upload:", width="stretch")
+    if clicked:
+        del st.session_state[key]
+        st.session_state[PUSHES] += 1
+        with st.spinner("Sending, and checking what arrived"):
+            st.session_state[OUTCOME] = what, reference, *_tried(what, reference, repo_id, token, private)
+        st.rerun()
+    return repo_id or "user/name"
+
+
+def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -> tuple[bool, str]:
+    """Push; whether it went well, and the address or what went wrong."""
+    try:
+        if not token:  # without one, that of the server's owner would be used
+            raise HubError("it takes your own access token, with write access: huggingface.co/settings/tokens")
+        if what == SPACE:
+            return True, push_space(space_files(reference), repo_id, token=token, private=private)
+        with tempfile.TemporaryDirectory() as folder:
+            with computing():
+                write_model_folder(reference, Path(folder), repo_id)
+            return True, publish(
+                Path(folder), repo_id, kind="model", token=token, private=private, message=f"Upload {reference}"
+            )
+    except (DDPMError, OSError) as error:
+        return False, one_line(error)
+
+
+def tell_outcome(what: str, reference: str) -> None:
+    """What came of the last click, while the page shows what was sent."""
+    *sent, done, text = st.session_state.get(OUTCOME, (None, None, False, ""))
+    if sent != [what, reference]:
+        return
+    if not done:
+        st.error(text)
+    elif what == SPACE:
+        st.success(f"Sent and checked: [{text}]({text}). Hugging Face now builds it, which takes some minutes.")
+    else:
+        st.success(f"Sent and checked: [{text}]({text}).")

@@ -1,0 +1,54 @@
+"""The Share page: a model onto the Hub, or the app with it into a Space, with the visitor's own token."""
+
+import streamlit as st
+
+from ddpm.errors import DDPMError
+from ddpm.space import PLAN
+from pages.components.frame import about, page
+from pages.components.models import pick_model
+from pages.components.share import MODEL, SPACE, download_space, push_form, show_files, tell_outcome
+
+page(
+    "Share",
+    "Put a model on the Hugging Face Hub, where anyone can load it by its name, or this app with the model in it "
+    "into a Space, where anyone can open it.",
+)
+
+with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
+    with st.container(width=260):
+        reference, _ = pick_model("share_model")
+    what = st.segmented_control("As", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params")
+
+left, right = st.columns([2, 3], gap="large")
+with left:
+    if what == SPACE:
+        st.info(PLAN, icon=":material/payments:")
+    outcome = st.container()
+    repo_id = push_form(what, reference)
+    with outcome:
+        tell_outcome(what, reference)
+    command = f"space {repo_id} --model {reference} --push" if what == SPACE else f"push --model {reference} {repo_id}"
+    with st.expander("The same from the command line", icon=":material/terminal:"):
+        st.code(f"python -m ddpm {command}", language="bash", wrap_lines=True)
+with right:
+    try:
+        show_files(what, reference)
+    except DDPMError as error:
+        st.error(str(error))
+    else:
+        if what == SPACE:
+            download_space(reference)
+
+about(
+    r"""
+A model is its weights $\theta$ and the config that says which network they belong to. Both are plain data:
+`safetensors` holds numbers and their names, so that opening it runs nothing. The card beside them says what the model
+was trained on, how well it tells noise from image at every $t$, and where its limits are. Loaded again, by
+`hf://user/name`, it draws the same images to the bit.
+
+A Space is a repository as well: the app, the model, and a `Dockerfile` that says how a container is built of them. Its
+disk is ephemeral: what is trained in a Space is gone when it restarts.
+""",
+    "Mitchell et al. 2019, Model Cards for Model Reporting",
+    "https://arxiv.org/abs/1810.03993",
+)
