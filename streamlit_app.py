@@ -45,10 +45,12 @@ st.caption(
     f"Drawn just now, in {result.seconds:.1f} s."
 )
 
-for column, (path, label, icon, promise) in zip(st.columns(len(PAGES) - 1), PAGES[1:], strict=True):
-    with column, st.container(border=True, height="stretch"):
-        st.page_link(path, label=f"**{label}**", icon=icon)
-        st.write(promise)
+ROW = 4  # cards side by side: more would cut their titles
+for start in range(1, len(PAGES), ROW):
+    for column, (path, label, icon, promise) in zip(st.columns(ROW), PAGES[start : start + ROW], strict=False):
+        with column, st.container(border=True, height="stretch"):
+            st.page_link(path, label=f"**{label}**", icon=icon)
+            st.write(promise)
 
 about(
     r"""

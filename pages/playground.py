@@ -42,7 +42,7 @@ def roll_one() -> None:
 
 reference, model = pick_model("play_model")
 with st.sidebar:
-    share_link(reference)
+    share_link(reference, "Share this model")
 
 classes = [str(k) for k in range(model.num_classes)]
 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -76,9 +76,9 @@ def page(title: str, sentence: str) -> None:
     st.markdown(sentence)
 
 
-def share_link(reference: str) -> None:
+def share_link(reference: str, label: str = "Share") -> None:
     """A link to the Share page with a model chosen."""
-    st.page_link("pages/share.py", label="Share", icon=":material/share:", query_params={"share_model": reference})
+    st.page_link("pages/share.py", label=label, icon=":material/share:", query_params={"share_model": reference})
 
 
 def legend(colours: dict[str, str]) -> None:
