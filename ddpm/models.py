@@ -229,13 +229,5 @@ def export_model(reference: str, folder: Path) -> Path:
     if not isinstance(model.network, UNet):
         raise ModelError(f"{model.source} is a pipeline of diffusers, which saves and publishes it itself")
     write_safetensors(model.network, folder / WEIGHTS)
-    write_text(folder / CONFIG, config_to_yaml(without_paths(model.config)))
+    write_text(folder / CONFIG, config_to_yaml(model.config))
     return folder / WEIGHTS
-
-
-def without_paths(config: Config) -> Config:
-    """The config without the place on this machine where a folder of images lies, only with its name."""
-    if config.data.path is None:
-        return config
-    data = config.data.model_copy(update={"path": Path(config.data.path).resolve().name or "images"})
-    return config.model_copy(update={"data": data})

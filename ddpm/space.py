@@ -12,11 +12,12 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from .config import Config
 from .errors import ConfigError, HubError
-from .evaluation.results import export_results
 from .files import size_text, write_bytes
 from .hub import HubReference, publish
-from .models import Model, export_model, is_on_hub, load_model
+from .media.model_card import write_model_files
+from .models import is_on_hub
 from .yaml_text import dump_yaml, parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,8 +50,7 @@ def space_files(reference: str) -> dict[str, bytes]:
         ModelError: no such model, or it cannot be exported.
         HubError: the app is not where this library is.
     """
-    model = load_model(reference)
-    files = {"README.md": _readme(reference, model).encode()}
+    files = {}
     for pattern in APP:
         paths = [path.relative_to(ROOT) for path in ROOT.glob(pattern)]
         found = {path.as_posix(): ROOT / path for path in paths if not any(p[0] == "." for p in path.parts[1:])}
@@ -58,14 +58,13 @@ def space_files(reference: str) -> dict[str, bytes]:
             raise HubError(f"{ROOT / pattern} is not there: a Space is built from a checkout or a container of the app")
         files |= {name: path.read_bytes() for name, path in found.items()}
     with tempfile.TemporaryDirectory() as folder:
-        export_results(reference, model, export_model(reference, Path(folder)))
-        files |= {
-            f"ddpm/pretrained/{model.config.name}/{path.name}": path.read_bytes() for path in Path(folder).iterdir()
-        }
+        config = write_model_files(reference, Path(folder)).model.config
+        files |= {f"ddpm/pretrained/{config.name}/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
+    files["README.md"] = _readme(reference, config).encode()
     return dict(sorted(files.items()))
 
 
-def _readme(reference: str, model: Model) -> str:
+def _readme(reference: str, config: Config) -> str:
     """The Space's page: front matter as the Hub's configuration reference has it, and what this is."""
     about = {
         "title": "DDPM Lab",
@@ -80,7 +79,6 @@ def _readme(reference: str, model: Model) -> str:
     }
     if is_on_hub(reference):
         about["models"] = [HubReference.parse(reference).repo_id]
-    config = model.config
     kind = f"{config.model.num_classes} classes" if config.model.num_classes else "unconditional"
     return f"""---
 {dump_yaml(about)}---

@@ -53,6 +53,22 @@ def run_cli(tmp_path):
 
 
 @pytest.fixture
+def cli(capsys, tmp_path, monkeypatch):
+    """Run the command line in this process, in an empty folder."""
+    from ddpm.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return SimpleNamespace(code=exit_.value.code, out=captured.out, err=captured.err)
+
+    return run
+
+
+@pytest.fixture
 def open_page():
     """Open a page of the app without a browser, as a link to it does: the AppTest after its first run, without an
     exception. Keyword arguments are the link's query."""

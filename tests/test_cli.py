@@ -10,32 +10,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ddpm.cli import main
 from ddpm.media.figures import duration
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from tests.conftest import ROOT, TINY
-
-
-@pytest.fixture
-def cli(capsys, tmp_path, monkeypatch):
-    """Run the command line in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as exit_:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        return SimpleNamespace(code=exit_.value.code, out=captured.out, err=captured.err)
-
-    return run
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import sys
 import click
 
 from ..errors import DDPMError, one_line
-from . import evaluation, hub, looking, sampling, space, training
+from . import evaluation, hub, looking, sampling, training
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -60,7 +60,7 @@ for command in (
     looking.export_command,
     hub.push_command,
     hub.pull_command,
-    space.space_command,
+    hub.space_command,
     training.train_classifier_command,
 ):
     cli.add_command(command)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -119,30 +118,6 @@ def find_results(reference: str, model: Model) -> dict[str, Any]:
     if found:
         raise MetricError(f"the evaluation in {next(iter(found))} is of other weights: {remedy}")
     raise MetricError(f"this model has not been evaluated: {remedy}")
-
-
-def export_results(reference: str, model: Model, weights: Path) -> None:
-    """Write the evaluation of a model, if it has one, beside its exported ``weights``, as an evaluation of those: they
-    are the same numbers in another file."""
-    try:
-        results = find_results(reference, model)
-    except MetricError:
-        return
-    hashes = {weights_sha256(resolve(reference)): weights_sha256(weights)}
-    write_results(weights.with_name(RESULTS), as_published(results, hashes))
-
-
-PLACE = re.compile(r"(?<![\w.:/])/(?:[^/\s:;,()]+/)*([^/\s:;,()]+)")  # an absolute path; no web address
-
-
-def as_published(value: Any, hashes: Mapping[str, str]) -> Any:
-    """What an evaluation says, with the hash of the same weights in the file that is published, and the names of files
-    and folders instead of where they lie on this machine."""
-    if isinstance(value, dict):
-        return {key: as_published(part, hashes) for key, part in value.items()}
-    if isinstance(value, list):
-        return [as_published(part, hashes) for part in value]
-    return PLACE.sub(r"\1", hashes.get(value, value)) if isinstance(value, str) else value
 
 
 def total_seconds(stages: Iterable[Stage]) -> float:

@@ -64,19 +64,26 @@ def app_url(chromium, tmp_path_factory):
         yield url
 
 
+def app_command(port: int) -> list[str]:
+    app = ["streamlit", "run", "streamlit_app.py", "--server.address=127.0.0.1", f"--server.port={port}"]
+    return [sys.executable, "-m", *app]
+
+
 @contextmanager
-def serve(folder: Path):
-    """A server with its outputs and its log in ``folder``, on a free port; yields its address."""
+def serve(folder: Path, command=app_command, cwd: Path = ROOT, env: dict[str, str] | None = None):
+    """A server with its outputs and its log in ``folder``, on a free port; yields its address.
+
+    ``command`` makes the command line of a port; ``env`` is its whole environment, this process's unless it is given.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", "--server.address=127.0.0.1"]
     with open(folder / "server.log", "a+", encoding="utf-8") as log:
         server = subprocess.Popen(
-            [*command, f"--server.port={port}"],
-            cwd=ROOT,
-            env=os.environ | {"DDPM_OUTPUT_DIR": str(folder / "outputs")},
+            command(port),
+            cwd=cwd,
+            env=os.environ | {"DDPM_OUTPUT_DIR": str(folder / "outputs")} if env is None else env,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
