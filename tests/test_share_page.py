@@ -1,0 +1,90 @@
+"""The Share page without a browser: what would be sent, what was, and what becomes of the visitor's token."""
+
+from functools import partial
+
+import pytest
+
+from ddpm.models import load_model
+from ddpm.space import PLAN, space_files
+from pages.components.share import MODEL, SPACE
+from tests.hub_server import TOKEN, Fault
+
+
+@pytest.fixture
+def share_page(open_page, output_dir):
+    return partial(open_page, "pages/share.py", share_model="digits")
+
+
+def push(app, repo_id: str, token: str, **options):
+    app.text_input(key="share_repo").input(repo_id)
+    next(field for field in app.text_input if field.label == "Your access token").input(token)
+    if options.get("private"):
+        app.toggle(key="share_private").set_value(True)
+    app.button[0].click().run()
+    assert not app.exception
+    return app
+
+
+def everything(app) -> str:
+    """All that the page and its session hold, as text."""
+    return " ".join([*map(str, app.main), *map(str, app.sidebar), str(app.session_state), str(dict(app.query_params))])
+
+
+def test_the_files_of_a_model_are_listed_before_it_is_sent(share_page, hub):
+    app = share_page()
+    assert {*app.dataframe[0].value["File"]} == {
+        "model.safetensors", "config.yaml", "evaluation_results.json", "README.md", "samples.png",
+    }  # fmt: skip
+    assert app.dataframe[0].value["Size"][0] == "4.3 MB"
+    assert hub.requests == []
+    assert not app.info
+
+
+def test_the_files_of_a_space_are_listed_and_its_price_is_said(share_page, hub):
+    app = share_page(share_as=SPACE)
+    assert {*app.dataframe[0].value["File"]} == space_files("digits").keys()
+    assert app.info[0].value == PLAN
+    assert hub.requests == []
+
+
+def test_a_model_is_pushed_with_the_token_of_the_visitor_which_is_then_gone(open_page, hub, tiny_run, monkeypatch):
+    app = push(open_page("pages/share.py", share_model="run:tiny"), "me/tens", TOKEN, private=True)
+    assert f"{hub.url}/me/tens" in app.success[0].value
+    assert hub.repos["me/tens"].private
+    assert {"model.safetensors", "config.yaml", "README.md", "samples.png"} <= hub.repos["me/tens"].at("main")[1].keys()
+    assert TOKEN not in everything(app)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)  # it is private
+    assert load_model("hf://me/tens").config == load_model("run:tiny").config
+
+
+def test_a_space_is_made_and_its_address_told(share_page, hub):
+    app = push(share_page(share_as=SPACE), "me/lab", TOKEN)
+    assert f"{hub.url}/spaces/me/lab" in app.success[0].value
+    assert space_files("digits").keys() <= next(iter(hub.repos.values())).at("main")[1].keys()
+    assert TOKEN not in everything(app)
+    assert "me/lab" in everything(app)  # it looks everywhere
+    app.segmented_control(key="share_as").set_value(MODEL).run()
+    assert not app.success  # that was of the Space
+
+
+@pytest.mark.parametrize(
+    ("repo_id", "token", "fault", "said"),
+    [
+        ("me/lab", "", None, "it takes your own access token"),
+        ("lab", TOKEN, None, "'lab' is no repo of the Hub"),
+        ("", TOKEN, None, "'' is no repo of the Hub"),
+        ("me/lab", TOKEN, Fault("POST /api/repos/create", status=402, message="no plan"), PLAN),
+        ("me/lab", TOKEN, Fault("POST /api/repos/create", status=401, message=f"no {TOKEN}"), "valid token"),
+        ("me/lab", TOKEN, Fault("POST /api/spaces/me/lab/commit", cut=True), "the connection was cut"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_without_the_token(share_page, hub, monkeypatch, repo_id, token, fault, said):
+    monkeypatch.setenv("HF_TOKEN", "hf_ofTheOwnerOfThisServer")  # which no visitor may use
+    hub.faults += [fault] if fault else []
+    app = push(share_page(share_as=SPACE), repo_id, token)
+    assert said in app.error[0].value
+    assert "\n" not in app.error[0].value
+    assert not app.success
+    assert TOKEN not in everything(app)
+    if not fault:
+        assert hub.requests == []
