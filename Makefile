@@ -4,15 +4,17 @@ PYTHON  ?=
 PORT    ?= 8501
 ADDRESS ?= 127.0.0.1
 ARGS    ?=
+DOCKER  ?= docker
 
 export PYTHON
 
-.PHONY: help app test lint clean
+.PHONY: help app test lint docker clean
 
 help:
 	@echo "make app    set everything up and serve the app on http://$(ADDRESS):$(PORT)  (PORT=, ADDRESS=)"
 	@echo "make test   set everything up and run all tests                       (ARGS=\"-k schedule\")"
 	@echo "make lint   check the code with ruff"
+	@echo "make docker build the container ddpm-lab and say how to run it        (DOCKER=podman)"
 	@echo "make clean  remove .venv and the caches; outputs/ and data/ stay"
 	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.14) that .venv is built with."
 
@@ -28,6 +30,11 @@ test:
 lint:
 	@bash .ci/setup dev
 	@.venv/bin/python -m ruff check
+
+docker:
+	$(DOCKER) build --tag ddpm-lab .
+	@echo "Run it, then open http://$(ADDRESS):$(PORT); the volume keeps the runs:"
+	@echo "  $(DOCKER) run --rm --publish $(ADDRESS):$(PORT):8501 --volume ddpm-outputs:/home/user/app/outputs ddpm-lab"
 
 clean:
 	@bash .ci/setup clean
