@@ -41,8 +41,6 @@ def roll_one() -> None:
 
 
 reference, model = pick_model("play_model")
-with st.sidebar:
-    share_link(reference, "Share this model")
 
 classes = [str(k) for k in range(model.num_classes)]
 with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -99,6 +97,7 @@ with facts:
         "under guidance.",
     )
     downloads(result)
+    share_link(shown.reference, "Share this model")
 
 st.subheader("Step through the reverse process", anchor=False)
 player(result.frames, str(shown), "play_player", result.probabilities, roll_one)
