@@ -351,7 +351,6 @@ def _sizes(info: ModelInfo | SpaceInfo) -> dict[str, int]:
 def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises while ``doing`` something into a ``HubError`` of one line."""
     import httpx2
-    from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import disable_progress_bars
     from huggingface_hub.utils import logging as hub_logging
 
@@ -366,8 +365,7 @@ def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     except (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError, RuntimeError, EOFError) as error:
         causes = list(_causes(error))
         kind = _Unreachable if any(map(_is_unreachable, causes)) else HubError
-        answers = (cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError))
-        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token), next(answers, None)) from None
+        raise kind(_without_tokens(f"cannot {doing}: {_reason(causes, repo_id)}", token), _status(causes)) from None
 
 
 class _Unreachable(HubError):
@@ -443,6 +441,13 @@ def _answer(error: BaseException, repo_id: str) -> str:
     if status >= 500:
         return f"the Hub failed with {status}{said}: try again later, see https://status.huggingface.co"
     return remedies.get(status, f"the Hub answered {status}{said}")
+
+
+def _status(causes: list[BaseException]) -> int | None:
+    """The status of the Hub's answer, where it gave one."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return next((cause.response.status_code for cause in causes if isinstance(cause, HfHubHTTPError)), None)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,13 +11,11 @@ from pages.components.share import MODEL, SPACE, download_space, push_form, show
 page(
     "Share",
     "Put a model on the Hugging Face Hub, where anyone can load it by its name, or this app with the model in it "
-    "into a Space, where anyone can open it.",
+    "into a Space, where anyone can open it. The model is set in the sidebar.",
 )
 
-with st.container(horizontal=True, vertical_alignment="bottom", gap="medium"):
-    with st.container(width=260):
-        reference, _ = pick_model("share_model")
-    what = st.segmented_control("As", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params")
+reference, _ = pick_model("share_model")
+what = st.segmented_control("As", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params")
 
 left, right = st.columns([2, 3], gap="large")
 with left:

@@ -6,14 +6,13 @@ from pathlib import Path
 import streamlit as st
 
 from ddpm.errors import DDPMError, HubError, one_line
-from ddpm.evaluation.results import export_results
 from ddpm.files import size_text
 from ddpm.hub import publish
-from ddpm.media.model_card import CARD, SAMPLES, write_model_folder
-from ddpm.models import export_model, resolve
+from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
+from ddpm.models import resolve
 from ddpm.space import push_space, space_files, summary, zip_bytes
 
-from .models import cached_model, computing
+from .models import computing
 
 MODEL, SPACE = "A model on the Hub", "The app as a Space"
 OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came of the last click; how many there were
@@ -35,7 +34,7 @@ def _listing(what: str, reference: str, modified: float) -> tuple[str, dict[str,
         files = space_files(reference)
         return summary(files), {name: len(content) for name, content in files.items()}
     with tempfile.TemporaryDirectory() as folder:
-        export_results(reference, cached_model(reference), export_model(reference, Path(folder)))
+        write_model_files(reference, Path(folder))
         sizes = {path.name: path.stat().st_size for path in Path(folder).iterdir()}
     return (
         f"{len(sizes)} files, {size_text(sum(sizes.values()))}, and a card with samples, drawn when it is sent",
