@@ -119,6 +119,7 @@ class Turns:
     def _join(self, who: str, kind: str, work: float) -> _Request:
         with self._changed:
             now = self._clock()
+            self._requests = {who: request for who, request in self._requests.items() if request.thread.is_alive()}
             older = self._requests.get(who)
             if older and older is self._holder and older.thread is threading.current_thread():
                 raise RuntimeError("this thread has its turn already")
