@@ -77,7 +77,7 @@ def _queued(place: Place) -> str:
     return f":material/hourglass: Waiting for this machine: {place.ahead} ahead of you, about {place.seconds:.0f} s"
 
 
-@st.cache_data(show_spinner=False, ttl=1)
+@st.cache_data(show_spinner=False, ttl=1, max_entries=1)
 def _free_threads() -> int:
     return free_threads()
 
