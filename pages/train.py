@@ -66,6 +66,8 @@ start = first.selectbox(
     "Start from", starts, key="train_from", bind="query-params",
     help="A preset, the config of an earlier run, or your own file. Choosing anew discards what you changed below.",
 )  # fmt: skip
+if start not in starts:  # a select box lets pass what a browser makes up
+    start = starts[0]
 upload = st.file_uploader("A config in YAML", ["yaml", "yml"], max_upload_size=1) if start == FILE else None
 source = f"file {upload.file_id}" if upload else start
 carried = st.query_params.get(CARRIED)
