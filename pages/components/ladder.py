@@ -69,7 +69,7 @@ def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
         steps = [n for n in columns if n <= widest]
         for reference in (last, *(n for n in reversed(columns) if widest < n < last)):
             plan = rungs(last, steps=steps, reference=reference)
-            if plan_evaluations(model, plan, labels=labels) <= most:
+            if math.isinf(most) or plan_evaluations(model, plan, labels=labels) <= most:
                 found[widest] = plan
                 break
     return found

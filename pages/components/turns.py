@@ -29,7 +29,7 @@ PATIENCE = 100.0  # seconds of waiting that weigh as much as one of computing
 RECENT = 40.0  # the same, for a second that the visitor has had
 HALF_LIFE = 60.0  # seconds after which what a visitor has had counts half
 LONGEST = 30.0  # seconds of computing; all that is longer is as long as this
-POLL = 0.25  # seconds between two looks whether a waiting visitor is still there
+POLL = 0.5  # seconds between two looks whether a waiting visitor is still there
 GONE = 5.0  # seconds after which one who has not looked is passed over
 FIRST_PACE = 0.004  # seconds of a unit of work before any of its kind was measured
 
