@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config
+from .data import MAX_PIXELS
 from .errors import ConfigError, ModelError, unknown
 from .files import data_dir, output_dir
 from .models import shipped_models
@@ -32,7 +33,7 @@ class Limits:
     values: float = math.inf
     """Numbers in the images of one picture: images x channels x height x width. They are kept while a visitor stays."""
     upload_megabytes: int = 10
-    upload_pixels: int = 50_000_000
+    upload_pixels: int = MAX_PIXELS
     config_characters: int = 20_000
     """Of a config's YAML; one with every field spelt out has 2,000."""
 
