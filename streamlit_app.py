@@ -4,9 +4,11 @@ import random
 
 import streamlit as st
 
-from pages.components.frame import PAGES, about, page
+from ddpm.errors import DDPMError
+from pages.components.frame import about, page, shown_pages
 from pages.components.models import cached_model, default_model
 from pages.components.pictures import show
+from pages.components.public import show_error
 from pages.components.sampling import Request, run
 
 page(
@@ -34,9 +36,18 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
 model, place = cached_model(reference), st.empty()
-request = Request(reference, 1, (digit,), model.config.sampling, int(seed) if seed.isdecimal() else 0)
+seed = int(seed) if seed.isdecimal() and len(seed) < 10 else 0
+request = Request(reference, 1, (digit,), model.config.sampling, seed)
 # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
-result = run(request, model, lambda step: place.progress(step.index / request.settings.num_steps, "Drawing"))
+try:
+    result = run(
+        request, model,
+        on_step=lambda step: place.progress(step.index / request.settings.num_steps, "Drawing"),
+        on_wait=lambda text: place.progress(0.0, text),
+    )  # fmt: skip
+except DDPMError as error:
+    show_error(error)
+    st.stop()
 moments = 7
 show(result.trajectory.strip(moments), f"From noise to a {digit}, in {moments} moments", place=place)
 st.caption(
@@ -45,9 +56,9 @@ st.caption(
     f"Drawn just now, in {result.seconds:.1f} s."
 )
 
-ROW = 4  # cards side by side: more would cut their titles
-for start in range(1, len(PAGES), ROW):
-    for column, (path, label, icon, promise) in zip(st.columns(ROW), PAGES[start : start + ROW], strict=False):
+ROW, pages = 4, shown_pages()[1:]  # cards side by side: more would cut their titles
+for start in range(0, len(pages), ROW):
+    for column, (path, label, icon, promise) in zip(st.columns(ROW), pages[start : start + ROW], strict=False):
         with column, st.container(border=True, height="stretch"):
             st.page_link(path, label=f"**{label}**", icon=icon)
             st.write(promise)

@@ -193,20 +193,26 @@ def _image_files(folder: Path) -> Iterator[Path]:
     return (p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
 
 
-def read_image(file: Path | BinaryIO, size: int, channels: int, name: str = "") -> Tensor:
+def read_image(
+    file: Path | BinaryIO, size: int, channels: int, name: str = "",
+    max_pixels: int | None = None, kinds: tuple[str, ...] | None = None,
+) -> Tensor:  # fmt: skip
     """An image file as uint8 (``channels``, size, size): turned as its EXIF says, cut to a square about its middle.
 
     Args:
         file: a path, or an open file that errors call ``name``.
+        max_pixels: the most that is unpacked; by default ``MAX_PIXELS``.
+        kinds: Pillow's names of the formats that are read; by default all that it knows.
 
     Raises:
-        DataError: it is no image, is damaged, or has more than ``MAX_PIXELS``.
+        DataError: it is no image of these kinds, is damaged, or has more than ``max_pixels``.
     """
     name = name or str(file)
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {MAX_PIXELS:,} is the most")
+        with Image.open(file, formats=kinds) as image:  # which reads the header alone
+            most = max_pixels or MAX_PIXELS
+            if image.width * image.height > most:
+                raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {most:,} is the most")
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
                 image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))

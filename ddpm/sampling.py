@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -77,12 +78,17 @@ def evaluations(settings: SamplingConfig, schedule: NoiseSchedule, guided: bool)
 
     ``guided`` says whether a class is asked for; without one there is nothing to guide towards.
     """
-    timesteps = spaced_timesteps(schedule.num_timesteps, settings.num_steps, settings.spacing)
-    calls = SAMPLERS[settings.sampler].calls(schedule, timesteps)
+    calls = _calls(settings.sampler, schedule, settings.num_steps, settings.spacing)
     if not guided or settings.guidance_scale == 1:
         return len(calls)
     first, last = settings.guidance_interval or (0, schedule.num_timesteps - 1)
     return sum(2 if first <= t <= last else 1 for t in calls)
+
+
+@lru_cache(maxsize=256)  # walking a thousand steps takes 50 ms, and a page asks again at every click
+def _calls(sampler: str, schedule: NoiseSchedule, num_steps: int, spacing: str) -> list[int]:
+    timesteps = spaced_timesteps(schedule.num_timesteps, num_steps, spacing)
+    return SAMPLERS[sampler].calls(schedule, timesteps)
 
 
 def generate(

@@ -5,10 +5,13 @@ import streamlit as st
 from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
 from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
+from ddpm.public import is_public, redacted
 from ddpm.training.history import History, read_history
 from ddpm.training.runs import ACTIVE, all_runs, read_status
 from pages.components.frame import about, legend, page
+from pages.components.models import in_turn
 from pages.components.pictures import show
+from pages.components.public import off, show_error
 from pages.components.runs import suggestions
 
 page("Curves", "Watch training runs learn: the loss falls, the digits come out of the noise.")
@@ -16,6 +19,10 @@ page("Curves", "Watch training runs learn: the loss falls, the digits come out o
 BOUND = {"bind": "query-params"}
 runs = {folder.path.name: folder for folder in all_runs()}
 if not runs:
+    if is_public():
+        off("There is no run to show, since training is off on this public page.",
+            "python -m ddpm train --config configs/digits.yaml", "make app")  # fmt: skip
+        st.stop()
     st.info("There is no run yet. The Train page launches one; a few minutes are enough for `digits`.")
     st.page_link("pages/train.py", label="Train", icon=":material/model_training:")
     st.stop()
@@ -40,7 +47,7 @@ def history_of(folder: RunFolder) -> History | None:
     try:
         return read_history(folder.metrics)
     except DDPMError as error:
-        st.error(str(error))
+        show_error(error)
         return None
 
 
@@ -62,9 +69,9 @@ def curves() -> None:
             if status.total_steps:
                 st.progress(status.step / status.total_steps, f"step {status.step:,} of {status.total_steps:,}")
         if status.error:
-            st.error(status.error)
+            show_error(status.error)
         for sentence in suggestions(runs[name]):
-            st.warning(sentence, icon=":material/lightbulb:")
+            st.warning(redacted(sentence), icon=":material/lightbulb:")
     histories = {name: history for name in names if (history := history_of(runs[name])) and history.training}
     if not histories:
         st.info("Nothing recorded yet.")
@@ -88,11 +95,11 @@ def curves() -> None:
     )
     grids(runs[first])
     with st.expander("Log"):
-        st.code(runs[first].log_tail(30) or "Nothing printed yet.", language=None)
+        st.code(redacted(runs[first].log_tail(30)) or "Nothing printed yet.", language=None)
     with st.container(horizontal=True):
         history = histories[first]
         st.download_button("CSV", history.csv, f"{first}.csv", "text/csv", on_click="ignore")
-        st.download_button("PNG", lambda: curves_png(history), f"{first}.png", "image/png", on_click="ignore")
+        st.download_button("PNG", in_turn(lambda: curves_png(history)), f"{first}.png", "image/png", on_click="ignore")
 
 
 def grids(folder: RunFolder) -> None:

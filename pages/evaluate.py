@@ -1,17 +1,19 @@
 """The Evaluate page: how good a model is, each number beside what real images reach."""
 
 import json
+from functools import partial
 
 import streamlit as st
 
 from ddpm.errors import DDPMError
 from ddpm.evaluation.results import absences, find_results, headline, results_csv, sample_stages, stage_label
 from ddpm.media.figures import span
+from ddpm.public import is_public, redacted
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
 from pages.components.judged import closest, seen_as
-from pages.components.models import cached_model, file_name_of, model_references, pick_model
+from pages.components.models import cached_model, file_name_of, model_references, pick_model, visitor
 
 page("Evaluate", "How good is a model? Every number stands beside what real images reach.")
 
@@ -27,7 +29,8 @@ def results_of(reference: str) -> dict | None:
     try:
         return find_results(reference, cached_model(reference))
     except DDPMError as error:
-        st.info(f"{reference}: {error}, or choose it as the model and press **Evaluate** below.")
+        remedy = "" if is_public() else ", or choose it as the model and press **Evaluate** below"
+        st.info(redacted(f"{reference}: {error}{remedy}."))
         return None
 
 
@@ -63,10 +66,12 @@ if reference in found:
 
 file_name = file_name_of(reference)
 with st.container(horizontal=True):
-    st.download_button(
-        "Report", lambda: report_html(reference), f"{file_name}_report.html", "text/html", icon=":material/article:",
-        on_click="ignore", help="All about this model in one HTML file with its figures: half a minute's work.",
-    )  # fmt: skip
+    if not is_public():
+        st.download_button(
+            "Report", partial(report_html, reference, f"{visitor()}, report"), f"{file_name}_report.html", "text/html",
+            icon=":material/article:", on_click="ignore",
+            help="All about this model in one HTML file with its figures: half a minute's work.",
+        )  # fmt: skip
     if reference in found:
         st.download_button("JSON", json.dumps(found[reference], indent=2), f"{file_name}.json", "application/json",
                            on_click="ignore", help="Everything that was measured, and what produced it.")  # fmt: skip

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from ddpm.errors import DDPMError
-from ddpm.evaluation.ladder import STEPS, rungs
 from ddpm.samplers import SAMPLERS
 from pages.components.frame import about, page
-from pages.components.ladder import Ladder, climb_with_preview, draw
+from pages.components.ladder import Ladder, climb_with_preview, draw, plans
 from pages.components.models import pick_model
+from pages.components.public import show_error
 
 page(
     "Ladder",
@@ -19,33 +19,36 @@ BOUND = {"bind": "query-params"}
 
 reference, model = pick_model("ladder_model")
 
-last = model.schedule.num_timesteps
 with st.container(horizontal=True, vertical_alignment="bottom"):
     classes = [str(k) for k in range(model.num_classes)]
     drawn = st.selectbox("Draw", [*classes, "no class"], min(3, len(classes)), key="ladder_draw", width=150, **BOUND)
     seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="ladder_seed", width=150, **BOUND)
-    columns = [n for n in STEPS if n <= last] or [last]
+    label = int(drawn) if drawn.isdigit() else None
+    possible = plans(model, None if label is None else [label])
     most = st.selectbox(
         "Up to",
-        columns,
-        index=min(4, len(columns) - 1),
+        list(possible),
+        index=min(4, len(possible) - 1) if possible else None,
         key="ladder_most",
         format_func=lambda n: f"{n} steps",
         width=150,
-        help="The widest column. The reference, DDIM with all of the model's timesteps, comes last in any case.",
+        help="The widest column. The reference, DDIM with all of the model's timesteps, comes last in any case; a "
+        "public page takes as many as one request may.",
         **BOUND,
     )
     go = st.button("Climb", type="primary", icon=":material/stairs_2:", key="ladder_go")
 
-wanted = Ladder(
-    reference, int(drawn) if drawn.isdigit() else None, seed, rungs(last, steps=[n for n in columns if n <= most])
-)
+if most not in possible:
+    st.info("This model takes too many network evaluations for a ladder on a public page. Draw **no class**, or choose "
+            "another model.", icon=":material/public:")  # fmt: skip
+    st.stop()
+wanted = Ladder(reference, label, seed, possible[most])
 place, progress = st.empty(), st.empty()
 try:
     if go:
         climb_with_preview(wanted, model, place, progress)
 except DDPMError as error:
-    st.error(str(error))
+    show_error(error)
     st.stop()
 
 shown: Ladder = st.session_state.get("ladder", wanted)
@@ -66,7 +69,8 @@ about(
     "error falls in proportion to the number of steps; Heun looks at both ends of a step, DPM-Solver++ remembers the "
     "step before, and their error falls with its square. So all of them end at the same image, sooner or later. DDPM "
     "does not: it adds fresh noise at every step, and ends at another image of the same kind.\n\n"
-    "PSNR is the distance to DDIM's image after all timesteps, in dB: 30 is hard to tell apart, 40 cannot be.",
+    "PSNR is the distance to the reference, DDIM's image after all timesteps or nearly so, in dB: 30 is hard to tell "
+    "apart, 40 cannot be.",
     SAMPLERS["dpmpp_2m"].source,
     "https://arxiv.org/abs/2211.01095",
 )

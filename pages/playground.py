@@ -12,6 +12,7 @@ from pages.components.link import ROLLED, link_to, roll_image, rolled_images, ve
 from pages.components.models import pick_model
 from pages.components.pictures import show
 from pages.components.player import player
+from pages.components.public import show_error
 from pages.components.sampling import (
     MAX_IMAGES,
     Request,
@@ -43,7 +44,8 @@ def roll_one() -> None:
 reference, model = pick_model("play_model")
 
 classes = [str(k) for k in range(model.num_classes)]
-with st.container(horizontal=True, vertical_alignment="bottom"):
+row = st.container()
+with row, st.container(horizontal=True, vertical_alignment="bottom"):
     draw = st.selectbox(
         "Draw",
         ["all classes", *classes, "no class"] if classes else ["no class"],
@@ -63,9 +65,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         help="The same seed gives the same images: image 3 of a seed stays itself however many you ask for.",
         **BOUND,
     )
-    st.button("Roll", icon=":material/casino:", on_click=roll, key="play_roll", help="A new seed, drawn at once.")
-    go = st.button("Generate", type="primary", icon=":material/auto_awesome:", key="play_generate")
-go = st.session_state.pop("play_go", False) or go
+    buttons = st.container(horizontal=True, width="content")
 
 labels = tuple(range(model.num_classes)) if draw == "all classes" else (int(draw),) if draw.isdigit() else None
 picture, facts = st.columns([3, 2], gap="large")
@@ -74,12 +74,24 @@ try:
     with st.sidebar:
         settings = sampler_controls(model, "play", labels is not None)
     request = Request(reference, count, labels, settings, seed, tuple(rolled_images().items()))
-    if go or "play_result" not in st.session_state:
+    most = request.most_images(model)
+    possible = most is None or count <= most
+    with buttons:
+        st.button("Roll", icon=":material/casino:", on_click=roll, key="play_roll", disabled=not possible,
+                  help="A new seed, drawn at once.")  # fmt: skip
+        go = st.button("Generate", type="primary", icon=":material/auto_awesome:", key="play_generate",
+                       disabled=not possible)  # fmt: skip
+    go = st.session_state.pop("play_go", False) or go or "play_result" not in st.session_state
+    if possible and most is not None:
+        row.caption(f"With these settings up to {min(most, MAX_IMAGES)} images at once on this public page.")
+    if possible and go:
         st.session_state.play_linked = "play_result" not in st.session_state
         st.session_state.play_result = run_with_preview(request, model, picture, progress)
+    request.check(model)
 except DDPMError as error:
-    st.error(str(error))
-    st.stop()
+    show_error(error, row)
+    if "play_result" not in st.session_state:
+        st.stop()
 
 result: Result = st.session_state.play_result
 shown = result.request

@@ -8,12 +8,14 @@ import streamlit as st
 from ddpm.config import Config, config_to_yaml, differences, load_config, with_schedule
 from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
+from ddpm.public import forbid, is_public
 from ddpm.training import jobs
 from ddpm.training.runs import all_runs, read_status
 from ddpm.variants import parse_schedule
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, start_from, taking, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
+from pages.components.public import off, show_error
 from pages.components.runs import run_list
 from pages.components.schedules import CARRIED
 
@@ -39,9 +41,10 @@ def new_text(config: Config) -> str:
 def launch(config: Config) -> None:
     """Launch what is on the page now; a callback would know only what was there when the button was drawn."""
     try:
+        forbid("Training")
         folder = jobs.launch(config)
     except (DDPMError, OSError) as error:
-        messages.error(str(error))
+        show_error(error, messages)
         return
     waits = ", ".join(f"**{name}**" for name in jobs.going())
     st.session_state.train_launched = (
@@ -53,13 +56,19 @@ def launch(config: Config) -> None:
     st.rerun()
 
 
+public = is_public()
+if public:
+    off("Training is off on this public page: it would take the machine from everyone else. Change what you like, see "
+        "what it would cost, and download the YAML.", "python -m ddpm train --config my.yaml", "make app")  # fmt: skip
 starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in all_runs()), FILE]
 first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
 start = first.selectbox(
     "Start from", starts, key="train_from", bind="query-params",
     help="A preset, the config of an earlier run, or your own file. Choosing anew discards what you changed below.",
 )  # fmt: skip
-upload = st.file_uploader("A config in YAML", ["yaml", "yml"]) if start == FILE else None
+if start not in starts:  # a select box lets pass what a browser makes up
+    start = starts[0]
+upload = st.file_uploader("A config in YAML", ["yaml", "yml"], max_upload_size=1) if start == FILE else None
 source = f"file {upload.file_id}" if upload else start
 carried = st.query_params.get(CARRIED)
 fresh, st.session_state.train_carried = carried not in (None, st.session_state.get("train_carried")), carried
@@ -74,7 +83,7 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
             if fresh:
                 st.toast(f"The schedule came along into {start}: the tab Schedule has it.")
     except DDPMError as error:
-        st.error(str(error))
+        show_error(error)
         st.stop()
 
 current = draft()
@@ -90,7 +99,8 @@ second.text_input(
 )  # fmt: skip
 clicked = third.button(
     "Launch", type="primary", icon=":material/rocket_launch:", key="train_launch", width="stretch",
-    disabled=current.config is None or taken,
+    disabled=public or current.config is None or taken,
+    help="Off on this public page." if public else None,
 )  # fmt: skip
 messages = st.container(horizontal=True, vertical_alignment="center")  # always there: what follows keeps its place
 for fault in name_faults:
@@ -122,8 +132,9 @@ with right:
             for field, (before, now) in changed.items():
                 st.markdown(f"`{field}`: {before} → **{now}**")
 
-st.subheader("Runs", anchor=False)
-run_list()
+if not public or all_runs():
+    st.subheader("Runs", anchor=False)
+    run_list()
 
 about(
     r"""

@@ -19,7 +19,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["samplers"],
     ["config", "settings", "variants", "data", "weights", "hub", "pipelines", "layouts"],
     ["models"],
-    ["sampling"],
+    ["sampling", "public"],
     ["training", "evaluation"],
     ["media", "space"],
     ["cli", "__main__"],

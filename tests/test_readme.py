@@ -43,3 +43,9 @@ def test_the_library_example_runs(tmp_path, monkeypatch):
     exec(compile(example.replace("num_steps=100", "num_steps=5"), "README.md", "exec"), {})
     assert (tmp_path / "digits.png").stat().st_size > 1000
     assert (tmp_path / "seven.gif").stat().st_size > 1000
+
+
+def test_every_setting_of_the_environment_stands_in_the_table():
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "ddpm").rglob("*.py")]
+    used = {name for source in sources for name in re.findall(r'"(DDPM_[A-Z_]+)"', source)}
+    assert used == set(re.findall(r"^\| `(DDPM_[A-Z_]+)` \|", README, re.MULTILINE))

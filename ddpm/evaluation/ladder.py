@@ -59,15 +59,19 @@ class Closeness(NamedTuple):
     ci95: float
 
 
-def reference_rung(num_timesteps: int) -> Rung:
-    """DDIM with all T steps."""
-    return Rung("ddim", num_timesteps)
+def reference_rung(num_steps: int) -> Rung:
+    """DDIM; with all T steps it stands for the exact solution."""
+    return Rung("ddim", num_steps)
 
 
-def rungs(num_timesteps: int, samplers: Sequence[str] = tuple(SAMPLERS), steps: Sequence[int] = STEPS) -> list[Rung]:
-    """Every sampler with every number of steps that T allows, the cheap first, and the reference last."""
+def rungs(
+    num_timesteps: int, samplers: Sequence[str] = tuple(SAMPLERS), steps: Sequence[int] = STEPS,
+    reference: int | None = None,
+) -> list[Rung]:  # fmt: skip
+    """Every sampler with every number of steps that T allows, the cheap first, and the reference last: DDIM with
+    ``reference`` steps, by default all T."""
     wanted = [Rung(sampler, n) for n in sorted(set(steps)) for sampler in samplers if n <= num_timesteps]
-    last = reference_rung(num_timesteps)
+    last = reference_rung(reference or num_timesteps)
     return [*(rung for rung in wanted if rung != last), last]
 
 
@@ -97,9 +101,8 @@ def climb(
     Raises:
         ConfigError: more steps than T, or a label that the model does not have.
     """
-    base = (settings or model.config.sampling).model_dump()
     for rung in plan:
-        chosen = sampling_settings(model.config, **base | rung._asdict() | {"eta": 0.0})
+        chosen = _settings(model, rung, settings)
         done, seconds = [], 0.0
         for first in range(0, num_images, BATCH_SIZE):
             part = range(first, min(first + BATCH_SIZE, num_images))
@@ -113,8 +116,25 @@ def climb(
                 last = step
                 yield Climbing(rung, (first + len(part) * step.index / rung.num_steps) / num_images)
             done.append(last.x0.clamp(-1, 1).cpu())
-        guided = labels is not None and any(label >= 0 for label in labels)
+        guided = _guided(labels)
         yield Climbed(rung, torch.cat(done), evaluations(chosen, model.schedule, guided), seconds)
+
+
+def plan_evaluations(
+    model: Model, plan: Sequence[Rung], *, labels: Sequence[int] | None = None, settings: SamplingConfig | None = None
+) -> int:
+    """How often the network looks at each image of a whole ``climb``."""
+    guided = _guided(labels)
+    return sum(evaluations(_settings(model, rung, settings), model.schedule, guided) for rung in plan)
+
+
+def _settings(model: Model, rung: Rung, settings: SamplingConfig | None) -> SamplingConfig:
+    base = (settings or model.config.sampling).model_dump()
+    return sampling_settings(model.config, **base | rung._asdict() | {"eta": 0.0})
+
+
+def _guided(labels: Sequence[int] | None) -> bool:
+    return labels is not None and any(label >= 0 for label in labels)
 
 
 def closeness(climbed: Climbed, reference: Climbed) -> Closeness:

@@ -8,8 +8,11 @@ import streamlit as st
 
 from ddpm.config import Config, change, config_from_dict, config_to_yaml, differences
 from ddpm.errors import ConfigError, Fault
+from ddpm.public import limits
 from ddpm.settings import Setting, all_settings, applies
 from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
+
+from .public import show_error
 
 # The one truth, which every widget is set from before it is drawn. It is no widget's own value: a browser that has not
 # heard yet of a change sends back what it last showed, and would undo the change.
@@ -76,6 +79,8 @@ def draft() -> Draft:
     _take()
     text = st.session_state[TEXT]
     try:
+        if len(text) > (most := limits().config_characters):  # YAML of that size is no config, and slow to read
+            raise ConfigError(f"has {len(text):,} characters; {most:,} are the most of a config")
         values = parse_yaml(text)
         if not values or not isinstance(values, dict):
             raise ConfigError("expected sections such as 'data:' and 'model:'")
@@ -192,7 +197,7 @@ def editor(current: Draft, height: int) -> None:
         if fault.line:
             shown = lines[fault.line - 1].strip() if fault.line <= len(lines) else ""
             where = f"Line {fault.line}{f', `{shown}`' if shown else ''}: "
-        st.error(f"{where}{f'{fault.field} ' if fault.field else ''}{fault.message}")
+        show_error(f"{where}{f'{fault.field} ' if fault.field else ''}{fault.message}")
 
 
 def _edited(edition: int, text: str) -> None:

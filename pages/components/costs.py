@@ -5,10 +5,12 @@ import streamlit as st
 from ddpm.config import Config, config_to_yaml
 from ddpm.errors import DDPMError
 from ddpm.media.figures import span
+from ddpm.public import check_config, is_public
 from ddpm.training.estimate import Estimate, estimate, free_memory, measure_speed
 from ddpm.training.jobs import threads_per_run
 
 from .models import computing
+from .public import show_error
 from .runs import any_active
 
 
@@ -17,19 +19,20 @@ def _estimate(config: Config) -> Estimate:
     return estimate(config)
 
 
-@st.cache_resource(show_spinner=False)
-def _speeds() -> dict[str, float]:
-    """Images a second, by what they depend on."""
-    return {}
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _kept(key: str) -> list[float]:
+    """A place to keep the images a second of a config. One cannot wait for one's turn inside a cache."""
+    return []
 
 
 def _speed(config: Config) -> float | None:
-    """Images a second on this machine; None while a run is going, which a measurement would slow and be slowed by."""
-    speeds, key = _speeds(), config_to_yaml(_speed_depends_on(config))
-    if key not in speeds and not any_active():
-        with computing(threads_per_run()):
-            speeds[key] = measure_speed(config)
-    return speeds.get(key)
+    """Images a second on this machine; None in public mode, where none is trained, and while a run is going, which a
+    measurement would slow and be slowed by."""
+    kept = _kept(config_to_yaml(_speed_depends_on(config)))
+    if not (kept or is_public() or any_active()):
+        with computing("speed", threads=threads_per_run()):
+            kept[:] = [measure_speed(config)]
+    return kept[0] if kept else None
 
 
 def show_costs(config: Config | None, place) -> None:
@@ -38,9 +41,11 @@ def show_costs(config: Config | None, place) -> None:
     told = rate = None
     cells = place.container(horizontal=True, gap="medium")
     try:
-        told = _estimate(config) if config else None
+        if config:
+            check_config(config)
+            told = _estimate(config)
     except DDPMError as error:
-        place.error(str(error))
+        show_error(error, place)
     for label, value, meaning in (
         ("Parameters", told and f"{told.parameters / 1e6:.2f} M", "Weights of the network."),
         (
@@ -59,6 +64,10 @@ def show_costs(config: Config | None, place) -> None:
     ):
         cells.metric(label, value or "–", help=meaning, width="content")
     time = cells.empty()
+    if is_public():
+        meaning = "Measured on a machine of your own, by the same page there."
+        time.metric("Time here", "–", help=meaning, width="content")
+        return
     if told and told.memory > (free := free_memory(config)):  # measuring it could end this server
         place.warning(
             f"This training needs {told.memory / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free here now: "

@@ -5,7 +5,7 @@ import streamlit as st
 from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
 from ddpm.models import repeat_labels
 
-from .models import file_name_of
+from .models import file_name_of, in_turn
 from .sampling import Result
 
 
@@ -32,7 +32,7 @@ def downloads(result: Result) -> None:
             ("MP4", lambda: mp4_bytes(chosen.grids()), ".mp4", "video/mp4"),
             ("NPZ", lambda: npz_bytes(whole.images, given), ".npz", "application/octet-stream"),
         ):
-            st.download_button(label, make, f"{name}{ending}", kind, on_click="ignore")
+            st.download_button(label, in_turn(make), f"{name}{ending}", kind, on_click="ignore")
     st.caption(
         "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels and labels for numpy."
     )

@@ -7,6 +7,7 @@ import streamlit as st
 
 from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, share_ci95, stage_label
 from ddpm.media.figures import REFERENCES, calibration_figure, quality_figure
+from ddpm.public import redacted
 
 BOUND = {"bind": "query-params"}
 PLOT = {"config": {"displayModeBar": False}}
@@ -15,7 +16,7 @@ PLOT = {"config": {"displayModeBar": False}}
 def missing(reasons: Mapping[str, str]) -> None:
     """Why something is not available, a line a reason: what ``ddpm.evaluation.results.absences`` gives."""
     for reason, names in reasons.items():
-        st.caption(f":material/info: **{names}** not available: {reason}.")
+        st.caption(f":material/info: **{names}** not available: {redacted(reason)}.")
 
 
 def cards(stage: Stage) -> None:

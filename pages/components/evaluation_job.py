@@ -12,19 +12,29 @@ from ddpm.files import EvaluationFolder
 from ddpm.media.figures import duration
 from ddpm.media.report import write_report
 from ddpm.models import Model
+from ddpm.public import forbid, is_public
 from ddpm.training.runs import ACTIVE, read_status
 
 from .models import computing
+from .public import off, show_error
 
 
-def report_html(reference: str) -> bytes:
-    """The report of a model as one file."""
-    with tempfile.TemporaryDirectory() as folder, computing():
-        return write_report(reference, Path(folder)).html.read_bytes()
+def report_html(reference: str, who: str) -> bytes:
+    """The report of a model as one file; others have their turn between its sections."""
+    forbid("Writing a report")
+    with tempfile.TemporaryDirectory() as folder, computing("report", who=who) as turn:
+        return write_report(reference, Path(folder), say=lambda section: turn.give_way()).html.read_bytes()
 
 
 def evaluation_job(reference: str, model: Model) -> None:
     """Start an evaluation of a model, and follow it."""
+    if is_public():
+        off(
+            "Evaluations and reports are off on this public page: they would take the machine from everyone else.",
+            f"python -m ddpm eval --model {reference} --num-samples 1000",
+            f"python -m ddpm report --model {reference}",
+        )
+        return
     folder = folder_of(reference, model)
     live = read_status(folder).state in ACTIVE
 
@@ -39,7 +49,7 @@ def evaluation_job(reference: str, model: Model) -> None:
             st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=job.stop, args=(folder,),
                       help="What is finished is kept: the next evaluation goes on from there.")  # fmt: skip
         elif status.error:
-            st.error(status.error)
+            show_error(status.error)
         elif folder.status.is_file() and status.state == "stopped":
             st.caption("Stopped. Its finished stages are kept: **Evaluate** goes on from there.")
 
@@ -61,11 +71,12 @@ def evaluation_job(reference: str, model: Model) -> None:
             help="Runs on when you leave. What is known already, made in the same way, is not computed again.",
         )  # fmt: skip
     if problem := st.session_state.pop("eval_problem", None):
-        st.error(problem)
+        show_error(problem)
 
 
 def _launched(reference: str, folder: EvaluationFolder, **how: int | bool) -> None:
     try:
+        forbid("Evaluating")
         job.launch(reference, folder, **how)
     except (DDPMError, OSError) as error:
         st.session_state.eval_problem = str(error)

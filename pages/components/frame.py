@@ -4,6 +4,11 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from ddpm.errors import ConfigError
+from ddpm.public import is_public
+
+from .public import HIDDEN, off, show_error
+
 # (script, label, icon, what one can do there), in the order of the sidebar.
 PAGES = (
     ("streamlit_app.py", "Home", ":material/home:", ""),
@@ -64,21 +69,41 @@ def _icon(size: int = 64) -> Image.Image:
     return Image.fromarray(np.where(inside[..., None], (11, 110, 124, 255), 0).astype(np.uint8))
 
 
+def shown_pages() -> list[tuple[str, str, str, str]]:
+    """Those of ``PAGES`` that are there: all but the ones that are off in public mode."""
+    public = is_public()
+    return [entry for entry in PAGES if not (public and entry[0] in HIDDEN)]
+
+
 def page(title: str, sentence: str) -> None:
-    """Open a page: set its title, draw the links in the sidebar and the heading. Call it first."""
+    """Open a page: set its title, draw the links in the sidebar and the heading. Call it first.
+
+    A page that is off in public mode ends here and says why.
+    """
     name = title if title == "DDPM Lab" else f"{title} · DDPM Lab"
     st.set_page_config(page_title=name, page_icon=_icon(), layout="wide")
     st.html(STYLE)
+    try:
+        pages = shown_pages()
+        st.set_option("client.showErrorDetails", "none" if is_public() else "full")  # config.toml starts with "none"
+    except ConfigError as error:
+        show_error(error)
+        st.stop()
     with st.sidebar:
-        for path, label, icon, _ in PAGES:
+        for path, label, icon, _ in pages:
             st.page_link(path, label=label, icon=icon)
     st.title(title, anchor=False)
     st.markdown(sentence)
+    hidden = {label: HIDDEN[path] for path, label, _, _ in PAGES if path in HIDDEN}
+    if is_public() and title in hidden:
+        off(f"This page is off in public. {hidden[title]}", "make app")
+        st.stop()
 
 
 def share_link(reference: str, label: str = "Share") -> None:
-    """A link to the Share page with a model chosen."""
-    st.page_link("pages/share.py", label=label, icon=":material/share:", query_params={"share_model": reference})
+    """A link to the Share page with a model chosen; nothing where that page is off."""
+    if "pages/share.py" in (path for path, *_ in shown_pages()):
+        st.page_link("pages/share.py", label=label, icon=":material/share:", query_params={"share_model": reference})
 
 
 def legend(colours: dict[str, str]) -> None:

@@ -3,27 +3,53 @@
 import streamlit as st
 import torch
 
-from ddpm.config import SamplingConfig
-from ddpm.data import load_dataset
-from ddpm.errors import DataError
+from ddpm.config import DataConfig, SamplingConfig
+from ddpm.data import ImageSet, load_dataset
+from ddpm.errors import DDPMError
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.models import Model
-from ddpm.sampling import sample
+from ddpm.public import check_evaluations
+from ddpm.sampling import evaluations, sample
 
 from .evaluation import PLOT, missing
 from .models import computing
 from .pictures import show
 
 
-@st.cache_data(show_spinner="Drawing the samples again", max_entries=32, hash_funcs={Model: lambda model: None})
-def _drawn(reference: str, model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]):
-    """Samples of an evaluation, drawn anew from their seed: uint8 (N, C, H, W)."""
+@st.cache_resource(show_spinner=False, max_entries=32)
+def _kept(*key: object) -> list[torch.Tensor]:
+    """A place to keep one result of that key, for all visitors. One cannot wait for one's turn inside a cache."""
+    return []
+
+
+def _drawn(
+    reference: str, model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]
+) -> torch.Tensor:
+    """Samples of an evaluation, drawn anew from their seed: uint8 (N, C, H, W).
+
+    Raises:
+        ConfigError: drawing them takes more network evaluations than one request may have here.
+    """
     labels = list(range(model.num_classes)) or None
-    with computing():
-        *_, last = sample(model, labels=labels, settings=settings, seed=seed, indices=indices)
-    return to_uint8(last.x0)
+    kept = _kept(reference, sha256, settings.model_dump_json(), seed, indices)
+    if not kept:
+        work = len(indices) * evaluations(settings, model.schedule, guided=labels is not None)
+        check_evaluations(work, f"drawing these {len(indices)} samples again", "choose fewer steps")
+        place = st.empty()
+        with st.spinner("Drawing the samples again"), computing(reference, work) as turn:
+            for step in sample(model, labels=labels, settings=settings, seed=seed, indices=indices):
+                images = step.x0
+                place.empty()  # where Streamlit ends the script of a visitor who has left
+                turn.give_way()
+            kept[:] = [to_uint8(images)]
+    return kept[0]
+
+
+@st.cache_resource(show_spinner=False, max_entries=1, hash_funcs={DataConfig: DataConfig.model_dump_json})
+def _train_images(config: DataConfig) -> ImageSet:
+    return load_dataset(config, "train", download=False)
 
 
 def _samples(reference: str, model: Model, stage: Stage, indices: list[int]) -> torch.Tensor:
@@ -53,7 +79,10 @@ def seen_as(reference: str, model: Model, stage: Stage) -> None:
         left.plotly_chart(class_figure(counts, stage["reference"].get("class_histogram")), key="eval_classes", **PLOT)
     if isinstance(stage["surest"], list):
         with right:
-            _extremes(reference, model, stage)
+            try:
+                _extremes(reference, model, stage)
+            except DDPMError as error:
+                missing(absences({"Pictures": unavailable(error)}))
 
 
 def _extremes(reference: str, model: Model, stage: Stage) -> None:
@@ -81,12 +110,12 @@ def closest(reference: str, model: Model, stage: Stage) -> None:
         "look the same; a ratio of 1 is as near as test images of its class come.",
     )
     try:
-        train = load_dataset(model.config.data, "train", download=False)
-    except DataError as error:
+        train = _train_images(model.config.data)
+        pairs = _closest_pairs(stage)
+        samples = _samples(reference, model, stage, [pair["sample"] for pair in pairs])
+    except DDPMError as error:
         missing(absences({"Pictures": unavailable(error)}))
         return
-    pairs = _closest_pairs(stage)
-    samples = _samples(reference, model, stage, [pair["sample"] for pair in pairs])
     originals = train.images[[pair["training_image"] for pair in pairs]]
     show(enlarge(make_grid(torch.cat([samples, originals]), columns=len(pairs))), "Samples, and training images",
          width=640)  # fmt: skip

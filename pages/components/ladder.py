@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from ddpm.evaluation.ladder import Climbed, Climbing, Rung, climb, closeness
+from ddpm.evaluation.ladder import STEPS, Climbed, Climbing, Rung, climb, closeness, plan_evaluations, rungs
 from ddpm.media.images import make_grid, png_bytes, to_uint8
 from ddpm.models import Model
+from ddpm.public import check_evaluations, limits
 from ddpm.samplers import SAMPLERS
 
-from .sampling import locked
+from .models import computing
 
 STYLE = """<style>
 .ladder { overflow-x: auto; }
@@ -41,6 +42,10 @@ class Ladder:
     climbed: dict[Rung, Climbed] = field(default_factory=dict)
 
     @property
+    def labels(self) -> list[int] | None:
+        return None if self.label is None else [self.label]
+
+    @property
     def key(self) -> tuple:
         return self.reference, self.label, self.seed, tuple(self.plan)
 
@@ -55,25 +60,47 @@ class Ladder:
         return shlex.join([*words, "--steps", ",".join(map(str, steps)), "--out", "ladder.png"])
 
 
+def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
+    """The ladders that one request may climb here, by their widest column: the reference is DDIM in all timesteps, or,
+    where those are too many for a public page, in as many as go with all these rungs."""
+    last, most, found = model.schedule.num_timesteps, limits().evaluations, {}
+    columns = [n for n in STEPS if n <= last] or [last]
+    for widest in columns:
+        steps = [n for n in columns if n <= widest]
+        for reference in (last, *(n for n in reversed(columns) if widest < n < last)):
+            plan = rungs(last, steps=steps, reference=reference)
+            if math.isinf(most) or plan_evaluations(model, plan, labels=labels) <= most:
+                found[widest] = plan
+                break
+    return found
+
+
 def climb_with_preview(ladder: Ladder, model: Model, place, progress) -> None:
-    """Climb, drawing every rung as it is done; what there is stays when a visitor stops it."""
+    """Climb, drawing every rung as it is done; what there is stays when a visitor stops it.
+
+    Raises:
+        ConfigError: it is more than one request may ask for here.
+    """
+    work = plan_evaluations(model, ladder.plan, labels=ladder.labels)
+    check_evaluations(work, "this ladder", "fewer columns")
     st.session_state.ladder = ladder
     draw(ladder, place)
     with progress.container(horizontal=True, vertical_alignment="center"):
         bar = st.progress(0.0, "Starting from noise")
         st.button("Stop", icon=":material/stop_circle:", key="ladder_stop", help="Keeps what is there.")
     total = sum(rung.num_steps for rung in ladder.plan)
-    labels = None if ladder.label is None else [ladder.label]
     shown = 0.0
-    for event in locked(climb(model, ladder.plan, 1, labels=labels, seed=ladder.seed)):
-        if isinstance(event, Climbed):
-            ladder.climbed[event.rung] = event
-            draw(ladder, place)
-            continue
-        share = (sum(rung.num_steps for rung in ladder.climbed) + event.share * event.rung.num_steps) / total
-        if share - shown >= 0.01:
-            shown = share
-            bar.progress(share, _doing(event))
+    with computing(ladder.reference, work, on_wait=lambda text: bar.progress(shown, text)) as turn:
+        for event in climb(model, ladder.plan, 1, labels=ladder.labels, seed=ladder.seed):
+            if isinstance(event, Climbed):
+                ladder.climbed[event.rung] = event
+                draw(ladder, place)
+                continue
+            share = (sum(rung.num_steps for rung in ladder.climbed) + event.share * event.rung.num_steps) / total
+            if share - shown >= 0.01:
+                shown = share
+                bar.progress(share, _doing(event))
+            turn.give_way()
     progress.empty()
 
 

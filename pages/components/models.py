@@ -2,11 +2,12 @@
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import streamlit as st
 import torch
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ddpm.errors import DDPMError
 from ddpm.hub import HubReference, Listing, cached, list_files
@@ -22,23 +23,74 @@ from ddpm.models import (
     shipped_models,
     trained_runs,
 )
+from ddpm.public import check_model, extra_models, is_public
 from ddpm.training.jobs import free_threads
 
-_LOCK = threading.Lock()
+from .public import show_error
+from .turns import Place, Replaced, Turn, Turns
+
+_TURNS = Turns()
+
+
+def visitor() -> str:
+    """Who is being served: the session; of code that no page runs, its thread."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return context.session_id if context else f"thread {threading.get_ident()}"
 
 
 @contextmanager
-def computing(threads: int | None = None) -> Iterator[None]:
+def computing(
+    kind: str,
+    work: float = 1,
+    *,
+    who: str | None = None,
+    threads: int | None = None,
+    on_wait: Callable[[str], None] | None = None,
+) -> Iterator[Turn]:
     """Compute for one visitor at a time, with ``threads``, by default those that no run uses.
 
     Two samplings at once on the same cores take longer than one after the other: their threads wait for each other.
+
+    Args:
+        kind, work: see ``Turns.turn``; of a sampling, the model and its network evaluations.
+        who: the visitor, where no page runs.
+        on_wait: shows the place in the queue; by default that is said where the page is being drawn. Drawing it is what
+            Streamlit ends a script at whose visitor has gone or clicked elsewhere, and that frees the place.
     """
-    with _LOCK:
-        torch.set_num_threads(threads or _free_threads())  # of this thread: each script run has its own number
-        yield
+    on_page = get_script_run_ctx(suppress_warning=True) is not None
+    place = st.empty() if on_page and on_wait is None else None
+    if on_wait is None:
+        on_wait = place.caption if place else lambda text: None
+    try:
+        with _TURNS.turn(who or visitor(), kind, work, lambda where: on_wait(_queued(where))) as turn:
+            if place:
+                place.empty()
+            torch.set_num_threads(threads or _free_threads())  # of this thread: each script run has its own number
+            yield turn
+    except Replaced:
+        if on_page:
+            st.stop()
+        raise
 
 
-@st.cache_data(show_spinner=False, ttl=1)
+def in_turn(make: Callable[[], bytes]) -> Callable[[], bytes]:
+    """For a download that is made at the click, outside of the page: in a turn of its own, one of each visitor."""
+    who = f"{visitor()}, download"
+
+    def made() -> bytes:
+        with computing("download", who=who):
+            return make()
+
+    return made
+
+
+def _queued(place: Place) -> str:
+    if not place.ahead:
+        return ":material/hourglass: Waiting for this machine; your turn comes next"
+    return f":material/hourglass: Waiting for this machine: {place.ahead} ahead of you, about {place.seconds:.0f} s"
+
+
+@st.cache_data(show_spinner=False, ttl=1, max_entries=1)
 def _free_threads() -> int:
     return free_threads()
 
@@ -49,7 +101,12 @@ def _load(reference: str, modified: float) -> Model:
 
 
 def cached_model(reference: str) -> Model:
-    """Load a model once for the whole server; a run that has trained on since is loaded anew."""
+    """Load a model once for the whole server; a run that has trained on since is loaded anew.
+
+    Raises:
+        ModelError: no such model, or not on this public page.
+    """
+    check_model(reference)
     return _load(reference, resolve(reference).stat().st_mtime)
 
 
@@ -60,8 +117,10 @@ def default_model() -> str | None:
 
 
 def model_references() -> list[str]:
-    """The models that are on this machine; those of the Hub by their commit."""
-    return [*shipped_models(), *(f"run:{name}" for name in trained_runs()), *hub_models()]
+    """The models that can be chosen: in public those that the owner allows, else all that are on this machine, those of
+    the Hub by their commit."""
+    others = extra_models() if is_public() else [*(f"run:{name}" for name in trained_runs()), *hub_models()]
+    return [*shipped_models(), *others]
 
 
 def file_name_of(reference: str) -> str:
@@ -80,19 +139,22 @@ def pick_model(key: str) -> tuple[str, Model]:
     if fetched := st.session_state.pop(f"{key}_fetched", None):
         st.session_state[key] = fetched
     asked = st.session_state.get(key) or st.query_params.get(key)
-    offered = [asked] if asked and is_on_hub(asked) and asked not in choices else []
+    named = asked and is_on_hub(asked) and asked not in choices and not is_public()
+    offered = [asked] if named else []
     if asked and asked not in (*choices, *offered):
         st.warning(f"This link asks for the model {asked!r}, which is not here.")
     with st.sidebar:
         st.divider()
         reference = st.selectbox(
             "Model", [*choices, *offered], key=key, bind="query-params",
-            help="Shipped with DDPM Lab, trained by a run on this machine, or from the Hub.",
+            help="Shipped with DDPM Lab, or chosen by the owner of this page." if is_public() else
+            "Shipped with DDPM Lab, trained by a run on this machine, or from the Hub.",
         )  # fmt: skip
-        st.text_input(
-            "Model on the Hub", key=f"{key}_named", placeholder="or from the Hub: hf://user/repo", on_change=_name,
-            args=(key,), label_visibility="collapsed",
-        )  # fmt: skip
+        if not is_public():
+            st.text_input(
+                "Model on the Hub", key=f"{key}_named", placeholder="or from the Hub: hf://user/repo", on_change=_name,
+                args=(key,), label_visibility="collapsed",
+            )  # fmt: skip
     if problem := st.session_state.pop(f"{key}_problem", None):
         st.error(problem)
     try:
@@ -100,7 +162,7 @@ def pick_model(key: str) -> tuple[str, Model]:
             _offer(HubReference.parse(reference), key)
         return reference, cached_model(reference)
     except DDPMError as error:
-        st.error(str(error))
+        show_error(error)
         st.stop()
 
 

@@ -4,6 +4,7 @@ import base64
 from html import escape
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
 from ddpm.config import DATASETS, DataConfig
@@ -12,11 +13,14 @@ from ddpm.errors import DataError
 from ddpm.media.figures import format_alpha_bar
 from ddpm.media.images import png_bytes, to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
+from ddpm.public import limits, redacted
 
+from .models import computing
 from .pictures import stroke
 
 SIZE = 64  # of a photograph or an upload, in pixels
-MAX_MEGABYTES = 10
+KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
+READ = "sched_read"  # in the session: the last upload, as (file, picture or why there is none)
 UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
 SOURCES = (*(name for name in DATASETS if name != "folder"), PHOTOGRAPHS, UPLOAD)
 COLUMNS = 9  # of the strip
@@ -39,7 +43,7 @@ STYLE = """<style>
 </style>"""
 
 
-@st.cache_resource(show_spinner=False)
+@st.cache_resource(show_spinner=False, max_entries=8)
 def _images(name: str) -> ImageSet:
     """The test images of a dataset that is on disk, 32 pixels a side, or the photographs inside scikit-learn."""
     if name == PHOTOGRAPHS:
@@ -71,7 +75,7 @@ def pick_image() -> tuple[Tensor, int] | None:
             help="One noise for all schedules and all t.",
         )  # fmt: skip
     if isinstance(picture, str):
-        st.info(picture)
+        st.info(redacted(picture))
         return None
     return to_float(picture), seed
 
@@ -88,14 +92,26 @@ def _chosen(source: str) -> Tensor | str:
 
 def _uploaded() -> Tensor | str:
     file = st.file_uploader(
-        "Image file", ["png", "jpg", "jpeg", "webp", "bmp"], key="sched_upload", max_upload_size=MAX_MEGABYTES,
-        width=300,
+        "Image file", list(KINDS), key="sched_upload", max_upload_size=limits().upload_megabytes, width=300,
         help=f"It is cut to a square and scaled to {SIZE} x {SIZE} pixels. It stays on this server's memory only.",
     )  # fmt: skip
     if file is None:
         return "Choose an image file above."
+    known, picture = st.session_state.get(READ, (None, None))
+    if known != file.file_id:
+        picture = _read(file)
+        st.session_state[READ] = file.file_id, picture
+    return picture
+
+
+def _read(file: UploadedFile) -> Tensor | str:
+    """One upload at a time: a photograph unpacks to more than a hundred megabytes."""
+    here = limits()
+    if file.size > here.upload_megabytes * 2**20:
+        return f"The file has {file.size / 2**20:.1f} MB; {here.upload_megabytes} are the most."
     try:
-        return read_image(file, SIZE, 3, "The file")[None]
+        with computing("upload"):
+            return read_image(file, SIZE, 3, "The file", here.upload_pixels, tuple(KINDS.values()))[None]
     except DataError as error:
         return str(error)
 

@@ -6,6 +6,7 @@ from ddpm.config import load_config
 from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
 from ddpm.media.figures import span
+from ddpm.public import forbid, is_public, redacted
 from ddpm.training import jobs
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact
@@ -13,6 +14,8 @@ from ddpm.training.history import read_history
 from ddpm.training.runs import ACTIVE, Status, all_runs, read_status
 
 from .frame import share_link
+from .models import model_references
+from .public import show_error
 
 COLOURS = {"running": "green", "queued": "blue", "finished": "gray", "stopped": "orange"}  # else red
 NO_RUN = "run_problem"  # in the session: why the last button did nothing
@@ -28,11 +31,12 @@ def run_list() -> None:
 
     @st.fragment(run_every=2 if live else None)
     def cards() -> None:
-        jobs.advance_queue()
+        if not is_public():
+            jobs.advance_queue()
         if any_active() != live:
             st.rerun()  # the whole page, which then asks every two seconds, or stops to
         if problem := st.session_state.pop(NO_RUN, None):
-            st.error(problem)
+            show_error(problem)
         runs = all_runs()
         if not runs:
             st.info("There is no run yet. **Launch** above starts the first.")
@@ -51,7 +55,7 @@ def card(folder: RunFolder, status: Status) -> None:
         st.page_link(
             "pages/curves.py", label="Curves", icon=":material/monitoring:", query_params={"curves_runs": name}
         )
-        if folder.checkpoint("ema").is_file():
+        if f"run:{name}" in model_references() and folder.checkpoint("ema").is_file():
             link = {"play_model": f"run:{name}"}
             st.page_link("pages/playground.py", label="Playground", icon=":material/draw:", query_params=link)
             link = {"eval_model": f"run:{name}"}
@@ -64,12 +68,13 @@ def card(folder: RunFolder, status: Status) -> None:
     if status.state == "queued" and (going := jobs.going()):
         st.caption(f"Waits for {', '.join(going)}.")
     if status.error:
-        st.error(f"```\n{status.error}\n```" if "\n" in status.error else status.error)
+        show_error(f"```\n{status.error}\n```" if "\n" in status.error else status.error)
     if status.inexact:
         st.caption("Its last resume was not exact to the bit: " + "; ".join(status.inexact))
     for sentence in suggestions(folder):
-        st.warning(sentence, icon=":material/lightbulb:")
-    buttons(folder, status)
+        st.warning(redacted(sentence), icon=":material/lightbulb:")
+    if not is_public():
+        buttons(folder, status)
 
 
 def progress_text(status: Status) -> str:
@@ -146,6 +151,7 @@ def exactness(folder: RunFolder, checkpoint_time: float) -> str:
 
 def _tried(do, folder: RunFolder) -> None:
     try:
+        forbid("Stopping, resuming and deleting runs")
         do(folder)
     except (DDPMError, OSError) as error:
         st.session_state[NO_RUN] = str(error)

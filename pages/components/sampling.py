@@ -3,20 +3,22 @@
 import math
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import streamlit as st
 from torch import Tensor
 
 from ddpm.config import SamplingConfig, sampling_settings
 from ddpm.data import to_float
+from ddpm.errors import ConfigError
 from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory, enlarge, make_grid, to_uint8
 from ddpm.models import Model
+from ddpm.public import check_images, most_images
 from ddpm.samplers import SAMPLERS, VARIANCES, Step
 from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
@@ -24,8 +26,7 @@ from ddpm.schedule import SPACINGS, NoiseSchedule
 from .models import computing
 from .pictures import show
 from .player import frames_of
-
-Event = TypeVar("Event")
+from .turns import Turn
 
 STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
 MAX_IMAGES = 64
@@ -127,7 +128,11 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
 
 @dataclass(frozen=True)
 class Request:
-    """Everything that decides a picture."""
+    """Everything that decides a picture.
+
+    Raises:
+        ConfigError: a number of images that no widget allows.
+    """
 
     reference: str
     count: int
@@ -136,6 +141,26 @@ class Request:
     seed: int
     rolled: tuple[tuple[int, int], ...] = ()
     """(image, how often it was rolled anew), each at most once."""
+
+    def __post_init__(self):
+        if not 1 <= self.count <= MAX_IMAGES:
+            raise ConfigError(f"the number of images must be 1 to {MAX_IMAGES}, got {self.count}")
+
+    def evaluations_of_each(self, schedule: NoiseSchedule) -> int:
+        """How often the network looks at each image."""
+        return evaluations(self.settings, schedule, guided=self.labels is not None)
+
+    def check(self, model: Model) -> None:
+        """Refuse more than one request may ask for here, see ``ddpm.public``.
+
+        Raises:
+            ConfigError: says how many images are possible.
+        """
+        check_images(self.count, self.evaluations_of_each(model.schedule), math.prod(model.config.image_shape))
+
+    def most_images(self, model: Model) -> int | None:
+        """How many images with these settings are possible here; None where only ``MAX_IMAGES`` limits them."""
+        return most_images(self.evaluations_of_each(model.schedule), math.prod(model.config.image_shape))
 
     @property
     def indices(self) -> list[int]:
@@ -218,29 +243,40 @@ class Result:
     @property
     def evaluations(self) -> int:
         """Images x times that the network sees each."""
-        request = self.request
-        guided = request.labels is not None
-        return request.count * evaluations(request.settings, self.schedule, guided)
+        return self.request.count * self.request.evaluations_of_each(self.schedule)
 
 
 def _probabilities(guesses: Tensor, model: Model) -> Tensor | None:
     if model.config.data.dataset != CLASSIFIED.dataset:
         return None
-    with computing():
-        return classify(to_float(guesses.flatten(0, 1))).view(*guesses.shape[:2], -1)
+    return classify(to_float(guesses.flatten(0, 1))).view(*guesses.shape[:2], -1)
 
 
-def run(request: Request, model: Model, on_step=lambda step: None) -> Result:
-    """Sample a request, telling ``on_step`` of every step."""
-    started = time.perf_counter()
+def run(
+    request: Request,
+    model: Model,
+    on_step: Callable[[Step], None] = lambda step: None,
+    on_wait: Callable[[str], None] | None = None,
+) -> Result:
+    """Sample a request when its turn comes, telling ``on_step`` of every step; ``on_wait`` is that of ``computing``.
+
+    Raises:
+        ConfigError: it asks for more than is allowed here, or for what the model cannot do.
+    """
+    request.check(model)
     steps = sample(
         model, labels=request.labels, settings=request.settings, seed=request.seed, indices=request.indices
     )
-    channels, height, width = model.config.image_shape
-    frames = max(21, min(101, FRAME_BYTES // (request.count * channels * height * width)))
-    trajectory = Trajectory.from_steps(_told(locked(steps), on_step), request.settings.num_steps, frames)
-    seconds = time.perf_counter() - started
-    return Result(request, trajectory, model.schedule, seconds, _probabilities(trajectory.x0, model))
+    work = request.count * request.evaluations_of_each(model.schedule)
+    values = request.count * math.prod(model.config.image_shape)
+    frames = max(21, min(101, FRAME_BYTES // values))
+    with computing(request.reference, work, on_wait=on_wait) as turn:
+        started = time.perf_counter()
+        trajectory = Trajectory.from_steps(_told(steps, turn, on_step), request.settings.num_steps, frames)
+        seconds = time.perf_counter() - started - turn.waited
+        result = Result(request, trajectory, model.schedule, seconds, _probabilities(trajectory.x0, model))
+        result.frames  # noqa: B018 - encoded while nobody else computes
+    return result
 
 
 def run_with_preview(request: Request, model: Model, picture, progress) -> Result:
@@ -255,11 +291,12 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
             on_click=lambda: st.toast("Stopped. The last finished picture stays."),
             help="Keeps the last finished picture.",
         )
-    started, shown = time.perf_counter(), 0.0
+    started, shown = 0.0, 0.0
 
     def on_step(step: Step) -> None:
-        nonlocal shown
+        nonlocal started, shown
         now = time.perf_counter()
+        started = started or now
         if now - shown < PREVIEW_SECONDS:
             return
         shown = now
@@ -268,22 +305,13 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
         bar.progress(done, f"Step {step.index} of {request.settings.num_steps}, about {left:.0f} s left")
         show(enlarge(make_grid(to_uint8(step.x_t))), "Noise so far", place=picture)
 
-    result = run(request, model, on_step)
+    result = run(request, model, on_step, on_wait=lambda text: bar.progress(0.0, text))
     progress.empty()
     return result
 
 
-def locked(events: Iterator[Event]) -> Iterator[Event]:
-    """The events, each computed while no other visitor's is."""
-    while True:
-        with computing():
-            event = next(events, None)
-        if event is None:
-            return
-        yield event
-
-
-def _told(steps: Iterator[Step], on_step) -> Iterator[Step]:
+def _told(steps: Iterator[Step], turn: Turn, on_step: Callable[[Step], None]) -> Iterator[Step]:
     for step in steps:
         on_step(step)
+        turn.give_way()
         yield step

@@ -12,7 +12,7 @@ from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_
 from ddpm.models import resolve
 from ddpm.space import push_space, space_files, summary, zip_bytes
 
-from .models import computing
+from .models import computing, in_turn
 
 MODEL, SPACE = "A model on the Hub", "The app as a Space"
 OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came of the last click; how many there were
@@ -44,7 +44,7 @@ def _listing(what: str, reference: str, modified: float) -> tuple[str, dict[str,
 
 def download_space(reference: str) -> None:
     st.download_button(
-        "Download .zip", lambda: zip_bytes(space_files(reference)), "ddpm-lab-space.zip", "application/zip",
+        "Download .zip", in_turn(lambda: zip_bytes(space_files(reference))), "ddpm-lab-space.zip", "application/zip",
         icon=":material/download:", on_click="ignore", help="The Space's folder, for any host that builds containers.",
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -
         if what == SPACE:
             return True, push_space(space_files(reference), repo_id, token=token, private=private)
         with tempfile.TemporaryDirectory() as folder:
-            with computing():
+            with computing("model card"):
                 write_model_folder(reference, Path(folder), repo_id)
             return True, publish(
                 Path(folder), repo_id, kind="model", token=token, private=private, message=f"Upload {reference}"

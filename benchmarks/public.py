@@ -1,0 +1,176 @@
+"""What twenty visitors who keep asking for the most can do to a public page: ``python -m benchmarks.public``.
+
+A server in public mode, and real browser sessions: most of them roll the most expensive picture that the Playground
+allows, one after the other, some climb the widest ladder; beside them one visitor asks for 16 digits now and then.
+Printed are the server's peak memory, what went wrong, and how long that visitor waited. The browsers run on the same
+machine and take their share of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.conftest import CHROMIUM_FLAGS
+from tests.browser.driver import find_chromium
+
+ROOT = Path(__file__).parent.parent
+GOAL_BYTES, GOAL_SECONDS = 3e9, 60
+MOST = "playground?play_count=20&play_seed={seed}"  # 20 images x 50 steps under guidance: 2,000 evaluations
+LADDER = "ladder?ladder_seed={seed}"
+STATE = """() => ({
+  running: document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'notRunning',
+  exceptions: document.querySelectorAll('[data-testid=stException]').length,
+  picture: document.querySelector('img[alt="16 generated images"]')?.src.slice(-300) ?? '',
+  stop: document.querySelectorAll('.st-key-sampling_stop, .st-key-ladder_stop').length,
+})"""
+
+
+@dataclass
+class Greedy:
+    """A visitor who asks for the next one as soon as the last one is there."""
+
+    page: Page
+    button: str
+    asked: int = 0
+    wrong: int = 0
+
+    def look(self) -> None:
+        state = self.page.evaluate(STATE)
+        self.wrong += state["exceptions"]
+        if not state["running"] and not state["stop"]:
+            self.page.locator(f".st-key-{self.button} button").first.click(timeout=20_000, no_wait_after=True)
+            self.asked += 1
+
+
+@dataclass
+class Ordinary:
+    """A visitor who asks for 16 digits, looks at them for a while, and asks again."""
+
+    page: Page
+    every: float
+    seconds: list[float] = field(default_factory=list)
+    wrong: int = 0
+    asked: float = 0.0
+    done: float = 0.0
+    before: str = ""
+
+    def open(self, url: str) -> None:
+        self.asked = time.monotonic()
+        self.page.goto(url)
+
+    def look(self) -> None:
+        state, now = self.page.evaluate(STATE), time.monotonic()
+        self.wrong += state["exceptions"]
+        if self.asked and state["picture"] not in ("", self.before) and not state["stop"]:
+            self.seconds.append(now - self.asked)
+            self.asked, self.done, self.before = 0.0, now, state["picture"]
+            print(f"  16 digits after {self.seconds[-1]:.1f} s", flush=True)
+        elif not self.asked and now - self.done > self.every:
+            self.page.locator(".st-key-play_roll button").first.click(timeout=20_000, no_wait_after=True)
+            self.asked = time.monotonic()
+
+
+def memory(server: psutil.Process) -> int:
+    """Bytes of the server and all that it started."""
+    total = 0
+    for process in (server, *server.children(recursive=True)):
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return total
+
+
+def start(port: int, folder: Path) -> subprocess.Popen:
+    environment = os.environ | {"DDPM_PUBLIC": "1", "DDPM_OUTPUT_DIR": str(folder / "outputs")}
+    command = [sys.executable, "-m", "streamlit", "run", "streamlit_app.py", f"--server.port={port}"]
+    with open(folder / "server.log", "w", encoding="utf-8") as log:
+        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    for _ in range(600):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5):
+                return server
+        except OSError:
+            time.sleep(0.1)
+    server.kill()
+    raise SystemExit(f"the server did not start:\n{(folder / 'server.log').read_text(encoding='utf-8')}")
+
+
+def opened(browser: Browser) -> Page:
+    page = browser.new_context(viewport={"width": 800, "height": 600}).new_page()
+    page.set_default_timeout(120_000)
+    return page
+
+
+def drive(url: str, browser: Browser, server: psutil.Process, arguments: argparse.Namespace) -> None:
+    greedy = []
+    for i in range(arguments.sessions):
+        button, address = ("ladder_go", LADDER) if i % 5 == 4 else ("play_generate", MOST)
+        greedy.append(Greedy(opened(browser), button))
+        greedy[-1].page.goto(f"{url}/{address.format(seed=i)}")
+    ordinary, peak = Ordinary(opened(browser), arguments.every), 0
+    ordinary.open(f"{url}/playground?play_count=16&play_seed=12345")
+    print(f"{arguments.sessions} sessions are asking; {arguments.minutes:g} minutes from now", flush=True)
+    end = time.monotonic() + 60 * arguments.minutes
+    failures = 0
+    while time.monotonic() < end and server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
+        for visitor in (ordinary, *greedy):
+            try:
+                visitor.look()
+            except Exception as error:  # a click that came between two drawings; counted and told, never hidden
+                failures += 1
+                print(f"  {type(visitor).__name__}: {str(error).splitlines()[0]}", flush=True)
+        peak = max(peak, memory(server))
+    if ordinary.asked:
+        print(f"  the last 16 digits had not come after {time.monotonic() - ordinary.asked:.1f} s")
+        ordinary.seconds.append(time.monotonic() - ordinary.asked)
+    asked = sorted(visitor.asked for visitor in greedy)
+    wrong = sum(visitor.wrong for visitor in (ordinary, *greedy))
+    print(f"up: {'yes' if server.is_running() else 'NO'}; "
+          f"peak {peak / 1e9:.2f} GB (goal: under {GOAL_BYTES / 1e9:g} GB)")  # fmt: skip
+    print(f"the greedy asked {sum(asked)} times, each {asked[0]} to {asked[-1]}; exceptions on their pages: {wrong}; "
+          f"clicks that failed: {failures}")  # fmt: skip
+    print(f"16 digits: {len(ordinary.seconds)} times, median {statistics.median(ordinary.seconds):.1f} s, "
+          f"longest {max(ordinary.seconds):.1f} s (goal: within {GOAL_SECONDS} s)")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.public", description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=5, help="how long (default 5)")
+    parser.add_argument("--sessions", type=int, default=20, help="visitors who keep asking (default 20)")
+    parser.add_argument("--every", type=float, default=30, help="seconds between 16 digits and the next (default 30)")
+    parser.add_argument("--port", type=int, default=0, help="of the server (default: one that is free)")
+    arguments = parser.parse_args()
+    port = arguments.port
+    if not port:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        server = start(port, Path(folder))
+        try:
+            browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
+            drive(f"http://127.0.0.1:{port}", browser, psutil.Process(server.pid), arguments)
+            browser.close()
+        finally:
+            server.terminate()
+            server.wait(20)
+        log = (Path(folder) / "server.log").read_text(encoding="utf-8")
+        print(f"tracebacks in the server's log: {log.count('Traceback')}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Public mode: the app on a machine that strangers use. What it does not do there, and how much of the rest.
+
+DDPM_PUBLIC=1 turns it on, and SPACE_ID, which a Hugging Face Space sets; DDPM_PUBLIC=0 turns it off even there. What is
+run, stopped and deleted in public mode is decided by whoever owns the machine, on its command line: training,
+evaluations, reports and deletion are off on the pages, without a quota. Every limit stands in ``Limits``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from .config import Config
+from .data import MAX_PIXELS
+from .errors import ConfigError, ModelError, unknown
+from .files import data_dir, output_dir
+from .models import shipped_models
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much one request may ask for; the defaults are those of a machine of one's own."""
+
+    evaluations: float = math.inf
+    """Looks of the network at an image: images x evaluations of each. $DDPM_MAX_EVALUATIONS in public mode."""
+    values: float = math.inf
+    """Numbers in the images of one picture: images x channels x height x width. They are kept while a visitor stays."""
+    upload_megabytes: int = 10
+    upload_pixels: int = MAX_PIXELS
+    config_characters: int = 20_000
+    """Of a config's YAML; one with every field spelt out has 2,000."""
+
+
+def is_public() -> bool:
+    """Whether strangers use this copy.
+
+    Raises:
+        ConfigError: DDPM_PUBLIC is neither 1 nor 0.
+    """
+    value = os.environ.get("DDPM_PUBLIC", "")
+    if value not in ("", "0", "1"):
+        raise ConfigError(f"DDPM_PUBLIC must be 1 (public mode) or 0 (off, on a Space too), got {value!r}")
+    return value == "1" or (value == "" and bool(os.environ.get("SPACE_ID")))
+
+
+def limits() -> Limits:
+    """The limits that hold here and now.
+
+    Raises:
+        ConfigError: DDPM_PUBLIC or DDPM_MAX_EVALUATIONS cannot be understood.
+    """
+    if not is_public():
+        return Limits()
+    most = os.environ.get("DDPM_MAX_EVALUATIONS", "2000")
+    if not re.fullmatch(r"[0-9]{1,9}", most) or int(most) < 1:
+        raise ConfigError(f"DDPM_MAX_EVALUATIONS must be a whole number from 1, got {most!r}")
+    return Limits(evaluations=int(most), values=250_000, upload_pixels=25_000_000)
+
+
+def check_evaluations(count: int, what: str, remedy: str) -> None:
+    """Refuse what takes more network evaluations than one request may.
+
+    Raises:
+        ConfigError: ``what`` takes too many; the message ends with the ``remedy``.
+    """
+    most = limits().evaluations
+    if count > most:
+        raise ConfigError(
+            f"{what} would take {count:,} network evaluations, and {most:,} are the most on this public page: {remedy}"
+        )
+
+
+def most_images(evaluations: int, values: int) -> int | None:
+    """How many images one request may have, each of which takes so many ``evaluations`` and has so many ``values``;
+    None where there is no limit, 0 where not even one is possible."""
+    here = limits()
+    most = min(here.evaluations / max(1, evaluations), here.values / max(1, values))
+    return None if math.isinf(most) else math.floor(most)
+
+
+def check_images(count: int, evaluations: int, values: int) -> None:
+    """Refuse a picture that is too large; ``evaluations`` and ``values`` are those of one image.
+
+    Raises:
+        ConfigError: says how many images are possible.
+    """
+    most = most_images(evaluations, values)
+    if most is not None and count > most:
+        here = limits()
+        over = (
+            f"{count * evaluations:,} network evaluations, and {here.evaluations:,} are the most"
+            if count * evaluations > here.evaluations
+            else f"{count * values:,} values, and {here.values:,} are the most"
+        )
+        remedy = f"at most {most} image{'' if most == 1 else 's'}, or fewer steps" if most else "take fewer steps"
+        raise ConfigError(
+            f"{count} image{'' if count == 1 else 's'} would take {over} on this public page: {remedy}"
+        )
+
+
+def forbid(what: str) -> None:
+    """Refuse what only the owner of the machine may do.
+
+    Raises:
+        ConfigError: in public mode.
+    """
+    if is_public():
+        raise ConfigError(f"{what} is off on this public page: run DDPM Lab on a machine of your own")
+
+
+def check_config(config: Config) -> None:
+    """Refuse a config that names a folder of this machine.
+
+    Raises:
+        ConfigError: in public mode, for the dataset ``folder``.
+    """
+    if is_public() and config.data.dataset == "folder":
+        raise ConfigError(
+            "data.dataset folder reads images from the machine that trains, and this public page reads none: "
+            "download the YAML and train with it on your own"
+        )
+
+
+# -- models --------------------------------------------------------------------------------------------------------
+
+
+def extra_models() -> list[str]:
+    """$DDPM_MODELS, the model references that are offered in public mode beside the shipped models.
+
+    Raises:
+        ConfigError: one of them is neither run:NAME nor hf://user/repo; a path would stand on the page.
+    """
+    found = [reference.strip() for reference in os.environ.get("DDPM_MODELS", "").split(",") if reference.strip()]
+    for reference in found:
+        if not re.fullmatch(r"run:[\w.-]+|hf://[\w.-]+/[\w.-]+(@[\w./-]+)?", reference):
+            raise ConfigError(
+                f"DDPM_MODELS lists run:NAME and hf://user/repo@revision beside the shipped models, got {reference!r}"
+            )
+    return found
+
+
+def check_model(reference: str) -> None:
+    """Refuse what is no model of this public page, a path above all.
+
+    Raises:
+        ModelError: in public mode, for a model that is neither shipped nor in $DDPM_MODELS.
+    """
+    if is_public() and reference not in (valid := [*shipped_models(), *extra_models()]):
+        raise ModelError(unknown("model", reference[:80], valid))
+
+
+# -- what a page says ----------------------------------------------------------------------------------------------
+
+
+def redacted(text: str) -> str:
+    """The text as strangers may read it: in public mode no folder of this machine is left in it."""
+    try:
+        if not is_public():
+            return text
+    except ConfigError:
+        pass  # as long as nobody knows, strangers may be reading
+    known = {
+        data_dir(): "data",
+        output_dir(): "outputs",
+        ROOT: "",
+        Path(tempfile.gettempdir()): "…",
+        Path(sys.prefix): "…",
+        Path.home(): "…",
+    }
+    # The longest first: the data may lie inside the repository, and that in the home folder.
+    for path in sorted(known, key=lambda path: -len(str(path.absolute()))):
+        for folder in {str(path.absolute()), str(path.resolve())} - {"/"}:
+            text = re.sub(rf"{re.escape(folder)}(/|(?![\w.-]))", f"{known[path]}/" if known[path] else "", text)
+    return re.sub(r"(?<![\w:/.…~])/(?:[^\s/'\",;:()<>`]+/)+", "…/", text)
