@@ -11,7 +11,14 @@ from .errors import ConfigError, Fault
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's floats: 1.1 reads 2e-4 as a string."""
+    """SafeLoader with YAML 1.2's floats: 1.1 reads 2e-4 as a string; and without aliases, of which a few lines make a
+    value that fills the memory as soon as it is printed."""
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "an alias (*) has no place here: write the value out", mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.add_implicit_resolver(
