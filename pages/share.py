@@ -6,6 +6,7 @@ from ddpm.errors import DDPMError
 from ddpm.space import PLAN
 from pages.components.frame import about, page
 from pages.components.models import pick_model
+from pages.components.public import show_error
 from pages.components.share import MODEL, SPACE, download_space, push_form, show_files, tell_outcome
 
 page(
@@ -32,7 +33,7 @@ with right:
     try:
         show_files(what, reference)
     except DDPMError as error:
-        st.error(str(error))
+        show_error(error)
     else:
         if what == SPACE:
             download_space(reference)

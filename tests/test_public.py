@@ -13,7 +13,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRe
 from streamlit.testing.v1 import AppTest
 
 from ddpm import public
-from ddpm.config import sampling_settings
+from ddpm.config import config_from_yaml, sampling_settings
 from ddpm.data import read_image
 from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.ladder import plan_evaluations
@@ -304,6 +304,12 @@ def test_a_config_may_not_ask_for_a_folder_of_this_machine(strangers, open_page)
     app.text_area[0].set_value("name: x\n#" + "x" * 30_000).run()
     assert not app.exception
     assert any("30,009 characters; 20,000 are the most" in error.value for error in app.error)
+
+
+def test_a_few_lines_of_yaml_do_not_fill_the_memory():
+    lines = ["a0: &a0 [1, 1]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}, *a{i - 1}]" for i in range(1, 40)), "name: *a39"]
+    with pytest.raises(ConfigError, match=r"line 2, column 10: .*alias"):
+        config_from_yaml("\n".join(lines))
 
 
 def test_evaluations_are_shown_and_not_started(strangers, open_page, tiny_run):

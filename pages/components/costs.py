@@ -1,5 +1,7 @@
 """What a training will cost, on a page."""
 
+from typing import Any
+
 import streamlit as st
 
 from ddpm.config import Config, config_to_yaml
@@ -14,21 +16,24 @@ from .public import show_error
 from .runs import any_active
 
 
-@st.cache_data(show_spinner=False, max_entries=32, hash_funcs={Config: config_to_yaml})
-def _estimate(config: Config) -> Estimate:
-    return estimate(config)
-
-
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _kept(key: str) -> list[float]:
-    """A place to keep the images a second of a config. One cannot wait for one's turn inside a cache."""
+def _kept(what: str, config_text: str) -> list[Any]:
+    """A place to keep what is known of a config. One cannot wait for one's turn inside a cache."""
     return []
+
+
+def _estimate(config: Config) -> Estimate:
+    kept = _kept("estimate", config_to_yaml(config))
+    if not kept:
+        with computing("estimate"):  # five seconds for the largest network that a config can ask for
+            kept[:] = [estimate(config)]
+    return kept[0]
 
 
 def _speed(config: Config) -> float | None:
     """Images a second on this machine; None in public mode, where none is trained, and while a run is going, which a
     measurement would slow and be slowed by."""
-    kept = _kept(config_to_yaml(_speed_depends_on(config)))
+    kept = _kept("speed", config_to_yaml(_speed_depends_on(config)))
     if not (kept or is_public() or any_active()):
         with computing("speed", threads=threads_per_run()):
             kept[:] = [measure_speed(config)]

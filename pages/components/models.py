@@ -156,7 +156,7 @@ def pick_model(key: str) -> tuple[str, Model]:
                 args=(key,), label_visibility="collapsed",
             )  # fmt: skip
     if problem := st.session_state.pop(f"{key}_problem", None):
-        st.error(problem)
+        show_error(problem)
     try:
         if reference not in choices:
             _offer(HubReference.parse(reference), key)

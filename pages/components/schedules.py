@@ -164,6 +164,8 @@ def _rename(variant: Variant) -> None:
 
 def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
     variants = st.session_state[VARIANTS]
+    if len(variants) >= MAX_VARIANTS:  # a click on a button that is disabled
+        return
     new = Variant(1 + max(variant.id for variant in variants), dict(values))
     variants.insert(variants.index(after) + 1 if after else len(variants), new)
 

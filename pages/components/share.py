@@ -13,6 +13,7 @@ from ddpm.models import resolve
 from ddpm.space import push_space, space_files, summary, zip_bytes
 
 from .models import computing, in_turn
+from .public import show_error
 
 MODEL, SPACE = "A model on the Hub", "The app as a Space"
 OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came of the last click; how many there were
@@ -98,7 +99,7 @@ def tell_outcome(what: str, reference: str) -> None:
     if sent != [what, reference]:
         return
     if not done:
-        st.error(text)
+        show_error(text)
     elif what == SPACE:
         st.success(f"Sent and checked: [{text}]({text}). Hugging Face now builds it, which takes some minutes.")
     else:
