@@ -13,9 +13,10 @@ from pages.components.sampling import Request, run
 
 page(
     "DDPM Lab",
-    "A diffusion model turns noise into an image, a little at a time. This one was trained on handwritten digits.",
+    "A diffusion model turns noise into an image, a little at a time. Below one does it, just for you.",
 )
 
+DIGITS = ("mnist", "digits")  # datasets whose classes are called by what they show
 
 reference = default_model()
 if reference is None:
@@ -31,13 +32,22 @@ def roll() -> None:
 
 
 seed = st.query_params.get("seed", "0")
+seed = int(seed) if seed.isdecimal() and len(seed) < 10 else 0
+try:
+    model, asked = cached_model(reference), None
+except DDPMError as error:
+    show_error(error)
+    st.stop()
+thing = "digit" if model.config.data.dataset in DIGITS else "class"
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    digit = st.pills("Which digit?", range(10), default=3, key="home_digit", bind="query-params", required=True)
+    if model.num_classes:
+        classes = range(model.num_classes)
+        asked = st.pills(f"Which {thing}?", classes, default=min(3, classes[-1]), key="home_digit", bind="query-params",
+                         required=True)  # fmt: skip
     st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
-model, place = cached_model(reference), st.empty()
-seed = int(seed) if seed.isdecimal() and len(seed) < 10 else 0
-request = Request(reference, 1, (digit,), model.config.sampling, seed)
+place = st.empty()
+request = Request(reference, 1, None if asked is None else (asked,), model.config.sampling, seed)
 # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
 try:
     result = run(
@@ -49,9 +59,10 @@ except DDPMError as error:
     show_error(error)
     st.stop()
 moments = 7
-show(result.trajectory.strip(moments), f"From noise to a {digit}, in {moments} moments", place=place)
+drawn = "an image" if asked is None else f"a {asked}" if thing == "digit" else f"class {asked}"
+show(result.trajectory.strip(moments), f"From noise to {drawn}, in {moments} moments", place=place)
 st.caption(
-    f"Above, from pure noise to a {digit}: {moments} of the {request.settings.num_steps + 1} states that the sampler "
+    f"Above, from pure noise to {drawn}: {moments} of the {request.settings.num_steps + 1} states that the sampler "
     f"went through. Below each, the clean image that the network then guessed behind it. "
     f"Drawn just now, in {result.seconds:.1f} s."
 )

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ddpm.config import config_to_yaml
 from ddpm.media.figures import PALETTE
 from ddpm.media.images import enlarge, make_grid
+from ddpm.models import CONFIG, WEIGHTS
+from ddpm.weights import write_safetensors
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
 
@@ -49,6 +52,17 @@ def test_damaged_metrics_are_named_on_the_curves_page(open_page, tiny_run):
     metrics.write_text("nonsense\n" + metrics.read_text())
     app = open_page("pages/curves.py")
     assert "line 1: not a record" in app.error[0].value
+
+
+@pytest.mark.parametrize(("classes", "drawn"), [(0, "an image"), (10, "class 3")])
+def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkeypatch, tmp_path, classes, drawn):
+    model = random_model(data={"dataset": "fashion_mnist", "image_size": 8}, model={"num_classes": classes})
+    write_safetensors(model.network, tmp_path / "garments" / WEIGHTS)
+    (tmp_path / "garments" / CONFIG).write_text(config_to_yaml(model.config))
+    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
+    app = open_page("streamlit_app.py")
+    assert not app.error
+    assert any(f"from pure noise to {drawn}:" in text.value for text in app.caption)
 
 
 def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, tmp_path):
