@@ -132,24 +132,24 @@ def test_the_pages_open_a_pipeline(hub, original, open_page):
         assert not app.error
 
 
-def test_pull_and_eval_take_a_pipeline(hub, original, run_cli, tmp_path):
+def test_pull_and_eval_take_a_pipeline(hub, original, cli, tmp_path):
     hub.add("them/ddpm", files_of(original))
-    pulled = run_cli("pull", "hf://them/ddpm", "--out", "plain")
-    assert pulled.returncode == 0, pulled.stderr
+    pulled = cli("pull", "hf://them/ddpm", "--out", "plain")
+    assert pulled.code == 0, pulled.err
     images = tmp_path / "images"
     images.mkdir()
     noise = np.random.default_rng(0)
     for k in range(40):
         torchvision_cpu.utils.save_image(torch.from_numpy(noise.random((3, 8, 8))), images / f"{k}.png")
     command = ["eval", "--model", "plain", "--num-samples", "4", "--num-steps", "2"]
-    alone = run_cli(*command, "--out", "alone.json")
-    assert alone.returncode == 0, alone.stderr
-    assert "nothing says which images this model learned from" in alone.stderr
-    beside = run_cli(*command, "--data", str(images), "--out", "beside.json")
-    assert beside.returncode == 0, beside.stderr
-    wrong = run_cli(*command, "--data", "mnist")
-    assert wrong.returncode == 1
-    assert "data.channels: must be 1 for mnist, got 3" in wrong.stderr
+    alone = cli(*command, "--out", "alone.json")
+    assert alone.code == 0, alone.err
+    assert "nothing says which images this model learned from" in alone.err
+    beside = cli(*command, "--data", str(images), "--out", "beside.json")
+    assert beside.code == 0, beside.err
+    wrong = cli(*command, "--data", "mnist")
+    assert wrong.code == 1
+    assert "data.channels: must be 1 for mnist, got 3" in wrong.err
 
 
 # -- what is refused -----------------------------------------------------------------------------------------------
@@ -230,9 +230,9 @@ def refused(folder, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_describes_training_or_is_made_of_it_refuses_a_pipeline(original, run_cli, monkeypatch):
+def test_what_describes_training_or_is_made_of_it_refuses_a_pipeline(original, cli, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_x")
     for command in (["report"], ["push", "me/copy"], ["export", "--out", "copy"]):
-        result = run_cli(*command, "--model", str(original))
-        assert result.returncode == 1
-        assert "is a pipeline of diffusers" in result.stderr
+        result = cli(*command, "--model", str(original))
+        assert result.code == 1
+        assert "is a pipeline of diffusers" in result.err

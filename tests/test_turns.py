@@ -119,7 +119,7 @@ def test_who_keeps_asking_waits_for_who_asks_once():
     now[0] += 5
     queue._leave(request, done=False)
     busy, newcomer = queue._join("busy", "work", 100), queue._join("newcomer", "work", 100)
-    assert newcomer.due < busy.due
+    assert queue._due(newcomer) < queue._due(busy)
     now[0] += 600  # ten half-lives later that is forgotten
     assert queue._had("busy", now[0]) < 0.01
 
@@ -130,7 +130,7 @@ def test_nothing_is_passed_by_what_comes_long_after_it():
     queue._recent["heavy"] = (1e9, 0.0)
     heavy = queue._join("heavy", "work", 1e9)
     now[0] = (turns.PATIENCE + turns.RECENT) * turns.LONGEST + 1
-    assert queue._join("light", "work", 0).due > heavy.due
+    assert queue._due(queue._join("light", "work", 0)) > queue._due(heavy)
 
 
 def test_the_place_is_told_and_an_error_while_waiting_frees_it():
@@ -268,3 +268,12 @@ def test_fifty_visitors_one_at_a_time_and_none_starves():
     assert max(most) == 1
     assert set(finished) == set(range(50))
     assert len(queue) == 0
+
+
+def test_a_machine_that_turns_out_slow_changes_nothing_in_the_order():
+    now = [0.0]
+    queue = Turns(clock=lambda: now[0])
+    early = queue._join("early", "work", 2000)
+    queue._pace["work"] = 10 * turns.FIRST_PACE  # measured meanwhile
+    now[0] = 60.0
+    assert queue._due(queue._join("late and shorter", "work", 1600)) < queue._due(early)

@@ -6,9 +6,9 @@ make it as slow as all of them together. Here every request gets a *due time* wh
     due = arrival + PATIENCE x (seconds that it is expected to take) + RECENT x (seconds that its visitor had recently)
 
 So equal requests go in the order in which they came; a short one passes a long one, also one that is being computed,
-which goes on afterwards; and who asks once in a while passes who keeps asking. Nothing starves: a due time never moves,
-both terms are capped, so a request is passed only by those that come within (PATIENCE + RECENT) x LONGEST seconds after
-it, and from then on by none. This is earliest-deadline-first scheduling (Liu & Layland 1973) with deadlines that make
+which goes on afterwards; and who asks once in a while passes who keeps asking. Nothing starves: both terms are capped,
+so a request is passed only by those that come within (PATIENCE + RECENT) x LONGEST seconds after it, and from then on
+by none. This is earliest-deadline-first scheduling (Liu & Layland 1973) with deadlines that make
 it nearly shortest-job-first under light load.
 
 A turn is kept from step to step, and is handed over between two steps only to a request that is due earlier. Of each
@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 PATIENCE = 100.0  # seconds of waiting that weigh as much as one of computing
 RECENT = 40.0  # the same, for a second that the visitor has had
-HALF_LIFE = 60.0  # seconds after which what a visitor has had counts half
-LONGEST = 30.0  # seconds of computing; all that is longer is as long as this
+HALF_LIFE = 600.0  # seconds after which what a visitor has had counts half
+LONGEST = 120.0  # seconds of computing; all that is longer is as long as this
 POLL = 0.5  # seconds between two looks whether a waiting visitor is still there
 GONE = 5.0  # seconds after which one who has not looked is passed over
 FIRST_PACE = 0.004  # seconds of a unit of work before any of its kind was measured
@@ -50,8 +50,9 @@ class _Request:
     who: str
     kind: str
     work: float
-    due: float
-    expected: float
+    came: float
+    had: float
+    """Seconds that the visitor had recently, when it came."""
     seen: float
     thread: threading.Thread = field(default_factory=threading.current_thread)
     replaced: bool = False
@@ -125,9 +126,7 @@ class Turns:
                 raise RuntimeError("this thread has its turn already")
             if older:
                 older.replaced = True
-            expected = work * self._pace.get(kind, FIRST_PACE)
-            due = now + PATIENCE * min(expected, LONGEST) + RECENT * min(self._had(who, now), LONGEST)
-            request = self._requests[who] = _Request(who, kind, work, due, expected, seen=now)
+            request = self._requests[who] = _Request(who, kind, work, now, self._had(who, now), seen=now)
             self._changed.notify_all()
             return request
 
@@ -153,9 +152,16 @@ class Turns:
             self._holder, request.since = request, now
         return self._holder is request
 
+    def _expected(self, request: _Request) -> float:
+        return request.work * self._pace.get(request.kind, FIRST_PACE)
+
+    def _due(self, request: _Request) -> float:
+        """As the machine's pace is now: two requests are not compared by paces of different times."""
+        return request.came + PATIENCE * min(self._expected(request), LONGEST) + RECENT * min(request.had, LONGEST)
+
     def _first(self, now: float) -> _Request | None:
         present = (request for request in self._requests.values() if now - request.seen < GONE)
-        return min(present, key=lambda request: request.due, default=None)
+        return min(present, key=self._due, default=None)
 
     def _hand_over(self, request: _Request) -> bool:
         with self._changed:
@@ -195,10 +201,11 @@ class Turns:
     def _place(self, request: _Request) -> Place:
         with self._changed:
             now = self._clock()
+            due = self._due(request)
             ahead = [other for other in self._requests.values()
-                     if other is not request and (other is self._holder or other.due < request.due)]  # fmt: skip
+                     if other is not request and (other is self._holder or self._due(other) < due)]  # fmt: skip
             return Place(len(ahead), sum(self._left(other, now) for other in ahead))
 
     def _left(self, request: _Request, now: float) -> float:
         running = now - request.since if request is self._holder else 0.0
-        return max(0.0, request.expected - request.spent - running)
+        return max(0.0, self._expected(request) - request.spent - running)

@@ -176,8 +176,9 @@ def test_every_download_opens(page, app_url):
     assert (frames, round(seconds, 1)) == (6 + 24, 2.5)  # the last one is held for two seconds
     frames = page.locator(".st-key-play_frames").get_by_role("combobox")
     frames.click()
-    for moment in ("t = 999", "t = 399", "result"):
+    for chosen, moment in enumerate(("t = 999", "t = 399", "result"), 1):
         page.get_by_role("option", name=moment, exact=True).click()
+        expect(page.locator(".st-key-play_frames [data-baseweb=tag]")).to_have_count(chosen)
     frames.press("Escape")
     wait_until_idle(page)
     with Image.open(download("GIF")) as image:

@@ -54,8 +54,8 @@ def test_the_story_of_a_run(page, chromium, folder):
         fill(page, "training", "epochs", "0")
         page.get_by_text("must be greater than or equal to 1").first.wait_for()
         expect(page.locator(".st-key-train_launch").get_by_role("button").first).to_be_disabled()
-        fill(page, "training", "epochs", "20")
-        fill(page, "training", "sample_every", "150")
+        fill(page, "training", "epochs", "15")
+        fill(page, "training", "sample_every", "120")
         fill(page, "training", "log_every", "5")
         page.get_by_text("Differs from digits in 3 fields").wait_for()
         page.locator(".st-key-train_launch").get_by_role("button").first.click()
@@ -80,11 +80,11 @@ def test_the_story_of_a_run(page, chromium, folder):
         press(page, "Stop", "digits")
         page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=60_000)
         stopped = step_of(page)
-        assert stopped < 420
+        assert stopped < 315
         press(page, "Resume", "digits")
         wait_for_state(page, "digits", "running")
         wait_for_state(page, "digits", "finished")
-        assert step_of(page) == 420
+        assert step_of(page) == 315
 
         open_page(page, f"{url}/curves")
         slider = page.get_by_role("slider", name="Samples after step")
