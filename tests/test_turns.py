@@ -120,7 +120,7 @@ def test_who_keeps_asking_waits_for_who_asks_once():
     queue._leave(request, done=False)
     busy, newcomer = queue._join("busy", "work", 100), queue._join("newcomer", "work", 100)
     assert queue._due(newcomer) < queue._due(busy)
-    now[0] += 600  # ten half-lives later that is forgotten
+    now[0] += 10 * turns.HALF_LIFE  # then that is forgotten
     assert queue._had("busy", now[0]) < 0.01
 
 
