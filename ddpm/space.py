@@ -108,7 +108,7 @@ def total_bytes(files: Mapping[str, bytes]) -> int:
 def summary(files: Mapping[str, bytes]) -> str:
     """How much there is to send, and how large the image becomes, in words."""
     return (
-        f"{len(files)} files, {size_text(total_bytes(files))}; as an image about {image_bytes(files) / 1e9:.1f} GB "
+        f"{len(files)} files, {size_text(total_bytes(files))}; as a container about {image_bytes(files) / 1e9:.1f} GB "
         f"(estimated: with python:3.11-slim and the packages of requirements.txt, torch for CPUs)"
     )
 

@@ -70,7 +70,7 @@ def test_a_space_is_made_and_its_address_told(share_page, hub):
 @pytest.mark.parametrize(
     ("repo_id", "token", "fault", "said"),
     [
-        ("me/lab", "", None, "it takes your own access token"),
+        ("me/lab", "", None, "Type your own access token"),
         ("lab", TOKEN, None, "'lab' is no repo of the Hub"),
         ("", TOKEN, None, "'' is no repo of the Hub"),
         ("me/lab", TOKEN, Fault("POST /api/repos/create", status=402, message="no plan"), PLAN),

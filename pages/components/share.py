@@ -80,7 +80,7 @@ def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -
     """Push; whether it went well, and the address or what went wrong."""
     try:
         if not token:  # without one, that of the server's owner would be used
-            raise HubError("it takes your own access token, with write access: huggingface.co/settings/tokens")
+            raise HubError("Type your own access token, with write access: huggingface.co/settings/tokens makes one")
         if what == SPACE:
             return True, push_space(space_files(reference), repo_id, token=token, private=private)
         with tempfile.TemporaryDirectory() as folder:
