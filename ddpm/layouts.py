@@ -80,7 +80,8 @@ def layout_among(names: Container[str]) -> Layout:
 def layout_at(weights: Path) -> tuple[Layout, Path] | None:
     """The layout that a weights file belongs to, and its folder; None where what describes it is not there."""
     for layout in LAYOUTS:
-        folder = weights.parents[layout.weights.count("/")]
-        if folder / layout.weights == weights and layout_in(folder) is layout:
+        inside = Path(layout.weights).parent.parts
+        folder = Path(*weights.absolute().parent.parts[: -len(inside) or None])
+        if weights.absolute().parent == folder.joinpath(*inside) and layout_in(folder) is layout:
             return layout, folder
     return None

@@ -142,6 +142,8 @@ def load_pipeline_weights(network: PipelineNetwork, path: Path) -> PipelineNetwo
     Raises:
         ModelError: the file is damaged, or of another network.
     """
+    if path.name != WEIGHTS:
+        raise ModelError(f"{path} is not the weights file of its pipeline, which is called {WEIGHTS}")
     has = sum(torch.Size(info.shape).numel() for info in read_header(path).values())
     wanted = sum(value.numel() for value in network.state_dict().values())
     if has != wanted:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import zipfile
 
 import pytest
@@ -254,3 +255,11 @@ def test_safetensors_with_nan_are_refused(tiny_run, tmp_path):
     weights["conv_in.bias"] = torch.full_like(weights["conv_in.bias"], torch.nan)
     save_file(weights, file)
     assert fault_of(file) == f"{file} is damaged: conv_in.bias holds values that are not finite"
+
+
+def test_weights_may_have_any_name_beside_a_config_and_need_one(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    shutil.copyfile(PRETRAINED / "digits" / WEIGHTS, "mine.safetensors")
+    assert fault_of("mine.safetensors").endswith("has no config.yaml beside it")
+    shutil.copyfile(PRETRAINED / "digits" / CONFIG, CONFIG)
+    assert load_model("mine.safetensors").config.name == "digits"
