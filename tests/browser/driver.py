@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 
 CHROMIUMS = (
     "chromium",
@@ -50,6 +52,14 @@ def open_page(page, url: str) -> None:
     page.goto(url)
     page.wait_for_selector("h1")
     wait_until_idle(page, 60_000)
+
+
+def wait_until(page, holds: Callable[[], bool], seconds: float = 30) -> None:
+    """For what no expectation of Playwright's can say, such as what canvases show."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        page.wait_for_timeout(50)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 import re
 
+from playwright.sync_api import expect
+
 from tests.browser.driver import open_page, wait_until_idle
 
 
@@ -27,9 +29,12 @@ def test_a_variant_is_added_moved_linked_and_carried_to_the_train_page(page, app
     images = page.locator(".noised img").evaluate_all("images => images.map(image => image.src)")
     page.reload()
     page.get_by_alt_text("power, power = 4 at t = 510").first.wait_for()
+    train = page.get_by_role("link", name="Train with it")
+    expect(train).to_have_count(2)  # the page fills from the top, and the first link is that of cosine
+    wait_until_idle(page)
     assert page.locator(".noised img").evaluate_all("images => images.map(image => image.src)") == images
 
-    page.get_by_role("link", name="Train with it").last.click()
+    train.last.click()
     page.wait_for_function(
         "() => document.querySelector('.st-key-train_yaml textarea')?.value.includes('name: power\\n')"
         " && document.querySelector('.st-key-train_yaml textarea').value.includes('power: 4.0\\n')"

@@ -11,6 +11,8 @@ from ddpm.training.runs import read_status
 from tests.browser.conftest import serve
 from tests.browser.driver import open_page, wait_until_idle
 
+SLOW = 400_000  # ms for a run, which gives way to everything else that this machine does
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -39,7 +41,7 @@ def press(page, action: str, run: str) -> None:
 
 def wait_for_state(page, run: str, state: str) -> None:
     card = page.locator("[data-testid=stVerticalBlock]", has_text=run).last
-    card.get_by_text(state, exact=True).wait_for(timeout=400_000)
+    card.get_by_text(state, exact=True).wait_for(timeout=SLOW)
 
 
 def step_of(page) -> int:
@@ -65,7 +67,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         page.locator("h1", has_text="Curves").wait_for()
         page.locator(".st-key-curves_plot_loss .js-plotly-plot:visible").first.wait_for(timeout=60_000)
         page.wait_for_function(  # live: nobody touches the page
-            "before => Number(document.body.innerText.match(/step ([\\d,]+) of/)[1].replace(',', '')) > before",
+            "before => Number(document.body.innerText.match(/step ([\\d,]+) of/)?.[1].replace(',', '')) > before",
             arg=first,
             timeout=120_000,
         )
@@ -78,7 +80,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         open_page(page, f"{url}/train")
         assert step_of(page) >= first
         press(page, "Stop", "digits")
-        page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=60_000)
+        page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=SLOW)
         stopped = step_of(page)
         assert stopped < 315
         press(page, "Resume", "digits")
@@ -89,15 +91,14 @@ def test_the_story_of_a_run(page, chromium, folder):
         open_page(page, f"{url}/curves")
         slider = page.get_by_role("slider", name="Samples after step")
         slider.wait_for()
-        last = page.get_by_alt_text("Samples after step").get_attribute("src")
+        samples = page.get_by_alt_text("Samples after step")
+        last = samples.get_attribute("src")
         slider.focus()
         slider.press("Home")
-        page.wait_for_function(
-            "last => document.querySelector('img[alt^=\"Samples after step\"]').src !== last", arg=last
-        )
+        expect(samples).not_to_have_attribute("src", last)
 
         open_page(page, f"{url}/train")
-        page.get_by_role("link", name="Playground").last.click()
+        page.locator("a[href*='play_model=run']", has_text="Playground").first.click()
         page.locator("h1", has_text="Playground").wait_for()
         page.get_by_alt_text("10 generated images").wait_for(timeout=60_000)
         assert "play_model=run" in page.url
