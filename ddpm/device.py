@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from .errors import ConfigError
+from .errors import ConfigError, unknown
 
 
 def allowed_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
@@ -41,16 +41,24 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """The dtype of mixed precision; float32 means none.
 
     ``auto``: bf16 where the hardware multiplies it (CPUs with AVX512-BF16 or AMX, CUDA from Ampere on), fp16 on older
     CUDA, else fp32.
+
+    Raises:
+        ConfigError: an unknown name, or fp16 where there is no CUDA.
     """
+    if name not in ("auto", *PRECISIONS):
+        raise ConfigError(unknown("precision", name, ("auto", *PRECISIONS)))
     if name == "fp16" and device.type != "cuda":
-        raise ConfigError("training.precision fp16 needs a CUDA device; use auto, bf16 or fp32")
+        raise ConfigError("precision fp16 needs a CUDA device; use auto, bf16 or fp32")
     if name != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+        return PRECISIONS[name]
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     if device.type == "cpu":

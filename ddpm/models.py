@@ -80,11 +80,13 @@ class Model:
         guidance_scale: float = 1.0,
         guidance_interval: tuple[int, int] | None = None,
         clip: bool = True,
+        precision: torch.dtype = torch.float32,
     ) -> Denoiser:
-        """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``; the rest is that of
-        ``make_denoiser``."""
+        """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``; in mixed precision unless
+        ``precision`` is float32; the rest is that of ``make_denoiser``."""
+        mixed = precision != torch.float32
         return make_denoiser(
-            self.network,
+            torch.autocast(self.device.type, precision)(self.network) if mixed else self.network,
             self.schedule,
             self.config.diffusion.prediction_type,
             y,

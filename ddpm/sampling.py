@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .config import SamplingConfig, check_num_steps
+from .device import resolve_precision
 from .errors import ConfigError, unknown
 from .models import Model
 from .randomness import ImageNoise
@@ -25,6 +26,7 @@ def sample(
     settings: SamplingConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
+    precision: str = "fp32",
 ) -> Iterator[Step]:
     """Sample a model, step by step, in one batch.
 
@@ -34,12 +36,15 @@ def sample(
         settings: sampler, steps, guidance; the model's own by default.
         seed: of the whole set. Image k has the same noise whatever ``num_images`` is.
         indices: which images of the set to draw, to sample a large one in parts; by default the first num_images.
+        precision: of the network, see ``ddpm.device.resolve_precision``. In fp32 a picture is the same on machines with
+            bf16 and without.
 
     Yields:
         ``Step``, num_steps + 1 of them; the last holds the images in ``x0``, (N, C, H, W) in about [-1, 1].
 
     Raises:
-        ConfigError: unknown sampler, num_steps above T, or a label that the model does not have.
+        ConfigError: unknown sampler, num_steps above T, a label that the model does not have, or a precision that the
+            device does not have.
     """
     settings = settings or model.config.sampling
     if settings.sampler not in SAMPLERS:
@@ -54,6 +59,7 @@ def sample(
         guidance_scale=settings.guidance_scale,
         guidance_interval=settings.guidance_interval,
         clip=settings.clip,
+        precision=resolve_precision(precision, model.device),
     )
     timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
     noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
@@ -99,6 +105,7 @@ def generate(
     settings: SamplingConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
+    precision: str = "fp32",
     batch_size: int = 64,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
@@ -109,7 +116,7 @@ def generate(
     indices, done = range(num_images) if indices is None else indices, []
     for first in range(0, len(indices), batch_size):
         part = indices[first : first + batch_size]
-        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=part)
+        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=part, precision=precision)
         last = deque(steps, maxlen=1).pop()
         done.append(last.x0.clamp(-1, 1).cpu())
         if on_batch:

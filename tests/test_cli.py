@@ -282,7 +282,7 @@ def test_train_makes_a_run_that_can_be_sampled_and_resumed(cli, tiny_yaml, outpu
         (("--set", "data.image_size=9"), "data.image_size: 9 must be divisible by 2"),
         (("--set", "schedule.num_timesteps=1"), "schedule.num_timesteps: must be greater than or equal to 2"),
         (("--set", "data.dataset=minst"), "data.dataset: must be 'digits', 'mnist'"),
-        (("--set", "training.precision=fp16"), "training.precision fp16 needs a CUDA device"),
+        (("--set", "training.precision=fp16"), "precision fp16 needs a CUDA device"),
         (("--set", "training.device=tpu"), "device 'tpu' is not available here"),
         (("--run", "../up"), "name: must be 1 to 64 of"),
         (("--resume",), "nothing to resume: "),

@@ -7,6 +7,7 @@ import torch
 
 from ddpm.config import SamplingConfig
 from ddpm.errors import ConfigError
+from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import evaluations, generate, sample
 from ddpm.schedule import spaced_timesteps
@@ -23,6 +24,19 @@ def test_generate_is_sample_in_parts(random_model):
     parts = generate(model, 5, labels=[3, 1], seed=2, batch_size=2, on_batch=seen.append)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-4)
     assert seen == [2, 4, 5]
+
+
+def test_mixed_precision_draws_the_same_images():
+    model = load_model("digits")
+    exact, mixed = (generate(model, 8, labels=range(8), precision=name) for name in ("fp32", "bf16"))
+    difference = (exact - mixed).abs() * 127.5
+    assert 0 < difference.mean() < 1  # of 255 levels
+
+
+@pytest.mark.parametrize(("name", "said"), [("fp16", "needs a CUDA device"), ("bf61", "did you mean 'bf16'")])
+def test_a_precision_that_is_not_there_is_refused_at_once(random_model, name, said):
+    with pytest.raises(ConfigError, match=said):
+        sample(random_model(), 1, precision=name)
 
 
 def test_labels_repeat_to_fill_and_continue_over_batches(random_model):

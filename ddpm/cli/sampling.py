@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ..config import sampling_settings
+from ..device import PRECISIONS
 from ..files import RunFolder, write_bytes
 from ..models import repeat_labels
 from ..samplers import SAMPLERS
@@ -26,6 +27,12 @@ from .options import (
 indices_option = click.option(
     "--indices", metavar="0,1,66", help="Which images of the seed's endless set.  [default: the first --num-samples]"
 )
+precision_option = click.option(
+    "--precision",
+    type=click.Choice(["auto", *PRECISIONS]),
+    default="fp32",
+    help="Of the network; auto takes what the device is fast at. In fp32 a picture is the same on most machines.",
+)
 
 
 @click.group("sample")
@@ -35,6 +42,7 @@ def sample_group() -> None:
 
 @sample_group.command("grid")
 @model_options
+@precision_option
 @click.option("--num-samples", type=click.IntRange(1), default=64, help="How many images.")
 @indices_option
 @click.option(
@@ -44,7 +52,9 @@ def sample_group() -> None:
     "--npz", type=click.Path(path_type=Path), help="Also write arrays images uint8 (N,H,W,C) and labels (N,)."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, help="Images at once.")
-def sample_grid(reference, config, device, labels, seed, num_samples, indices, out, npz, batch_size, **given):
+def sample_grid(
+    reference, config, device, labels, seed, precision, num_samples, indices, out, npz, batch_size, **given
+):  # fmt: skip
     """Write a grid of generated images."""
     from ..media.images import enlarge, make_grid, npz_bytes, png_bytes, to_uint8
 
@@ -56,8 +66,8 @@ def sample_grid(reference, config, device, labels, seed, num_samples, indices, o
     with click.progressbar(length=len(wanted), label="sampling", file=sys.stderr) as bar:
         images = to_uint8(
             generate(
-                model, len(wanted), labels=chosen, settings=settings, seed=seed, indices=wanted, batch_size=batch_size,
-                on_batch=lambda done: bar.update(done - bar.pos),
+                model, len(wanted), labels=chosen, settings=settings, seed=seed, indices=wanted,
+                precision=precision, batch_size=batch_size, on_batch=lambda done: bar.update(done - bar.pos),
             )
         )  # fmt: skip
     out = out or RunFolder.named(model.config.name).grid(default_name("samples", settings, seed, len(wanted)))
@@ -116,6 +126,7 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
 
 @sample_group.command("traj")
 @model_options
+@precision_option
 @click.option("--num-samples", type=click.IntRange(1, 256), default=16, help="How many images.")
 @indices_option
 @click.option("--fps", type=click.FloatRange(1, 60), default=12, help="Frames per second.")
@@ -124,7 +135,7 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
     type=click.Path(path_type=Path),
     help="The .gif, .mp4 or .png (a strip of frames) to write.  [default: a GIF in the model's output folder]",
 )
-def sample_traj(reference, config, device, labels, seed, num_samples, indices, fps, out, **given):
+def sample_traj(reference, config, device, labels, seed, precision, num_samples, indices, fps, out, **given):
     """Write the way from noise to image as an animation."""
     from ..media.images import ANIMATIONS, Trajectory, png_bytes
 
@@ -132,7 +143,7 @@ def sample_traj(reference, config, device, labels, seed, num_samples, indices, f
     model = open_model(reference, config, device)
     settings, chosen = sampling_settings(model.config, **given), labels_of(model, labels)
     wanted = indices_of(indices, num_samples)
-    steps = sample(model, labels=chosen, settings=settings, seed=seed, indices=wanted)
+    steps = sample(model, labels=chosen, settings=settings, seed=seed, indices=wanted, precision=precision)
     with click.progressbar(steps, length=settings.num_steps + 1, label="sampling", file=sys.stderr) as progress:
         trajectory = Trajectory.from_steps(progress, settings.num_steps)
     name = default_name("trajectory", settings, seed, len(wanted))
