@@ -11,8 +11,8 @@ from pages.components.public import show_error
 
 page(
     "Ladder",
-    "How few steps are enough? Every image below starts from the same noise: a better sampler comes near the exact "
-    "answer sooner.",
+    "How few steps are enough? Every image below starts from the same noise: a better sampler comes near the "
+    "reference, which takes all steps, sooner.",
 )
 
 BOUND = {"bind": "query-params"}
@@ -43,7 +43,7 @@ if most not in possible:
             "another model.", icon=":material/public:")  # fmt: skip
     st.stop()
 wanted = Ladder(reference, label, seed, possible[most])
-place, progress = st.empty(), st.empty()
+progress, place = st.empty(), st.empty()
 try:
     if go:
         climb_with_preview(wanted, model, place, progress)
@@ -54,11 +54,18 @@ except DDPMError as error:
 shown: Ladder = st.session_state.get("ladder", wanted)
 draw(shown, place)
 if not shown.climbed:
-    st.info(f"**Climb** draws one image in {len(shown.plan)} ways, from left to right.", icon=":material/stairs_2:")
+    progress.info(f"**Climb** draws one image in {len(shown.plan)} ways, from left to right.",
+                  icon=":material/stairs_2:")  # fmt: skip
 elif shown.key != wanted.key:
-    st.info("The settings have changed since this ladder. **Climb** draws it anew.", icon=":material/sync:")
+    progress.info("The settings have changed since this ladder. **Climb** draws it anew.", icon=":material/sync:")
 elif not shown.complete:
-    st.info("Stopped before the end. **Climb** starts again.", icon=":material/stop_circle:")
+    progress.info("Stopped before the end. **Climb** starts again.", icon=":material/stop_circle:")
+else:
+    progress.caption(
+        "dB is the PSNR to the reference: 30 is hard to tell apart, 40 cannot be. DDPM adds fresh noise and ends at "
+        "another image of the same kind. Beneath it, how often the network looked (twice a step with Heun, twice that "
+        "under guidance), and for how long."
+    )
 
 with st.expander("The same ladder from the command line", icon=":material/terminal:"):
     st.code(shown.command_line(), language="bash", wrap_lines=True)
@@ -68,9 +75,7 @@ about(
     r"$\eta = 0$, Heun and DPM-Solver++ all follow this one curve, in steps. DDIM's step is a straight line, whose "
     "error falls in proportion to the number of steps; Heun looks at both ends of a step, DPM-Solver++ remembers the "
     "step before, and their error falls with its square. So all of them end at the same image, sooner or later. DDPM "
-    "does not: it adds fresh noise at every step, and ends at another image of the same kind.\n\n"
-    "PSNR is the distance to the reference, DDIM's image after all timesteps or nearly so, in dB: 30 is hard to tell "
-    "apart, 40 cannot be.",
+    "does not: it adds fresh noise at every step, and ends at another image of the same kind.",
     SAMPLERS["dpmpp_2m"].source,
     "https://arxiv.org/abs/2211.01095",
 )

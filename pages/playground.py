@@ -96,10 +96,7 @@ except DDPMError as error:
 result: Result = st.session_state.play_result
 shown = result.request
 show(enlarge(make_grid(result.trajectory.images)), f"{shown.count} generated images", place=picture)
-with facts:
-    verdict_on_link(result)
-    if shown != request:
-        st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")
+with progress.container():  # where the bar is while images are drawn, so that what stands below stays there
     first, second = st.columns(2)
     first.metric("Time", f"{result.seconds:.2f} s", help="From the first noise to the last image, on this server.")
     second.metric(
@@ -108,6 +105,10 @@ with facts:
         help="How often the network looked at an image: images × steps, twice that with Heun, and twice that again "
         "under guidance.",
     )
+with facts:
+    verdict_on_link(result)
+    if shown != request:
+        st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")
     downloads(result)
     share_link(shown.reference, "Share this model")
 

@@ -16,16 +16,16 @@ page(
 )
 
 reference, _ = pick_model("share_model")
-what = st.segmented_control("As", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params")
+what = st.segmented_control(
+    "Share as", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params"
+)
 
 left, right = st.columns([2, 3], gap="large")
 with left:
     if what == SPACE:
         st.info(PLAN, icon=":material/payments:")
-    outcome = st.container()
     repo_id = push_form(what, reference)
-    with outcome:
-        tell_outcome(what, reference)
+    tell_outcome(what, reference)
     command = f"space {repo_id} --model {reference} --push" if what == SPACE else f"push --model {reference} {repo_id}"
     with st.expander("The same from the command line", icon=":material/terminal:"):
         st.code(f"python -m ddpm {command}", language="bash", wrap_lines=True)

@@ -72,7 +72,7 @@ def test_a_space_is_made_and_its_address_told(share_page, hub):
     [
         ("me/lab", "", None, "Type your own access token"),
         ("lab", TOKEN, None, "'lab' is no repo of the Hub"),
-        ("", TOKEN, None, "'' is no repo of the Hub"),
+        ("", TOKEN, None, "Type the name"),
         ("me/lab", TOKEN, Fault("POST /api/repos/create", status=402, message="no plan"), PLAN),
         ("me/lab", TOKEN, Fault("POST /api/repos/create", status=401, message=f"no {TOKEN}"), "valid token"),
         ("me/lab", TOKEN, Fault("POST /api/spaces/me/lab/commit", cut=True), "the connection was cut"),

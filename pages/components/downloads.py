@@ -14,12 +14,12 @@ def downloads(result: Result) -> None:
     request, whole = result.request, result.trajectory
     timesteps = whole.timesteps
     frames = st.multiselect(
-        "Frames to download",
+        "Frames of the strip, GIF and MP4",
         range(len(timesteps)),
         format_func=lambda k: f"t = {timesteps[k]}" if timesteps[k] >= 0 else "result",
         placeholder="all of them",
         key="play_frames",
-        help="For the strip, the GIF and the MP4. With all of them, the strip shows no more than eleven.",
+        help="With all of them, the strip shows no more than eleven.",
     )
     chosen = whole.at(frames) if frames else whole
     name = f"{file_name_of(request.reference)}_seed{request.seed}"

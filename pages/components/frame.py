@@ -22,7 +22,7 @@ PAGES = (
         "pages/ladder.py",
         "Ladder",
         ":material/stairs_2:",
-        "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the exact answer.",
+        "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the reference.",
     ),
     (
         "pages/schedules.py",

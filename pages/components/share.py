@@ -25,7 +25,8 @@ def show_files(what: str, reference: str) -> None:
     st.markdown(about)
     rows = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     table = {"File": [name for name, _ in rows], "Size": [size_text(size) if size else "–" for _, size in rows]}
-    st.dataframe(table, hide_index=True, height=min(38 + 35 * len(rows), 390))
+    widths = {"File": st.column_config.Column(width="large"), "Size": st.column_config.Column(width="small")}
+    st.dataframe(table, hide_index=True, height=min(38 + 35 * len(rows), 390), column_config=widths)
 
 
 @st.cache_data(show_spinner="Listing the files", max_entries=8)
@@ -79,6 +80,8 @@ def push_form(what: str, reference: str) -> str:
 def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -> tuple[bool, str]:
     """Push; whether it went well, and the address or what went wrong."""
     try:
+        if not repo_id:
+            raise HubError("Type the name that it shall have on the Hub, such as user/name")
         if not token:  # without one, that of the server's owner would be used
             raise HubError("Type your own access token, with write access: huggingface.co/settings/tokens makes one")
         if what == SPACE:
