@@ -214,7 +214,9 @@ class LucidrainsTraining(PeerTraining):
 def _diffusers(widths: tuple[int, ...], attention: int, groups: int) -> nn.Module:
     """``attention``: the level that has it, 1 being 16x16, as in google/ddpm-cifar10-32."""
     from diffusers import UNet2DModel
+    from diffusers.utils import logging
 
+    logging.set_verbosity_error()  # no advice about casting, which is what is measured here
     down = ["AttnDownBlock2D" if level == attention else "DownBlock2D" for level in range(len(widths))]
     up = [name.replace("Down", "Up") for name in reversed(down)]
     return UNet2DModel(

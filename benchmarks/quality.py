@@ -40,6 +40,8 @@ from .contenders import (
     CONFIG,
     CONTENDERS,
     NEVER,
+    OURS,
+    PEERS,
     TRAINING_SETTINGS,
     Contender,
     OurTraining,
@@ -48,6 +50,8 @@ from .contenders import (
     best_setting,
     training_images,
 )
+from .machine import Machine
+from .rows import Row
 
 MINUTES = 15.0
 MARKS = (1, 2, 3, 4, 5, 7.5, 10, 12.5)  # minutes, those before the last
@@ -269,6 +273,27 @@ def measure(minutes: float, config: Path, out: Path, jobs: int, only: list[str] 
     keys = only or [key for key, path in paths.items() if read_curve(path) is None]
     run_all(keys, minutes, config, out, jobs)
     return {key: curve for key, path in paths.items() if (curve := read_curve(path))}
+
+
+def rows(machine: Machine, quick: bool) -> list[Row]:
+    """Of the curves of ``MINUTES``; those that are there already are not made again."""
+    curves = measure(MINUTES, CONFIG, default_out(), cores())
+    return [row for peer in PEERS for row in _rows(peer, curves[OURS.key], curves[peer.key])]
+
+
+def _rows(peer: Contender, ours: Curve, curve: Curve) -> list[Row]:
+    name = f"{peer.name} ({curve.setting}, batch of {curve.batch_size})"
+    about = {"task": "quality", "peer_name": name, "params_m": peer.params_m, "gmac": peer.gmac}
+    last = curve.after(curve.minutes)
+    return [
+        *(
+            Row(row=f"eps-MSE after {minutes:g} CPU minutes", unit="eps-MSE", ours=ours.after(minutes),
+                peer=curve.after(minutes), **about)
+            for minutes in (MINUTES / 3, MINUTES)
+        ),
+        Row(row=f"until ours passes the peer's value after {MINUTES:g} CPU minutes", unit="min",
+            ours=ours.minutes_until(last), peer=curve.points[-1].minutes, **about),
+    ]  # fmt: skip
 
 
 def main() -> None:
