@@ -1,11 +1,19 @@
 """What the benchmarks claim of themselves: who is matched, what is counted, and which way a ratio points."""
 
+import json
+from functools import partial
+
+import pytest
 import torch
 
+from benchmarks.__main__ import TASKS, parse, tasks_of
+from benchmarks.contenders import OURS, PEERS
 from benchmarks.quality import Curve, Point, curve_path, eps_mse, looks, repeated
-from ddpm import make_schedule
+from benchmarks.rows import Row, interleaved, json_text, table
+from ddpm import load_model, make_schedule
 from ddpm.data import ImageSet
 from ddpm.diffusion import q_sample, target
+from tests.conftest import ROOT
 
 
 def test_a_perfect_network_of_any_kind_finds_all_the_noise():
@@ -73,3 +81,72 @@ def test_curves_of_other_configs_and_other_times_do_not_overwrite_each_other(tmp
     names = {curve_path(tmp_path, "ours", minutes).name for minutes in (5, 15)}
     names |= {curve_path(tmp_path, "ours", 15, tmp_path / "mine.yaml").name}
     assert names == {"ours-5min.json", "ours-15min.json", "ours-mine-15min.json"}
+
+
+def row(unit: str, ours: float, peer: float | None) -> Row:
+    return Row("sample", "16 images", unit, ours, peer, "diffusers")
+
+
+def test_above_one_is_better_whatever_the_unit():
+    assert row("s", 2.0, 6.0).ratio == 3
+    assert row("images/s", 60.0, 20.0).ratio == 3
+    assert row("eps-MSE", 0.02, 0.04).ratio == 2
+    assert row("MB", 600, None).ratio is None
+    assert Row("quality", "until ours passes", "min", None, 15.0).ratio is None
+
+
+def test_a_measured_row_has_medians_and_the_ratios_of_its_rounds():
+    found = Row.measured("sample", "16 images", "s", [1.0, 2.0, 4.0], [4.0, 4.0, 4.0], peer_name="diffusers")
+    assert (found.ours, found.peer, found.ratio, found.n, found.spread) == (2.0, 4.0, 2.0, 3, (1.0, 4.0))
+    alone = Row.measured("picture", "memory", "MB", [500, 700, 600])
+    assert (alone.ours, alone.peer, alone.ratio, alone.spread) == (600, None, None, (500, 700))
+
+
+def test_the_json_has_these_keys_and_the_table_a_line_a_row():
+    rows = [row("s", 2.0, 6.0), row("MB", 612, None), Row("quality", "until", "min", None, 15.0, "diffusers")]
+    expected = ["task", "row", "ours", "peer", "peer_name", "unit", "ratio", "n", "spread", "params_m", "gmac"]
+    assert [list(one) for one in json.loads(json_text(rows))] == 3 * [[*expected, "peak_share"]]
+    lines = table(rows).splitlines()
+    assert len(lines) == 5
+    assert len({line.count("|") for line in lines}) == 1
+    assert "3.00 x" in lines[2]
+    assert "never" in lines[4]
+
+
+def test_everybody_takes_turns_and_the_first_round_is_not_counted():
+    calls = []
+    works = {name: partial(calls.append, name) for name in "abc"}
+    seconds = interleaved(works, rounds=2)
+    assert "".join(calls) == "abc" + "bca" + "cab"
+    assert {name: len(found) for name, found in seconds.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_the_options_choose_the_tasks():
+    assert tasks_of(parse(["--quick"])) == ["sample", "train", "picture", "overhead"]
+    assert tasks_of(parse(["--full"])) == list(TASKS)
+    assert tasks_of(parse(["--only", "quality", "--only", "sample"])) == ["sample", "quality"]
+    with pytest.raises(SystemExit):
+        parse(["--quick", "--full"])
+
+
+def test_ours_is_the_shipped_model():
+    network = load_model("mnist").network
+    assert OURS.params_m == sum(parameter.numel() for parameter in network.parameters()) / 1e6
+    assert OURS.gmac > 0
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
+def test_a_peer_is_matched_within_ten_percent(peer):
+    if peer.library == "lucidrains":
+        pytest.importorskip("denoising_diffusion_pytorch", reason="make bench installs denoising-diffusion-pytorch")
+    matched = peer.key.partition("-")[2]
+    ratio = peer.params_m / OURS.params_m if matched == "params" else peer.gmac / OURS.gmac
+    assert 0.9 <= ratio <= 1.1
+
+
+def test_the_peers_are_pinned_as_the_tests_have_them():
+    lines = {
+        name: (ROOT / name).read_text().splitlines() for name in ("requirements-dev.txt", "benchmarks/requirements.txt")
+    }
+    of_diffusers = [[line for line in found if line.startswith("diffusers==")] for found in lines.values()]
+    assert of_diffusers[0] == of_diffusers[1] != []
