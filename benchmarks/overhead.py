@@ -14,7 +14,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -104,9 +104,11 @@ def seconds_to_save(state: TrainState, folder: RunFolder) -> float:
     return statistics.median(once() for _ in range(5))
 
 
-def training_rounds(rounds: int, folder: RunFolder) -> tuple[TrainState, list[float], list[float]]:
+def training_rounds(
+    rounds: int, folder: RunFolder, settings: Sequence[str] = ()
+) -> tuple[TrainState, list[float], list[float]]:
     """The state that was trained, and the seconds of a complete and of a bare step in every round that counts."""
-    config = load_config(CONFIG, [f"training.log_every={STEPS}", "training.val_every=1000000"])
+    config = load_config(CONFIG, [f"training.log_every={STEPS}", "training.val_every=1000000", *settings])
     images = images_of(config)
     with Run(config, folder, data=(images, images[:64])) as run:
         turns = Turns(bare_step(config), STEPS * (rounds + 1))
@@ -160,11 +162,18 @@ def percent(complete: list[float], bare: list[float]) -> list[float]:
 def rows(machine: Machine, quick: bool) -> list[Row]:
     count, steps, rounds = (16, 20, 3) if quick else (16, 50, 9)
     sampling = percent(*sampling_rounds(rounds, count, steps))
+    batch, training_count = (32, 3) if quick else (load_config(CONFIG).training.batch_size, 7)
     with tempfile.TemporaryDirectory() as outputs:
-        training = percent(*training_rounds(1 if quick else 7, RunFolder(Path(outputs) / "overhead"))[1:])
+        folder = RunFolder(Path(outputs) / "overhead")
+        training = percent(*training_rounds(training_count, folder, [f"training.batch_size={batch}"])[1:])
     return [
         Row.measured("overhead", f"sampling beyond the network: {count} images, DDIM {steps} steps", "%", sampling),
-        Row.measured("overhead", "a training step beyond forward, backward, clipping, optimizer", "%", training),
+        Row.measured(
+            "overhead",
+            f"a training step, batch of {batch}, beyond forward, backward, clipping, optimizer",
+            "%",
+            training,
+        ),
     ]
 
 
