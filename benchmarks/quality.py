@@ -217,7 +217,12 @@ def run_contender(contender: Contender, minutes: float, config_path: Path, out: 
         batch_size = config.training.batch_size
     else:
         setting = best_setting(
-            contender.network_of_its_own, contender.predict, batch_size, TRAINING_SETTINGS, training=True
+            contender.network_of_its_own,
+            contender.predict,
+            batch_size,
+            TRAINING_SETTINGS,
+            training=True,
+            clock=time.process_time,
         )
     total = WARM_UP + AT_A_TIME + PACE_STEPS
     total = max(1, int(MARGIN * 60 * minutes / seconds_per_step(start(contender, setting, images, total, config))))
