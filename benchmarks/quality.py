@@ -55,6 +55,7 @@ from .rows import Row
 
 MINUTES = 15.0
 MARKS = (1, 2, 3, 4, 5, 7.5, 10, 12.5)  # minutes, those before the last
+PEERS_MARKS = (5, 10)  # of a peer its last value counts, and looking costs it minutes
 IMAGES = 2000  # of the test set
 AT_A_TIME = 5  # steps between two looks at the clock
 PACE_STEPS, WARM_UP = 20, 5
@@ -231,7 +232,8 @@ def run_contender(contender: Contender, minutes: float, config_path: Path, out: 
     curve = Curve(contender.key, minutes, config_path.name if ours else None, str(setting), batch_size, total)
     training = start(contender, setting, images, total, config)
     prediction_type = config.diffusion.prediction_type if ours else contender.prediction_type
-    for now in looks(training, [mark for mark in MARKS if mark < minutes] + [minutes]):
+    marks = MARKS if ours else PEERS_MARKS
+    for now in looks(training, [mark for mark in marks if mark < minutes] + [minutes]):
         values = []
         for network in training.networks():
             was_training = network.training
@@ -315,7 +317,7 @@ def main() -> None:
         return
     our_config(arguments.config)  # a fault of the config is told before anybody trains
     curves = measure(arguments.minutes, arguments.config, arguments.out, arguments.jobs, arguments.only)
-    marks = [mark for mark in MARKS if mark < arguments.minutes] + [arguments.minutes]
+    marks = [mark for mark in PEERS_MARKS if mark < arguments.minutes] + [arguments.minutes]
     print("| eps-MSE after | " + " | ".join(f"{mark:g} min" for mark in marks) + " | steps | setting |")
     print("|---" * (len(marks) + 3) + "|")
     for key, curve in curves.items():
