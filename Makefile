@@ -8,11 +8,12 @@ DOCKER  ?= docker
 
 export PYTHON
 
-.PHONY: help app test lint docker clean
+.PHONY: help app test bench lint docker clean
 
 help:
 	@echo "make app    set everything up and serve the app on http://$(ADDRESS):$(PORT)  (PORT=, ADDRESS=)"
 	@echo "make test   set everything up and run all tests                       (ARGS=\"-k schedule\")"
+	@echo "make bench  measure ours beside its peers, and print one table        (ARGS=\"--quick\")"
 	@echo "make lint   check the code with ruff"
 	@echo "make docker build the container ddpm-lab and say how to run it        (DOCKER=podman)"
 	@echo "make clean  remove .venv and the caches; outputs/ and data/ stay"
@@ -26,6 +27,10 @@ test:
 	@bash .ci/setup dev
 	@bash .ci/setup browser
 	@.venv/bin/python -m pytest -n logical --maxprocesses=4 --dist=worksteal $(ARGS)
+
+bench:
+	@bash .ci/setup bench
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 lint:
 	@bash .ci/setup dev

@@ -1,9 +1,11 @@
-"""What a training step costs beyond the network, and how long a checkpoint blocks: ``python -m benchmarks.overhead``.
+"""What training and sampling cost beyond the network, and how long a checkpoint blocks.
+
+python -m benchmarks.overhead
 
 On configs/mnist.yaml: a complete step as ``Run.events`` takes it (batch, noise, loss, EMA, record, status) against a
 bare one (forward, backward, clipping, optimizer) on a batch of the same size in the same precision. The two take turns,
 step by step, so that whatever else the machine does slows both alike. MNIST is read from $DDPM_DATA_DIR; without it,
-random images of its shape cost the same.
+random images of its shape cost the same. Sampling takes turns with the same calls of the network without a sampler.
 """
 
 from __future__ import annotations
@@ -12,23 +14,28 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from ddpm.config import Config, load_config
+from ddpm.config import Config, load_config, sampling_settings
 from ddpm.data import ImageSet, load_dataset
 from ddpm.errors import DataError
 from ddpm.files import RunFolder
+from ddpm.models import Model, load_model
+from ddpm.sampling import generate
 from ddpm.training.checkpoint import save_checkpoint, save_ema
 from ddpm.training.loop import TrainState
 from ddpm.training.runs import Run
 
+from .machine import Machine
+from .rows import Row, interleaved
+
 CONFIG = Path(__file__).parent.parent / "configs" / "mnist.yaml"
 STEPS = 5  # of a round; each round writes a record, which is four times as often as the config asks for
-GOAL_RATIO, GOAL_SECONDS = 1.05, 1.0
+GOAL_RATIO, GOAL_SAMPLING, GOAL_SECONDS = 1.05, 1.03, 1.0
 
 
 def images_of(config: Config) -> ImageSet:
@@ -82,10 +89,9 @@ class Turns:
         return len(self.bare_seconds) == self.steps
 
 
-def per_step(seconds: list[float]) -> float:
-    """The median over rounds of the mean step; the first round warms up."""
-    rounds = [seconds[i : i + STEPS] for i in range(STEPS, len(seconds), STEPS)]
-    return statistics.median(sum(one) / STEPS for one in rounds)
+def per_step(seconds: list[float]) -> list[float]:
+    """The mean step of every round but the first, which warms up."""
+    return [sum(seconds[i : i + STEPS]) / STEPS for i in range(STEPS, len(seconds), STEPS)]
 
 
 def seconds_to_save(state: TrainState, folder: RunFolder) -> float:
@@ -98,25 +104,96 @@ def seconds_to_save(state: TrainState, folder: RunFolder) -> float:
     return statistics.median(once() for _ in range(5))
 
 
+def training_rounds(
+    rounds: int, folder: RunFolder, settings: Sequence[str] = ()
+) -> tuple[TrainState, list[float], list[float]]:
+    """The state that was trained, and the seconds of a complete and of a bare step in every round that counts."""
+    config = load_config(CONFIG, [f"training.log_every={STEPS}", "training.val_every=1000000", *settings])
+    images = images_of(config)
+    with Run(config, folder, data=(images, images[:64])) as run:
+        turns = Turns(bare_step(config), STEPS * (rounds + 1))
+        for _ in run.events(turns):
+            pass
+    return run.state, per_step(turns.complete_seconds), per_step(turns.bare_seconds)
+
+
+class Recorded:
+    """The calls of a network that sampling makes, to be made again without the sampler, in the same modes."""
+
+    def __init__(self, model: Model, draw: Callable[[], object]):
+        self.calls: list[tuple[Callable, tuple, dict, bool]] = []
+        self.precision = torch.get_autocast_dtype("cpu")
+        handle = model.network.register_forward_pre_hook(self._keep, with_kwargs=True)
+        try:
+            draw()
+        finally:
+            handle.remove()
+        if not self.calls:
+            raise SystemExit("overhead: sampling did not call the model's network, so there is nothing to compare with")
+
+    def _keep(self, network, arguments, options) -> None:
+        self.calls.append((network, arguments, options, torch.is_autocast_enabled("cpu")))
+        self.precision = torch.get_autocast_dtype("cpu")
+
+    def __call__(self) -> None:
+        autocast = self.calls[0][-1]
+        with torch.inference_mode(), torch.autocast("cpu", self.precision, enabled=autocast):
+            for network, arguments, options, _ in self.calls:
+                network(*arguments, **options)
+
+
+def sampling_rounds(rounds: int, count: int = 16, steps: int = 50) -> tuple[list[float], list[float]]:
+    """The seconds of sampling, and of the network's share of it, in every round that counts."""
+    model = load_model("mnist")
+    settings = sampling_settings(model.config, sampler="ddim", num_steps=steps, guidance_scale=1.0)
+
+    def draw() -> None:
+        generate(model, count, settings=settings)
+
+    seconds = interleaved({"complete": draw, "bare": Recorded(model, draw)}, rounds)
+    return seconds["complete"], seconds["bare"]
+
+
+def percent(complete: list[float], bare: list[float]) -> list[float]:
+    """What the complete work takes beyond the bare one, in every round."""
+    return [100 * (whole / part - 1) for whole, part in zip(complete, bare, strict=True)]
+
+
+def rows(machine: Machine, quick: bool) -> list[Row]:
+    count, steps, rounds = (16, 20, 3) if quick else (16, 50, 9)
+    sampling = percent(*sampling_rounds(rounds, count, steps))
+    batch, training_count = (32, 3) if quick else (load_config(CONFIG).training.batch_size, 7)
+    with tempfile.TemporaryDirectory() as outputs:
+        folder = RunFolder(Path(outputs) / "overhead")
+        training = percent(*training_rounds(training_count, folder, [f"training.batch_size={batch}"])[1:])
+    return [
+        Row.measured("overhead", f"sampling beyond the network: {count} images, DDIM {steps} steps", "%", sampling),
+        Row.measured(
+            "overhead",
+            f"a training step, batch of {batch}, beyond forward, backward, clipping, optimizer",
+            "%",
+            training,
+        ),
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.overhead", description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9, help=f"rounds of {STEPS} steps that count (default 9)")
     rounds = parser.parse_args().rounds
-    config = load_config(CONFIG, [f"training.log_every={STEPS}", "training.val_every=1000000"])
-    images = images_of(config)
     with tempfile.TemporaryDirectory() as outputs:
         folder = RunFolder(Path(outputs) / "overhead")
-        with Run(config, folder, data=(images, images[:64])) as run:
-            turns = Turns(bare_step(config), STEPS * (rounds + 1))
-            for _ in run.events(turns):
-                pass
-        complete, bare = per_step(turns.complete_seconds), per_step(turns.bare_seconds)
-        saving = seconds_to_save(run.state, folder)
-    where = f"{run.state.device}, {torch.get_num_threads()} threads, {str(run.state.precision).removeprefix('torch.')}"
-    print(f"{where}, batch of {config.training.batch_size}")
+        state, *seconds = training_rounds(rounds, folder)
+        saving = seconds_to_save(state, folder)
+    complete, bare = (statistics.median(one) for one in seconds)
+    where = f"{state.device}, {torch.get_num_threads()} threads, {str(state.precision).removeprefix('torch.')}"
+    print(f"{where}, batch of {state.config.training.batch_size}")
     print(f"a step: complete {complete * 1e3:.1f} ms, bare {bare * 1e3:.1f} ms, ratio {complete / bare:.3f}"
           f" (goal: at most {GOAL_RATIO})")  # fmt: skip
     print(f"saving: latest.pt and ema.pt block for {saving:.2f} s (goal: less than {GOAL_SECONDS:.0f} s)")
+    complete, bare = (statistics.median(one) for one in sampling_rounds(rounds))
+    print(f"sampling: complete {complete:.2f} s, the network alone {bare:.2f} s, ratio {complete / bare:.3f}"
+          f" (goal: at most {GOAL_SAMPLING})")  # fmt: skip
 
 
 if __name__ == "__main__":
