@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ddpm.files import write_text
 
-TASKS = ("sample", "train", "quality", "picture", "overhead")
+TASKS = ("sample", "digits", "train", "quality", "picture", "overhead")
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -36,12 +36,13 @@ def tasks_of(arguments: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     arguments = parse()
-    from . import overhead, picture, quality, sample, training  # what they import takes seconds
+    from . import digits, overhead, picture, quality, sample, training  # what they import takes seconds
     from .machine import this_machine
     from .rows import json_text, table
 
     makers = {
         "sample": sample.rows,
+        "digits": digits.rows,
         "train": training.rows,
         "quality": quality.rows,
         "picture": picture.rows,

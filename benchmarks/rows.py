@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MORE_IS_BETTER = {"s": False, "min": False, "images/s": True, "eps-MSE": False, "MB": False, "%": False}
+MORE_IS_BETTER = {"images/s": True} | dict.fromkeys(("s", "min", "eps-MSE", "Fréchet distance", "MB", "%"), False)
 """Every unit."""
 
 

@@ -122,7 +122,7 @@ def test_everybody_takes_turns_and_the_first_round_is_not_counted():
 
 
 def test_the_options_choose_the_tasks():
-    assert tasks_of(parse(["--quick"])) == ["sample", "train", "picture", "overhead"]
+    assert tasks_of(parse(["--quick"])) == ["sample", "digits", "train", "picture", "overhead"]
     assert tasks_of(parse(["--full"])) == list(TASKS)
     assert tasks_of(parse(["--only", "quality", "--only", "sample"])) == ["sample", "quality"]
     with pytest.raises(SystemExit):
