@@ -97,6 +97,11 @@ def best_setting(
 # -- training ------------------------------------------------------------------------------------------------------
 
 
+def warm_up(recommended: int, total_steps: int) -> int:
+    """Steps of a rising rate: at most a tenth of a training, much of which would otherwise be spent below the rate."""
+    return min(recommended, total_steps // 10)
+
+
 class OurTraining:
     """The real loop, which goes on by ``training.log_every`` steps at a time."""
 
@@ -149,10 +154,7 @@ def _batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
 
 
 class DiffusersTraining(PeerTraining):
-    """examples/unconditional_image_generation/train_unconditional.py, with its defaults.
-
-    Of a short training, its 500 steps of warm-up are the first tenth: all of it would be spent below the rate.
-    """
+    """examples/unconditional_image_generation/train_unconditional.py, with its defaults."""
 
     def __init__(self, network, setting: Setting, images, batch_size: int, total_steps: int, steps_at_a_time: int):
         from diffusers import DDPMScheduler
@@ -165,8 +167,9 @@ class DiffusersTraining(PeerTraining):
         self.optimizer = torch.optim.AdamW(
             network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8
         )
-        warm_up = min(500, total_steps // 10)
-        self.rate = get_scheduler("cosine", self.optimizer, num_warmup_steps=warm_up, num_training_steps=total_steps)
+        self.rate = get_scheduler(
+            "cosine", self.optimizer, num_warmup_steps=warm_up(500, total_steps), num_training_steps=total_steps
+        )
         self.ema = EMAModel(network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
 
     def step(self, images: Tensor) -> None:
