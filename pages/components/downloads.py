@@ -24,7 +24,7 @@ def downloads(result: Result) -> None:
     chosen = whole.at(frames) if frames else whole
     name = f"{file_name_of(request.reference)}_seed{request.seed}"
     given = repeat_labels(request.labels, request.indices)
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, gap="xsmall"):
         for label, make, ending, kind in (
             ("PNG", lambda: png_bytes(enlarge(make_grid(whole.images))), ".png", "image/png"),
             ("Strip", lambda: png_bytes(chosen.strip(len(frames) or 11)), "_strip.png", "image/png"),
