@@ -160,7 +160,7 @@ def test_every_download_opens(page, app_url):
 
     def download(label: str) -> Path:
         with page.expect_download() as waiting:
-            page.get_by_role("button", name=label).click()
+            page.get_by_role("button", name=label, exact=True).click()
         return waiting.value.path()
 
     with Image.open(download("PNG")) as image:
