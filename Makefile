@@ -23,6 +23,9 @@ app:
 	@bash .ci/setup app
 	@exec .venv/bin/python -m streamlit run streamlit_app.py --server.address="$(ADDRESS)" --server.port="$(PORT)" $(ARGS)
 
+# Several processes compute at once here. A thread that spins while it waits for another, as OpenMP's do, then keeps that
+# one from its core: a call of the network took up to 80 times as long.
+test: export OMP_WAIT_POLICY = PASSIVE
 test:
 	@bash .ci/setup dev
 	@bash .ci/setup browser

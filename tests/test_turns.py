@@ -51,10 +51,10 @@ def compute(queue: Turns, who: str, work: float, done: list[str], seconds: float
 
 
 def ask(queue: Turns, who: str, work: float, done: list[str], seconds: float = 0.0) -> threading.Thread:
-    """A thread that computes, see ``compute``; returns once it is in the queue."""
+    """A thread that computes, see ``compute``; returns once it is in the queue, or has come and gone."""
     thread, before = threading.Thread(target=compute, args=(queue, who, work, done, seconds)), len(queue)
     thread.start()
-    until(lambda: len(queue) > before)
+    until(lambda: len(queue) > before or not thread.is_alive())
     return thread
 
 
