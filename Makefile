@@ -8,11 +8,13 @@ DOCKER  ?= docker
 
 export PYTHON
 
-.PHONY: help app test bench lint docker clean
+.PHONY: help app test soak screenshots bench lint docker clean
 
 help:
 	@echo "make app    set everything up and serve the app on http://$(ADDRESS):$(PORT)  (PORT=, ADDRESS=)"
 	@echo "make test   set everything up and run all tests                       (ARGS=\"-k schedule\")"
+	@echo "make soak   the long tests: more hostile input, 500 reruns of every page, 20 visitors for ten minutes"
+	@echo "make screenshots  pictures of every page, in light and dark, wide and narrow, in screenshots/"
 	@echo "make bench  measure ours beside its peers, and print one table        (ARGS=\"--quick\")"
 	@echo "make lint   check the code with ruff"
 	@echo "make docker build the container ddpm-lab and say how to run it        (DOCKER=podman)"
@@ -30,6 +32,18 @@ test:
 	@bash .ci/setup dev
 	@bash .ci/setup browser
 	@.venv/bin/python -m pytest -n logical --maxprocesses=4 --dist=worksteal $(ARGS)
+
+soak: export OMP_WAIT_POLICY = PASSIVE
+soak:
+	@bash .ci/setup dev
+	@bash .ci/setup browser
+	@DDPM_SOAK=1 .venv/bin/python -m pytest -n 2 tests/test_hostile.py tests/test_damaged.py tests/browser/test_soak.py $(ARGS)
+	@.venv/bin/python -m benchmarks.public --minutes 10
+
+screenshots:
+	@bash .ci/setup dev
+	@bash .ci/setup browser
+	@.venv/bin/python -m tests.browser.screenshots $(ARGS)
 
 bench:
 	@bash .ci/setup bench

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -138,7 +139,7 @@ def _open_the_app(browser) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder, open(f"{folder}/log", "w+", encoding="utf-8") as log:
         start = time.perf_counter()
         server = subprocess.Popen(
-            ["make", "app", f"PORT={port}"], cwd=ROOT, env=os.environ | {"DDPM_OUTPUT_DIR": folder},
+            ["make", "app", f"PORT={port}"], cwd=ROOT, env=_without_make() | {"DDPM_OUTPUT_DIR": folder},
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         try:
@@ -151,8 +152,14 @@ def _open_the_app(browser) -> tuple[float, float]:
             time.sleep(SETTLE_SECONDS)
             return took, memory(psutil.Process(server.pid)) / 1e6
         finally:
-            os.killpg(server.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it did not start
+                os.killpg(server.pid, signal.SIGTERM)
             server.wait(30)
+
+
+def _without_make() -> dict[str, str]:
+    """This process's environment, without what ``make bench ARGS=...`` hands down to every make below it."""
+    return {name: value for name, value in os.environ.items() if name not in ("ARGS", "MAKEFLAGS", "MFLAGS")}
 
 
 def _wait_until_it_listens(port: int, server: subprocess.Popen, log: Path) -> None:

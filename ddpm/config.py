@@ -55,6 +55,12 @@ class Section(BaseModel):
         return value
 
 
+def _stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
+    """``values`` without the fields that have none, which take their defaults, such as ``training:`` with nothing under
+    it. A key that nobody knows stays, to be refused."""
+    return {key: value for key, value in values.items() if value is not None or key not in section.model_fields}
+
+
 class DataConfig(Section):
     dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "folder"] = _setting(
         "mnist", "What to learn from. digits is inside the package; the others are downloaded once; folder is your own."
@@ -150,7 +156,7 @@ class ScheduleConfig(Section):
             return values  # the field's own check names the fault
         return {
             **SCHEDULES[values.get("name", "linear")].defaults,
-            **{k: v for k, v in values.items() if v is not None},
+            **_stated(cls, values),
         }
 
     @model_validator(mode="after")
@@ -475,8 +481,7 @@ def config_from_dict(
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
-    values = {key: value for key, value in values.items() if value is not None}  # "training:" with nothing under it
-    return _checked(Config, values, source, lines)
+    return _checked(Config, _stated(Config, values), source, lines)
 
 
 def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> ScheduleConfig:
@@ -509,7 +514,7 @@ def _checked(
         faults = tuple(_explain(error, lines, path))
     texts = (
         f"{source}{f', line {fault.line}' if fault.line else ''}: "
-        f"{f'{fault.field}: ' if fault.field else ''}{fault.message}"
+        f"{f'{_printable(fault.field)}: ' if fault.field else ''}{fault.message}"
         for fault in faults
     )
     raise ConfigError("\n".join(texts), faults)
@@ -614,6 +619,11 @@ def _explain(error: ValidationError, lines: Mapping[str, int | None], path: tupl
             got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {_shown(fault['input'])}"
             field, message = _blame(where, f"{message}{got}")
         yield Fault(field, message, _line(field, lines))
+
+
+def _printable(field: str) -> str:
+    """A key of a config, which may hold line breaks or be of any length."""
+    return field if field.isprintable() and len(field) <= 200 else _shown(field)
 
 
 def _shown(value: Any) -> str:

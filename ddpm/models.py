@@ -27,7 +27,7 @@ from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
 from .schedule import NoiseSchedule
 from .unet import UNet
-from .weights import MAX_HEADER, load_weights, read_checkpoint, size_of, write_safetensors
+from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 RESULTS = "evaluation_results.json"
@@ -164,12 +164,16 @@ def resolve(reference: str) -> Path:
     if name in trained_runs():
         return RunFolder.named(name).checkpoint("ema")
     path = Path(reference)
-    if reference and name == reference and (path.is_dir() or path.suffix or "/" in reference):
-        for candidate in _weights_in(path) if path.is_dir() else (path,):
+    try:
+        is_folder = path.is_dir()
+    except OSError as error:  # as of a name that is too long
+        raise ModelError(f"no model at {brief(reference)}: {error.strerror}") from None
+    if reference and name == reference and (is_folder or path.suffix or "/" in reference):
+        for candidate in _weights_in(path) if is_folder else (path,):
             if candidate.is_file():
                 return candidate
         raise ModelError(
-            f"no model at {reference}: expected a run folder, a .pt checkpoint, a {WEIGHTS}, or a pipeline of "
+            f"no model at {brief(reference)}: expected a run folder, a .pt checkpoint, a {WEIGHTS}, or a pipeline of "
             "diffusers with its weights as safetensors"
         )
     valid = [*shipped_models(), *(f"run:{run}" for run in trained_runs())]

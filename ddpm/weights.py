@@ -6,13 +6,15 @@ import hashlib
 import json
 import pickle
 import warnings
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from .config import Config, config_from_dict
@@ -20,6 +22,7 @@ from .errors import ConfigError, ModelError
 from .files import atomic_write
 
 CHECKPOINT_FORMAT = "ddpm-lab/1"
+DIGEST = "sha256"  # in the metadata of a safetensors file of ours: of its values, see ``values_sha256``
 MAX_HEADER = 1_000_000  # bytes of a safetensors file's header: ours have 20,000
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 
@@ -36,6 +39,10 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
     if not path.is_file():
         raise ModelError(f"checkpoint {path} does not exist")
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:  # torch does not look at its checksums
+                if archive.testzip():
+                    raise zipfile.BadZipFile
         with warnings.catch_warnings():  # torch warns of foreign pickles, which are refused below
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -43,8 +50,10 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
         raise ModelError(f"checkpoint {path} is damaged, or holds Python objects, which are never loaded") from None
     except PermissionError as error:
         raise ModelError(f"checkpoint {path} cannot be read: {error.strerror}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, OSError):
-        # OSError: torch reads a truncated archive with "Invalid argument".
+    except (
+        RuntimeError, EOFError, ValueError, KeyError, TypeError, AttributeError, IndexError, zipfile.BadZipFile,
+        zlib.error, OSError,  # torch reads a truncated archive with "Invalid argument"
+    ):  # fmt: skip
         raise ModelError(f"checkpoint {path} is damaged, truncated or not a checkpoint") from None
     if not isinstance(content, dict) or content.get("format") != CHECKPOINT_FORMAT:
         raise ModelError(f"checkpoint {path} was not written by ddpm (no format {CHECKPOINT_FORMAT!r} in it)")
@@ -122,13 +131,27 @@ def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
     """The tensors of a safetensors file; its header has to be that of ``network``, which may be on the meta device.
 
     Raises:
-        ModelError: missing, truncated or no safetensors file, or one of another network; names the first difference.
+        ModelError: missing, truncated, altered or no safetensors file, or one of another network; names the first
+            difference.
     """
     check_fit(_infos(network.state_dict()), read_header(path), str(path))
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get(DIGEST)
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no safetensors file: {error}") from None
+    if written and written != values_sha256(weights):
+        raise ModelError(f"{path} is damaged: its values are not those that were written")
+    return weights
+
+
+def values_sha256(weights: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hex, of the values of all tensors, float32, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(weights):
+        total.update(weights[name].flatten().numpy())
+    return total.hexdigest()
 
 
 def check_fit(own: Mapping[str, TensorInfo], found: Mapping[str, TensorInfo], source: str) -> None:
@@ -163,10 +186,10 @@ def size_of(network: nn.Module) -> int:
 
 
 def write_safetensors(model: nn.Module, path: Path) -> None:
-    """Write a network's weights atomically."""
-    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    """Write a network's weights atomically, with a digest of them, by which a file that was altered is known."""
+    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_write(path) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt"})
+        save_file(weights, temporary, metadata={"format": "pt", DIGEST: values_sha256(weights)})
 
 
 def weights_sha256(path: Path) -> str:

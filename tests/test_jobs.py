@@ -27,7 +27,7 @@ def slow_config(tiny_config):
     """Steps enough for a process to be caught at."""
 
     def make(name="job", **changes):
-        return tiny_config(name=name, **{"training__epochs": 20, "training__val_every": 25} | changes)
+        return tiny_config(name=name, **{"training__epochs": 12, "training__val_every": 25} | changes)
 
     return make
 
@@ -129,7 +129,7 @@ def kill_while_writing(folder) -> bool:
 
 
 def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_weights(slow_config, output_dir):
-    config, kills = slow_config(), many_kills() or 3
+    config, kills = slow_config(), many_kills() or 2
     if many_kills():
         preset = Path(__file__).parent.parent / "configs" / "digits.yaml"
         config = load_config(preset, ["training.val_every=40", "training.log_every=7", "training.sample_every=100000"])

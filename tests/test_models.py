@@ -151,25 +151,6 @@ def test_a_truncated_checkpoint_is_refused(tiny_run, share):
     assert fault_of("run:tiny").startswith(f"checkpoint {file} is damaged")
 
 
-def test_a_checkpoint_with_flipped_bytes_loads_or_is_refused_but_never_crashes(tiny_run):
-    file = tiny_run / "ckpts" / "ema.pt"
-    whole = file.read_bytes()
-    generator = torch.Generator().manual_seed(0)
-    structure = [*range(2000), *range(len(whole) - 4000, len(whole))]  # the pickle, and the archive's directory
-    faults = []
-    for _ in range(60):
-        damaged = bytearray(whole)
-        for position in torch.randint(len(structure), (3,), generator=generator).tolist():
-            damaged[structure[position]] ^= int(torch.randint(1, 256, (), generator=generator))
-        file.write_bytes(damaged)
-        try:
-            load_model("run:tiny")
-        except DDPMError as error:
-            faults.append(str(error))
-    assert len(faults) > 10
-    assert all("\n" not in fault for fault in faults)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -66,7 +66,7 @@ def _with_options(command: Callable, options: Sequence[Callable]) -> Callable:
 def open_model(reference: str | None, config: Path | None, device: str) -> Model:
     if (reference is None) == (config is None):
         raise click.UsageError("name a model: either --model REF or --config FILE")
-    reference = reference or reference_of(load_config(config))
+    reference = reference_of(load_config(config)) if reference is None else reference
     model = load_model(reference, device)
     click.echo(f"model: {model.source} ({resolve(reference)})", err=True)
     return model

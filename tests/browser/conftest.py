@@ -69,6 +69,11 @@ def app_command(port: int) -> list[str]:
     return [sys.executable, "-m", *app]
 
 
+def environment(folder: Path) -> dict[str, str]:
+    """This process's, with the outputs in ``folder``."""
+    return os.environ | {"DDPM_OUTPUT_DIR": str(folder / "outputs")}
+
+
 @contextmanager
 def serve(folder: Path, command=app_command, cwd: Path = ROOT, env: dict[str, str] | None = None):
     """A server with its outputs and its log in ``folder``, on a free port; yields its address.
@@ -83,7 +88,7 @@ def serve(folder: Path, command=app_command, cwd: Path = ROOT, env: dict[str, st
         server = subprocess.Popen(
             command(port),
             cwd=cwd,
-            env=os.environ | {"DDPM_OUTPUT_DIR": str(folder / "outputs")} if env is None else env,
+            env=environment(folder) if env is None else env,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

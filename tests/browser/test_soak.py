@@ -1,0 +1,41 @@
+"""For hours, not for a commit: one visitor who has every page drawn again, hundreds of times. `make soak`."""
+
+import os
+
+import psutil
+import pytest
+
+from tests.browser.conftest import serve
+from tests.browser.driver import open_page, wait_until_idle
+from tests.browser.test_app import PAGES
+
+RERUNS, WARM_UP = 500, 50
+GROWTH = 20e6  # bytes after the warm-up: less than one grid of images a run would leave
+
+pytestmark = pytest.mark.skipif(not os.environ.get("DDPM_SOAK"), reason="takes half an hour: make soak")
+
+
+def server_of(url: str) -> psutil.Process:
+    port = int(url.rsplit(":", 1)[1])
+    return next(
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+    )
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_memory_and_threads_stay_flat_while_a_page_is_run_again_and_again(page, chromium, tmp_path, name):
+    with serve(tmp_path) as url:
+        server = server_of(url)
+        open_page(page, f"{url}/{name}")
+        for number in range(RERUNS):
+            if number == WARM_UP:
+                memory, threads = server.memory_info().rss, server.num_threads()
+            page.locator("h1").click()  # no widget has the focus, which would take the key for itself
+            page.keyboard.press("r")
+            page.wait_for_selector("[data-testid=stApp][data-test-script-state=running]", timeout=5000)
+            wait_until_idle(page)
+        print(f"{name or 'home'}: {memory / 1e6:.0f} -> {server.memory_info().rss / 1e6:.0f} MB")
+        assert server.memory_info().rss - memory < GROWTH
+        assert server.num_threads() <= threads + 2
