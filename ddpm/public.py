@@ -100,9 +100,7 @@ def check_images(count: int, evaluations: int, values: int) -> None:
             else f"{count * values:,} values, and {here.values:,} are the most"
         )
         remedy = f"at most {most} image{'' if most == 1 else 's'}, or fewer steps" if most else "take fewer steps"
-        raise ConfigError(
-            f"{count} image{'' if count == 1 else 's'} would take {over} on this public page: {remedy}"
-        )
+        raise ConfigError(f"{count} image{'' if count == 1 else 's'} would take {over} on this public page: {remedy}")
 
 
 def forbid(what: str) -> None:

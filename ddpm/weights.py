@@ -138,7 +138,7 @@ def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
     try:
         with safe_open(path, "pt") as file:
             written = (file.metadata() or {}).get(DIGEST)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118: no mapping
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(f"{path} is damaged or no safetensors file: {error}") from None
     if written and written != values_sha256(weights):

@@ -58,7 +58,9 @@ def mutated(whole: bytes, chance: random.Random) -> bytes:
 
 @pytest.fixture(params=["checkpoint", "safetensors"])
 def file(request, tiny_run, tmp_path):
-    return tiny_run / "ckpts" / "ema.pt" if request.param == "checkpoint" else export_model("run:tiny", tmp_path / "out")
+    return (
+        tiny_run / "ckpts" / "ema.pt" if request.param == "checkpoint" else export_model("run:tiny", tmp_path / "out")
+    )
 
 
 def test_altered_weights_are_never_taken_for_sound_ones(file):

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from ddpm.errors import DDPMError, ModelError
+from ddpm.errors import ModelError
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, export_model, load_model, reference_of, resolve, shipped_models
 from ddpm.sampling import generate
 from ddpm.weights import load_weights, read_safetensors, weights_sha256

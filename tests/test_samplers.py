@@ -218,6 +218,7 @@ def test_ddim_with_eta_1_is_ddpm(clip):
 
 # -- the closed-form Gaussian denoiser -----------------------------------------------------------------------------
 
+
 def gaussian_gain(ab: float) -> tuple[float, float]:
     """E[x0 | x_t] = gain * x_t + offset, for x0 ~ N(MU, S^2)."""
     gain = math.sqrt(ab) * S**2 / (ab * S**2 + 1 - ab)

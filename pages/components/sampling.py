@@ -264,9 +264,7 @@ def run(
         ConfigError: it asks for more than is allowed here, or for what the model cannot do.
     """
     request.check(model)
-    steps = sample(
-        model, labels=request.labels, settings=request.settings, seed=request.seed, indices=request.indices
-    )
+    steps = sample(model, labels=request.labels, settings=request.settings, seed=request.seed, indices=request.indices)
     work = request.count * request.evaluations_of_each(model.schedule)
     values = request.count * math.prod(model.config.image_shape)
     frames = max(21, min(101, FRAME_BYTES // values))
