@@ -50,7 +50,7 @@ if reference in found:
         )  # fmt: skip
         cards(stages[name])
 
-    st.subheader("Calibration", anchor=False)
+    st.header("Calibration", anchor=False)
     tables = {name: every.get("calibration", {}) for name, every in found.items()}
     tables = {name: table for name, table in tables.items() if "timesteps" in table}
     if reference in tables:
@@ -59,7 +59,7 @@ if reference in found:
         missing(absences({"Calibration": results.get("calibration", {})}))
 
     if stages:
-        st.subheader("Samples", anchor=False)
+        st.header("Samples", anchor=False)
         quality({name: sample_stages(every) for name, every in found.items()})
         seen_as(reference, model, stages[name])
         closest(reference, model, stages[name])
@@ -78,7 +78,7 @@ with st.container(horizontal=True):
         st.download_button("CSV", lambda: results_csv(found[reference]), f"{file_name}.csv", "text/csv",
                            on_click="ignore", help="The numbers, one a line.")  # fmt: skip
 
-st.subheader("Evaluate it anew" if reference in found else "Evaluate it", anchor=False)
+st.header("Evaluate it anew" if reference in found else "Evaluate it", anchor=False)
 evaluation_job(reference, model)
 
 about(

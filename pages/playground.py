@@ -112,7 +112,7 @@ with facts:
     downloads(result)
     share_link(shown.reference, "Share this model")
 
-st.subheader("Step through the reverse process", anchor=False)
+st.header("Step through the reverse process", anchor=False)
 player(result.frames, str(shown), "play_player", result.probabilities, roll_one)
 
 with st.expander("A link to this picture", icon=":material/link:"):

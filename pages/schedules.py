@@ -34,7 +34,7 @@ if picked:
     with pictures:
         show_noised(drawn, x0, noise_like(x0, seed), share)
 
-st.subheader("The curves", anchor=False)
+st.header("The curves", anchor=False)
 over = st.segmented_control(
     "Over", list(AXES), default="t", required=True, key="sched_over", format_func=AXES.get, bind="query-params",
     help="t / T compares schedules of different T. Over log SNR, ᾱ is the same curve for all of them: they differ only "
@@ -43,10 +43,10 @@ over = st.segmented_control(
 stroke_legend(drawn)
 st.plotly_chart(schedules_figure(drawn, over, share), key="sched_plot", **PLOT)
 
-st.subheader("Where the steps land", anchor=False)
+st.header("Where the steps land", anchor=False)
 steps_landing(drawn, over, x0.numel() if picked else 32 * 32)
 
-st.subheader("Formulas, and on to training", anchor=False)
+st.header("Formulas, and on to training", anchor=False)
 details(chosen)
 
 about(

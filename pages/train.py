@@ -133,7 +133,7 @@ with right:
                 st.markdown(f"`{field}`: {before} → **{now}**")
 
 if not public or all_runs():
-    st.subheader("Runs", anchor=False)
+    st.header("Runs", anchor=False)
     run_list()
 
 about(

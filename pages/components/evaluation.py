@@ -16,7 +16,8 @@ PLOT = {"config": {"displayModeBar": False}}
 def missing(reasons: Mapping[str, str]) -> None:
     """Why something is not available, a line a reason: what ``ddpm.evaluation.results.absences`` gives."""
     for reason, names in reasons.items():
-        st.caption(f":material/info: **{names}** not available: {redacted(reason)}.")
+        # No caption: Streamlit pales those, their links below a contrast that can be read.
+        st.markdown(f":small[:material/info: **{names}** not available: {redacted(reason)}.]")
 
 
 def cards(stage: Stage) -> None:

@@ -114,7 +114,7 @@ def draw(ladder: Ladder, place) -> None:
         + "</tr>"
         for name, sampler in SAMPLERS.items()
     )
-    place.html(f'{STYLE}<div class="ladder"><table><tr><th></th>{head}</tr>{rows}</table></div>')
+    place.html(f'{STYLE}<div class="ladder"><table><tr><th scope="col">sampler</th>{head}</tr>{rows}</table></div>')
 
 
 def _cell(ladder: Ladder, rung: Rung, label: str) -> str:

@@ -7,8 +7,10 @@ from playwright.sync_api import expect
 from tests.browser.driver import open_page
 from tests.browser.test_app import PAGES
 
-# Streamlit's own, by rule: where in its markup, and what is wrong there.
-STREAMLITS: dict[str, str] = {}
+# Streamlit's own, by rule: where in its markup. It writes the values of sliders and chosen segments in the primary
+# colour, and white on that colour in buttons: on a dark page no colour has a contrast of 4.5 in both places. Ours has
+# it in the buttons, and 3.5 in these.
+STREAMLITS = {"color-contrast": ("stSliderThumbValue", "data-selected")}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -21,6 +23,6 @@ def test_axe_finds_nothing_of_ours(page, app_url, name, scheme):
         f"{violation['id']}: {node['target']} {node['html'][:200]}"
         for violation in Axe().run(page).response["violations"]
         for node in violation["nodes"]
-        if violation["id"] not in STREAMLITS
+        if not any(place in str(node["target"]) for place in STREAMLITS.get(violation["id"], ()))
     ]
     assert not found, "\n".join(found)
