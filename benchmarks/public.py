@@ -2,8 +2,9 @@
 
 A server in public mode, and real browser sessions: most of them roll the most expensive picture that the Playground
 allows, one after the other, some climb the widest ladder; beside them others come, one at a time, who ask for 16
-digits. Printed are the server's peak memory, what went wrong, and how long those others waited, from opening the page
-to the picture. The browsers run on the same machine and take their share of it.
+digits, and one who moves a slider of the Schedules page. Printed are what went wrong, how long those others waited,
+from opening the page to the picture and from the key to the answer, and the server's memory and threads, which should
+stay flat after the first two minutes. The browsers run on the same machine and take their share of it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parent.parent
 GOAL_BYTES, GOAL_SECONDS = 3e9, 60
 MOST = "playground?play_count=20&play_seed={seed}"  # 20 images x 50 steps under guidance: 2,000 evaluations
 LADDER = "ladder?ladder_seed={seed}"
+WARM_UP = 120  # seconds, after which memory and threads should stay as they are
 STATE = """() => ({
   running: document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'notRunning',
   exceptions: document.querySelectorAll('[data-testid=stException]').length,
@@ -86,6 +88,56 @@ class Ordinary:
             self.page, self.done = None, now
 
 
+@dataclass
+class Learner:
+    """A visitor who moves t on the Schedules page, and waits for the images to follow."""
+
+    page: Page
+    seconds: list[float] = field(default_factory=list)
+    wrong: int = 0
+
+    def look(self) -> None:
+        image = ".noised .large figure:nth-of-type(2) img"
+        before = self.page.locator(image).get_attribute("alt")
+        slider = self.page.locator(".st-key-sched_t").get_by_role("slider")
+        slider.focus()
+        pressed = time.monotonic()
+        slider.press("ArrowLeft" if len(self.seconds) // 60 % 2 else "ArrowRight")
+        self.page.wait_for_function(
+            "([image, before]) => document.querySelector(image)?.alt !== before", arg=[image, before]
+        )
+        self.seconds.append(time.monotonic() - pressed)
+        self.wrong += self.page.evaluate(STATE)["exceptions"]
+
+
+@dataclass
+class Watch:
+    """The server's memory and threads over time."""
+
+    server: psutil.Process
+    started: float = field(default_factory=time.monotonic)
+    seen: list[tuple[float, int, int]] = field(default_factory=list)
+
+    def look(self) -> None:
+        self.seen.append((time.monotonic() - self.started, memory(self.server), self.server.num_threads()))
+
+    def report(self) -> None:
+        peak = max(size for _, size, _ in self.seen)
+        print(f"memory: peak {peak / 1e9:.2f} GB (goal: under {GOAL_BYTES / 1e9:g} GB)")
+        warm = [seen for seen in self.seen if seen[0] > WARM_UP]
+        for name, part in zip(("first", "last"), (warm[: len(warm) // 4], warm[-(len(warm) // 4) :]), strict=True):
+            if part:
+                sizes, threads = (statistics.median(seen[i] for seen in part) for i in (1, 2))
+                print(f"  {name} quarter after {WARM_UP} s: median {sizes / 1e9:.2f} GB, {threads:g} threads")
+
+
+def waits(seconds: list[float]) -> str:
+    ordered = sorted(seconds)
+    p95 = ordered[min(int(0.95 * len(ordered)), len(ordered) - 1)]
+    median, longest = statistics.median(ordered), ordered[-1]
+    return f"{len(ordered)} times, median {median:.2f} s, p95 {p95:.2f} s, longest {longest:.2f} s"
+
+
 def memory(server: psutil.Process) -> int:
     """Bytes of the server and all that it started."""
     total = 0
@@ -124,30 +176,31 @@ def drive(url: str, browser: Browser, server: psutil.Process, arguments: argpars
         button, address = ("ladder_go", LADDER) if i % 5 == 4 else ("play_generate", MOST)
         greedy.append(Greedy(opened(browser), button))
         greedy[-1].page.goto(f"{url}/{address.format(seed=i)}")
-    ordinary, peak = Ordinary(browser, url, arguments.every), 0
+    ordinary, learner, watch = Ordinary(browser, url, arguments.every), Learner(opened(browser)), Watch(server)
+    learner.page.goto(f"{url}/schedules")
     print(f"{arguments.sessions} sessions are asking; {arguments.minutes:g} minutes from now", flush=True)
     end = time.monotonic() + 60 * arguments.minutes
     failures = 0
     while time.monotonic() < end and server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
-        for visitor in (ordinary, *greedy):
+        for visitor in (ordinary, learner, *greedy):
             try:
                 visitor.look()
             except Exception as error:  # a click that came between two drawings; counted and told, never hidden
                 failures += 1
                 print(f"  {type(visitor).__name__}: {str(error).splitlines()[0]}", flush=True)
-        peak = max(peak, memory(server))
+        watch.look()
         time.sleep(1)  # looking costs the machine that is looked at
     if ordinary.page:
         print(f"  the last 16 digits had not come after {time.monotonic() - ordinary.asked:.1f} s")
         ordinary.seconds.append(time.monotonic() - ordinary.asked)
     asked = sorted(visitor.asked for visitor in greedy)
-    wrong = sum(visitor.wrong for visitor in (ordinary, *greedy))
-    print(f"up: {'yes' if server.is_running() else 'NO'}; "
-          f"peak {peak / 1e9:.2f} GB (goal: under {GOAL_BYTES / 1e9:g} GB)")  # fmt: skip
-    print(f"the greedy asked {sum(asked)} times, each {asked[0]} to {asked[-1]}; exceptions on their pages: {wrong}; "
+    wrong = sum(visitor.wrong for visitor in (ordinary, learner, *greedy))
+    print(f"up: {'yes' if server.is_running() else 'NO'}")
+    watch.report()
+    print(f"the greedy asked {sum(asked)} times, each {asked[0]} to {asked[-1]}; exceptions on the pages: {wrong}; "
           f"clicks that failed: {failures}")  # fmt: skip
-    print(f"16 digits: {len(ordinary.seconds)} times, median {statistics.median(ordinary.seconds):.1f} s, "
-          f"longest {max(ordinary.seconds):.1f} s (goal: within {GOAL_SECONDS} s)")  # fmt: skip
+    print(f"16 digits: {waits(ordinary.seconds)} (goal: within {GOAL_SECONDS} s)")
+    print(f"slider: {waits(learner.seconds)}")
 
 
 @contextmanager

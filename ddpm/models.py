@@ -22,7 +22,7 @@ from .config import Config, config_to_yaml
 from .device import resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
-from .files import RunFolder, output_dir, write_text
+from .files import RunFolder, output_dir, write_bytes, write_text
 from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
 from .schedule import NoiseSchedule
@@ -230,10 +230,16 @@ def describe_source(reference: str, path: Path) -> str:
 
 
 def export_model(reference: str, folder: Path) -> Path:
-    """Write a model as ``model.safetensors`` and ``config.yaml`` into ``folder``; returns the weights file."""
+    """Write a model as ``model.safetensors`` and ``config.yaml`` into ``folder``; returns the weights file.
+
+    Weights that are a safetensors file go as they are, so that what was said of the file still holds."""
     model = load_model(reference)
     if not isinstance(model.network, UNet):
         raise ModelError(f"{model.source} is a pipeline of diffusers, which saves and publishes it itself")
-    write_safetensors(model.network, folder / WEIGHTS)
+    source = resolve(reference)
+    if source.suffix == ".safetensors":
+        write_bytes(folder / WEIGHTS, source.read_bytes())
+    else:
+        write_safetensors(model.network, folder / WEIGHTS)
     write_text(folder / CONFIG, config_to_yaml(model.config))
     return folder / WEIGHTS

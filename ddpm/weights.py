@@ -189,7 +189,8 @@ def write_safetensors(model: nn.Module, path: Path) -> None:
     """Write a network's weights atomically, with a digest of them, by which a file that was altered is known."""
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_write(path) as temporary:
-        save_file(weights, temporary, metadata={"format": "pt", DIGEST: values_sha256(weights)})
+        # One entry alone: safetensors writes several in an order that changes, and the file's hash with it.
+        save_file(weights, temporary, metadata={DIGEST: values_sha256(weights)})
 
 
 def weights_sha256(path: Path) -> str:

@@ -66,7 +66,7 @@ def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluate_page, evaluat
     app = evaluate_page(eval_model="run:tiny")
     results = json.loads(evaluated.evaluation.read_text())
     assert [metric.label for metric in app.metric] == ["Pixel diversity"]
-    assert any("KID" in text.value and "of scikit-learn's 8x8 digits" in text.value for text in app.caption)
+    assert any("KID" in text.value and "of scikit-learn's 8x8 digits" in text.value for text in app.markdown)
     assert app.dataframe[1].value["samples by"].tolist() == [*map(stage_label, sample_stages(results).values())]
     assert app.selectbox(key="eval_stage").value == "ddim_5steps"
     assert any(caption.value.startswith("Ratios: ") for caption in app.caption)
@@ -101,7 +101,7 @@ def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
 def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_page, run_without_dataset):
     app = evaluate_page(eval_model="run:tiny")
     assert [metric.label for metric in app.metric] == ["Pixel diversity"]
-    named = [text.value for text in app.caption if "connect to the network once" in text.value]
+    named = [text.value for text in app.markdown if "connect to the network once" in text.value]
     assert [text.split("**")[1] for text in named] == ["Real images", "Calibration", "Nearest training images"]
     assert len(app.get("plotly_chart")) == 1  # of pixel diversity
 

@@ -35,8 +35,9 @@ settings.load_profile("hostile")
 SPECIAL = st.sampled_from([
     "", ".", "..", "../x", "/etc/passwd", "~", "con", "nul", "-", "--help", "a/b", "a\\b", "run:", "run:../x", "hf://",
     "hf://../..", "hf://a/b@../../c", "hf://user/repo", "file:///etc/passwd", "$(touch x)", "`touch x`", "; rm -rf x",
-    "%00", "\0", "\n", "\u202e", "😀", "é", "x" * 300, "9" * 400, "1e999", "nan", "-0", "0x10", "1_000", "null", "{}",
-    "[" * 200, "&a [*a]", "!!python/object/apply:os.system [ls]", "{{7*7}}", "<script>alert(1)</script>", "' OR 1=1",
+    "%00", "\0", "\n", "\u202e", "😀", "é", "x" * 300, "9" * 400, "9" * 5000, "1e999", "nan", "-0", "0x10", "1_000",
+    "null", "{}", "[" * 200, "&a [*a]", "!!python/object/apply:os.system [ls]", "{{7*7}}", "<script>alert(1)</script>",
+    "' OR 1=1",
 ])  # fmt: skip
 TEXTS = st.one_of(SPECIAL, st.text(max_size=40), st.text(string.printable, max_size=40))
 VALUES = st.recursive(
@@ -195,3 +196,33 @@ def test_any_command_ends_with_a_line_and_touches_nothing(command, options, word
     changed = {name for name, content in tree(tmp_path).items() if before.get(name) != content}
     assert not {name for name in changed if not Path(name).is_relative_to(work)}
     assert before.keys() <= tree(tmp_path).keys()
+
+
+SAMPLING = ("sampler", "steps", "eta", "variance", "spacing", "guidance", "interval")
+LINKED = {
+    "pages/playground.py": ["play_model", "play_count", "play_draw", "play_seed", "play_rolled", "play_weights",
+                            "play_pixels", *(f"play_{name}" for name in SAMPLING)],
+    "pages/ladder.py": ["ladder_model", "ladder_draw", "ladder_most", "ladder_seed"],
+    "pages/schedules.py": ["sched", "sched_t", "sched_over", "sched_steps", "sched_spacing", "sched_source",
+                           "sched_seed", "sched_image_digits"],
+    "pages/train.py": ["train_from", "train_schedule"],
+    "pages/curves.py": ["curves_runs", "curves_axis", "curves_log", "curves_smoothing"],
+    "pages/evaluate.py": ["eval_model", "eval_second", "eval_stage", "eval_class", "eval_metric", "eval_references"],
+    "pages/share.py": ["share_model", "share_as", "share_repo"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", LINKED)
+def test_a_page_opens_with_anything_in_its_link(path, open_page, tiny_run, hub, monkeypatch, tmp_path):
+    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path / "none")  # the tiny run is what every page falls back on
+
+    @settings(max_examples=200 if SOAK else 8)
+    @given(st.dictionaries(st.sampled_from(LINKED[path]), TEXTS, min_size=1))
+    @example(dict.fromkeys(LINKED[path], ""))
+    @example(dict.fromkeys(LINKED[path], "9" * 5000))
+    def opens(query):
+        before = {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")}
+        open_page(path, **query)
+        assert {file: file.stat().st_mtime_ns for file in tiny_run.rglob("*")} == before
+
+    opens()

@@ -34,9 +34,14 @@ def written(folder) -> dict[str, bytes]:
 # -- what is in it -------------------------------------------------------------------------------------------------
 
 
+def differing(ours: dict[str, bytes], theirs: dict[str, bytes]) -> set[str]:
+    """The names whose bytes differ: shown byte by byte, they would take minutes."""
+    return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+
+
 def test_the_same_model_makes_the_same_bytes(digits):
-    assert space_files("digits") == digits
-    assert zip_bytes(space_files("digits")) == zip_bytes(digits)
+    assert not differing(space_files("digits"), digits)
+    assert hash(zip_bytes(space_files("digits"))) == hash(zip_bytes(digits))
 
 
 def test_it_holds_the_app_one_model_and_nothing_else(digits):
@@ -58,7 +63,7 @@ def test_it_holds_the_app_one_model_and_nothing_else(digits):
 def test_the_model_is_the_one_that_was_named_with_its_evaluation(digits):
     shipped = ROOT / "ddpm" / "pretrained" / "digits"
     for name in ("model.safetensors", "evaluation_results.json"):
-        assert digits[f"ddpm/pretrained/digits/{name}"] == (shipped / name).read_bytes()
+        assert hash(digits[f"ddpm/pretrained/digits/{name}"]) == hash((shipped / name).read_bytes())
 
 
 def test_the_evaluation_of_a_run_goes_with_its_weights(run_without_dataset, tmp_path):
@@ -81,7 +86,7 @@ def test_what_lies_about_stays_at_home(tmp_path, monkeypatch, digits):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("secret")
     monkeypatch.setattr(space, "ROOT", tmp_path / "app")
-    assert space_files("digits") == digits
+    assert not differing(space_files("digits"), digits)
 
 
 def test_a_container_holds_what_a_space_needs(digits):
@@ -118,7 +123,7 @@ def test_a_model_of_the_hub_is_named_on_the_space(hub, digits):
     commit = hub.add("me/tens", {name: digits[where + name] for name in ("model.safetensors", "config.yaml")})
     files = space_files(f"hf://me/tens@{commit}")
     assert front_matter(files["README.md"])["models"] == ["me/tens"]
-    assert files[where + "model.safetensors"] == digits[where + "model.safetensors"]
+    assert hash(files[where + "model.safetensors"]) == hash(digits[where + "model.safetensors"])
 
 
 def test_the_dockerfile_starts_the_app_and_lets_a_space_upload(digits):
@@ -137,13 +142,13 @@ def test_the_dockerfile_starts_the_app_and_lets_a_space_upload(digits):
 def test_a_folder_becomes_the_space_and_an_earlier_one_is_replaced(tmp_path, digits):
     folder = tmp_path / "space"
     write_space(digits, folder)
-    assert written(folder) == digits
+    assert not differing(written(folder), digits)
     assert is_space(folder)
     for name in ("ddpm/pretrained/old/model.safetensors", "pages/gone.py", ".git/config"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("old")
     write_space(digits, folder)
-    assert written(folder) == digits | {".git/config": b"old"}
+    assert not differing(written(folder), digits | {".git/config": b"old"})
 
 
 @pytest.mark.parametrize("readme", [None, b"# mine\n", b"---\ntags: 3\n---\n", b"---\n: [\n---\n", b"\xff---\n---\n"])
@@ -159,7 +164,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, digits, read
 
 def test_the_archive_holds_the_files(digits):
     with zipfile.ZipFile(io.BytesIO(zip_bytes(digits))) as archive:
-        assert {name: archive.read(name) for name in archive.namelist()} == digits
+        assert not differing({name: archive.read(name) for name in archive.namelist()}, digits)
 
 
 def test_the_image_is_estimated(digits):
@@ -174,7 +179,7 @@ def test_a_space_is_created_and_updated(hub, digits):
     assert url == f"{hub.url}/spaces/me/lab"
     (name,) = hub.repos
     _, there = hub.repos[name].at("main")
-    assert {key: value for key, value in there.items() if key != ".gitattributes"} == digits
+    assert not differing({key: value for key, value in there.items() if key != ".gitattributes"}, digits)
     smaller = {name: content for name, content in digits.items() if not name.startswith("configs/")}
     push_space(smaller, "me/lab", token=TOKEN)
     assert {*hub.repos[name].at("main")[1]} - {".gitattributes"} == smaller.keys()
@@ -203,7 +208,7 @@ def test_the_plan_is_not_blamed_for_other_faults(hub, digits):
 def test_the_command_builds_and_lists(cli, tmp_path, digits):
     done = cli("space", "me/lab", "--model", "digits", "--out", "space")
     assert done.code == 0, done.err
-    assert written(tmp_path / "space") == digits
+    assert not differing(written(tmp_path / "space"), digits)
     *lines, summary, out = done.out.splitlines()
     assert [line.split()[-1] for line in lines] == [*digits]
     assert summary.startswith(f"{len(digits)} files, ")

@@ -86,9 +86,13 @@ def read_results(path: Path) -> dict[str, Any]:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path} cannot be read as an evaluation ({error}): delete it, or name another file") from None
-    if not isinstance(results, dict):
+    if not isinstance(results, dict) or not all(map(_is_stage, results.values())):
         raise DataError(f"{path} is no evaluation: delete it, or name another file")
     return results
+
+
+def _is_stage(stage: Any) -> bool:
+    return isinstance(stage, dict) and ("unavailable" in stage or isinstance(stage.get("made_by", stage), dict))
 
 
 def write_results(path: Path, results: Stage) -> None:

@@ -63,8 +63,10 @@ def read_history(path: Path) -> History:
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            (training if "train_loss" in record else validation).append(record)
-            record["step"]  # every record has one
+            kind = training if "train_loss" in record else validation
+            if not isinstance(record["step"], int):
+                raise TypeError
+            kind.append(record)
         except (ValueError, TypeError, KeyError):
             if number == len(lines):
                 break

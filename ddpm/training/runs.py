@@ -68,6 +68,8 @@ def read_status(folder: RunFolder) -> Status:
         status = Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Status(state="stopped")
+    except OSError as error:
+        return Status(state="crashed", error=f"{folder.status} cannot be read: {error.strerror}")
     except (ValidationError, UnicodeDecodeError):
         return Status(state="crashed", error=f"{folder.status} is damaged")
     if status.state == "running" and process_of(status) is None:

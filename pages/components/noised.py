@@ -132,7 +132,8 @@ def show_noised(drawn: list[Line], x0: Tensor, eps: Tensor, share: float) -> Non
     body = "".join(_row(line, cells, at) for line, cells in rows)
     st.html(
         f"{STYLE}<div class=noised><div class=large>{large}</div><div class=scroll>"
-        f"<table><thead><tr><th class=name scope=col>schedule</th>{head}</tr></thead><tbody>{body}</tbody></table></div></div>"
+        f"<table><thead><tr><th class=name scope=col>schedule</th>{head}</tr></thead><tbody>{body}</tbody></table>"
+        "</div></div>"
     )
 
 

@@ -56,8 +56,8 @@ def test_the_story_of_a_run(page, chromium, folder):
         fill(page, "training", "epochs", "0")
         page.get_by_text("must be greater than or equal to 1").first.wait_for()
         expect(page.locator(".st-key-train_launch").get_by_role("button").first).to_be_disabled()
-        fill(page, "training", "epochs", "15")
-        fill(page, "training", "sample_every", "120")
+        fill(page, "training", "epochs", "10")
+        fill(page, "training", "sample_every", "100")
         fill(page, "training", "log_every", "5")
         page.get_by_text("Differs from digits in 3 fields").wait_for()
         page.locator(".st-key-train_launch").get_by_role("button").first.click()
@@ -82,11 +82,11 @@ def test_the_story_of_a_run(page, chromium, folder):
         press(page, "Stop", "digits")
         page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=SLOW)
         stopped = step_of(page)
-        assert stopped < 315
+        assert stopped < 210
         press(page, "Resume", "digits")
         wait_for_state(page, "digits", "running")
         wait_for_state(page, "digits", "finished")
-        assert step_of(page) == 315
+        assert step_of(page) == 210
 
         open_page(page, f"{url}/curves")
         slider = page.get_by_role("slider", name="Samples after step")
@@ -102,6 +102,20 @@ def test_the_story_of_a_run(page, chromium, folder):
         page.locator("h1", has_text="Playground").wait_for()
         page.get_by_alt_text("10 generated images").wait_for(timeout=60_000)
         assert "play_model=run" in page.url
+        wait_until_idle(page)
+
+        open_page(page, f"{url}/evaluate?eval_model=run:digits")
+        count = page.locator(".st-key-eval_count").get_by_role("slider")
+        count.focus()
+        count.press("Home")
+        wait_until_idle(page)
+        page.locator(".st-key-eval_start").get_by_role("button").first.click()
+        page.get_by_text("Evaluate it anew").wait_for(timeout=SLOW)
+        page.get_by_role("heading", name="Calibration").wait_for()
+        wait_until_idle(page)
+        with page.expect_download(timeout=SLOW) as waiting:
+            page.get_by_role("button", name="Report").click()
+        assert "run:digits" in waiting.value.path().read_text(encoding="utf-8")
         wait_until_idle(page)
         page.goto("about:blank")
 
