@@ -114,7 +114,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         page.get_by_role("heading", name="Calibration").wait_for()
         wait_until_idle(page)
         with page.expect_download(timeout=SLOW) as waiting:
-            page.get_by_role("button", name="Report").click()
+            page.get_by_role("button", name="Report", exact=True).click()
         assert "run:digits" in waiting.value.path().read_text(encoding="utf-8")
         wait_until_idle(page)
         page.goto("about:blank")
