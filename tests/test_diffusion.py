@@ -1,10 +1,12 @@
 """Noising, the three parametrisations, the loss weights and the denoiser, against the papers' equations."""
 
+import inspect
 import math
 
 import pytest
 import torch
 
+from ddpm.config import DiffusionConfig, SamplingConfig
 from ddpm.diffusion import (
     LOSSES,
     PREDICTION_TYPES,
@@ -286,3 +288,12 @@ def test_clipping_bounds_x0_and_derives_eps_from_it(linear, prediction_type, t):
     unclipped = to_prediction(linear, network(x_t, steps, LABELS), x_t, steps, prediction_type)
     torch.testing.assert_close(clipped.x0, unclipped.x0.clamp(-1, 1))
     torch.testing.assert_close(q_sample(linear, clipped.x0, steps, clipped.eps), x_t, rtol=1e-4, atol=1e-5)
+
+
+def test_defaults_are_those_of_the_config():
+    def default(function, name):
+        return inspect.signature(function).parameters[name].default
+
+    assert default(loss_weights, "weighting") == DiffusionConfig().weighting
+    assert default(loss_weights, "min_snr_gamma") == DiffusionConfig().min_snr_gamma
+    assert default(make_denoiser, "clip") == SamplingConfig().clip
