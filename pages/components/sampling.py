@@ -281,8 +281,8 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
     """``run`` with a live picture in the placeholder ``picture``, and a progress bar, an ETA and a way to stop in
     ``progress``."""
     with progress.container():
-        bar = st.progress(0.0, "Starting from noise")
-        st.button(
+        bar, stop = st.progress(0.0, "Starting from noise"), st.empty()
+        stop.button(
             "Stop",
             icon=":material/stop_circle:",
             key="sampling_stop",
@@ -304,6 +304,9 @@ def run_with_preview(request: Request, model: Model, picture, progress) -> Resul
         show(enlarge(make_grid(to_uint8(step.x_t))), "Noise so far", place=picture)
 
     result = run(request, model, on_step, on_wait=lambda text: bar.progress(0.0, text))
+    # By itself: what the page draws next in this place takes over from the message that empties the place, where both
+    # are sent at once, and would leave the button standing.
+    stop.empty()
     progress.empty()
     return result
 
