@@ -233,10 +233,10 @@ def _diffusers(widths: tuple[int, ...], attention: int, groups: int) -> nn.Modul
     )  # fmt: skip
 
 
-def _lucidrains(dim: int) -> nn.Module:
+def _lucidrains(dim: int, multipliers: tuple[int, ...] = (1, 2, 4, 8)) -> nn.Module:
     from denoising_diffusion_pytorch import Unet
 
-    return Unet(dim, dim_mults=(1, 2, 4, 8), channels=SHAPE[0])
+    return Unet(dim, dim_mults=multipliers, channels=SHAPE[0])
 
 
 def lucidrains_diffusion(network: nn.Module, sampling_timesteps: int | None = None) -> nn.Module:
@@ -307,14 +307,16 @@ _OF_LUCIDRAINS = {"predict": _call, "prediction_type": "v", "batch_size": 32, "t
 PEERS = (
     Contender(
         "diffusers-params", "diffusers, as many parameters",
-        partial(_diffusers, (32, 64, 128), attention=1, groups=32), **_OF_DIFFUSERS,
+        partial(_diffusers, (28, 56, 112), attention=1, groups=28), **_OF_DIFFUSERS,
     ),
     Contender(
         "diffusers-gmac", "diffusers, as many GMAC",
-        partial(_diffusers, (16, 32, 64, 112), attention=2, groups=8), **_OF_DIFFUSERS,
+        partial(_diffusers, (16, 24, 48, 96), attention=2, groups=8), **_OF_DIFFUSERS,
     ),
-    Contender("lucidrains-params", "lucidrains, as many parameters", partial(_lucidrains, 20), **_OF_LUCIDRAINS),
-    Contender("lucidrains-gmac", "lucidrains, as many GMAC", partial(_lucidrains, 16), **_OF_LUCIDRAINS),
+    Contender("lucidrains-params", "lucidrains, as many parameters", partial(_lucidrains, 18), **_OF_LUCIDRAINS),
+    Contender(
+        "lucidrains-gmac", "lucidrains, as many GMAC", partial(_lucidrains, 14, (1, 2, 4, 7)), **_OF_LUCIDRAINS,
+    ),
 )  # fmt: skip
 CONTENDERS = {contender.key: contender for contender in (OURS, *PEERS)}
 

@@ -129,3 +129,10 @@ def test_the_player_shows_the_frames_of_its_own_result(random_model):
         for index, frame in enumerate(result.frames["frames"]):
             shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(frame["x_t"]))))
             assert np.array_equal(shown, np.asarray(make_grid(result.trajectory.x_t[index])))
+
+
+def test_no_stop_button_outlives_a_picture_that_comes_at_once(open_page):
+    # Streamlit may send only the last of several messages to one place: what is emptied and filled at once never is
+    # empty in the browser, and what stood beside the new content stays for ever.
+    at = open_page("playground", play_model="digits", play_count="4", play_steps="5")
+    assert "Stop" not in [button.label for button in at.button]
