@@ -134,5 +134,5 @@ def test_the_player_shows_the_frames_of_its_own_result(random_model):
 def test_no_stop_button_outlives_a_picture_that_comes_at_once(open_page):
     # Streamlit may send only the last of several messages to one place: what is emptied and filled at once never is
     # empty in the browser, and what stood beside the new content stays for ever.
-    at = open_page("playground", play_model="digits", play_count="4", play_steps="5")
+    at = open_page("pages/playground.py", play_model="digits", play_count="4", play_steps="5")
     assert "Stop" not in [button.label for button in at.button]
