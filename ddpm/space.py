@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .config import Config
 from .errors import ConfigError, HubError
@@ -28,17 +29,19 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     "streamlit_app.py",
     "pages/**/*.py",
     "ddpm/**/*.py",
+    "ddpm/static/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees
     "configs/*.yaml",
 )
 TAG = "ddpm-lab"  # in the front matter: by it a folder is known again
+STATIC = "static"  # the Hub's name for a Space without a server
 PLAN = (
     "Hugging Face asks for a paid plan (PRO, Team or Enterprise) to create a Docker Space, which this app needs. "
-    "Models and static Spaces are free."
+    "Models are free, and so are static Spaces: python -m ddpm static makes one."
 )
 # Measured: an environment with requirements.txt and torch's CPU build, byte-code included. Published: python:3.11-slim,
 # unpacked. Neither depends on the model.
-PACKAGES_BYTES, BASE_BYTES = 1_940_000_000, 150_000_000
+PACKAGES_BYTES, BASE_BYTES = 2_060_000_000, 150_000_000
 
 
 def space_files(reference: str) -> dict[str, bytes]:
@@ -66,22 +69,10 @@ def space_files(reference: str) -> dict[str, bytes]:
 
 def _readme(reference: str, config: Config) -> str:
     """The Space's page: front matter as the Hub's configuration reference has it, and what this is."""
-    about = {
-        "title": "DDPM Lab",
-        "emoji": "🎲",
-        "colorFrom": "green",
-        "colorTo": "blue",
-        "sdk": "docker",
-        "app_port": 8501,
-        "pinned": False,
-        "short_description": "Watch a diffusion model turn noise into images",  # at most 60 characters
-        "tags": [TAG, "diffusion"],
-    }
-    if is_on_hub(reference):
-        about["models"] = [HubReference.parse(reference).repo_id]
+    front = _front_matter(reference, "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
     kind = f"{config.model.num_classes} classes" if config.model.num_classes else "unconditional"
     return f"""---
-{dump_yaml(about)}---
+{dump_yaml(front)}---
 
 # DDPM Lab
 
@@ -94,6 +85,40 @@ The model is `{config.name}`: images of {config.data.image_size}x{config.data.im
 The disk of a Space is ephemeral: what is trained or evaluated here is gone when the Space restarts.
 `python -m ddpm space` built this folder; `docker build .` in it makes the same container for any other host.
 """
+
+
+def static_readme(reference: str, config: Config, runtime: str) -> str:
+    """The same of a static page, see ``ddpm.static_page``. The headers let its WebAssembly use several threads."""
+    headers = {
+        "cross-origin-embedder-policy": "require-corp",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "cross-origin",
+    }
+    front = _front_matter(reference, STATIC, "A diffusion model that runs in your own browser")
+    return f"""---
+{dump_yaml(front | {"custom_headers": headers})}---
+
+# DDPM Lab in your browser
+
+The diffusion model `{config.name}` as static files: it runs on the device of whoever opens the page, and nothing is
+sent anywhere. `python -m http.server` in this folder serves it, as does every other file server.
+
+`python -m ddpm static` built it. In `ort/` lies {runtime} by Microsoft, under the MIT licence.
+"""
+
+
+def _front_matter(reference: str, sdk: str, about: str) -> dict[str, Any]:
+    front = {
+        "title": "DDPM Lab",
+        "emoji": "🎲",
+        "colorFrom": "green",
+        "colorTo": "blue",
+        "sdk": sdk,
+        "pinned": False,
+        "short_description": about,  # at most 60 characters
+        "tags": [TAG, "diffusion"],
+    }
+    return front | ({"models": [HubReference.parse(reference).repo_id]} if is_on_hub(reference) else {})
 
 
 def image_bytes(files: Mapping[str, bytes]) -> int:
@@ -114,16 +139,16 @@ def summary(files: Mapping[str, bytes]) -> str:
 
 
 def write_space(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files of a Space into an empty folder, or over an earlier Space, of which nothing remains but what a
-    Space does not have, such as .git.
+    """Write the files of a Space into an empty folder, or over an earlier Space of the same kind, of which nothing
+    remains but what a Space does not have, such as .git.
 
     Raises:
         ConfigError: the folder holds something else.
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not is_space(folder):
-        raise ConfigError(f"{folder} is not empty, and no Space of this app: name another folder")
+    if folder.is_dir() and any(folder.iterdir()) and sdk_of(folder) != _sdk(files["README.md"].decode()):
+        raise ConfigError(f"{folder} is not empty, and no Space of this app and kind: name another folder")
     for name in {name.partition("/")[0] for name in files}:
         path = folder / name
         if path.is_dir() and not path.is_symlink():
@@ -134,13 +159,20 @@ def write_space(files: Mapping[str, bytes], folder: Path) -> None:
         write_bytes(folder / name, content)
 
 
-def is_space(folder: Path) -> bool:
-    """Whether a folder holds a Space that was built here."""
+def sdk_of(folder: Path) -> str | None:
+    """Of which kind the Space is that was built in a folder, docker or static; None where there is none."""
     try:
-        _, front, _ = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
-        return TAG in parse_yaml(front)["tags"]
-    except (OSError, ValueError, KeyError, TypeError):  # also not UTF-8, and not YAML
-        return False
+        return _sdk((folder / "README.md").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # also not UTF-8
+        return None
+
+
+def _sdk(readme: str) -> str | None:
+    try:
+        front = parse_yaml(readme.split("---\n", 2)[1])
+        return front["sdk"] if TAG in front["tags"] else None
+    except (ValueError, LookupError, TypeError):  # also not YAML
+        return None
 
 
 def zip_bytes(files: Mapping[str, bytes]) -> bytes:
@@ -164,8 +196,8 @@ def push_space(files: Mapping[str, bytes], repo_id: str, *, token: str | None = 
         write_space(files, Path(folder))
         try:
             return publish(
-                Path(folder), repo_id, kind="space", token=token, private=private, space_sdk="docker",
-                message="The app with its model, built by python -m ddpm space",
+                Path(folder), repo_id, kind="space", token=token, private=private,
+                space_sdk=_sdk(files["README.md"].decode()), message="Built by python -m ddpm",
             )  # fmt: skip
         except HubError as error:
             if error.status in (402, 403):

@@ -21,11 +21,22 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["models"],
     ["sampling", "public"],
     ["training", "evaluation"],
-    ["media", "space"],
+    ["media", "space", "static_page"],
     ["cli", "__main__"],
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
-HEAVY = ("streamlit", "plotly", "lpips", "huggingface_hub", "torchvision", "torchmetrics", "matplotlib", "diffusers")
+HEAVY = (
+    "streamlit",
+    "plotly",
+    "lpips",
+    "huggingface_hub",
+    "torchvision",
+    "torchmetrics",
+    "matplotlib",
+    "diffusers",
+    "onnx",
+    "onnxscript",
+)
 
 
 def imported_modules(path) -> set[str]:

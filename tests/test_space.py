@@ -13,7 +13,7 @@ from ddpm import space
 from ddpm.errors import ConfigError, HubError, ModelError
 from ddpm.evaluation.results import find_results
 from ddpm.models import load_model
-from ddpm.space import PLAN, image_bytes, is_space, push_space, space_files, write_space, zip_bytes
+from ddpm.space import PLAN, image_bytes, push_space, sdk_of, space_files, write_space, zip_bytes
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault
 
@@ -47,7 +47,7 @@ def test_the_same_model_makes_the_same_bytes(digits):
 def test_it_holds_the_app_one_model_and_nothing_else(digits):
     kinds = re.compile(
         r"README\.md|Dockerfile|requirements\.txt|streamlit_app\.py|\.streamlit/config\.toml|configs/\w+\.yaml"
-        r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|ddpm/evaluation/mnist_classifier\.safetensors"
+        r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|ddpm/static/\w+\.(js|css|html)|ddpm/evaluation/mnist_classifier\.safetensors"
         r"|ddpm/pretrained/digits/(model\.safetensors|config\.yaml|evaluation_results\.json)"
     )
     assert [name for name in digits if not kinds.fullmatch(name)] == []
@@ -143,7 +143,7 @@ def test_a_folder_becomes_the_space_and_an_earlier_one_is_replaced(tmp_path, dig
     folder = tmp_path / "space"
     write_space(digits, folder)
     assert not differing(written(folder), digits)
-    assert is_space(folder)
+    assert sdk_of(folder) == "docker"
     for name in ("ddpm/pretrained/old/model.safetensors", "pages/gone.py", ".git/config"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("old")

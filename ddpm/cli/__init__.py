@@ -61,6 +61,7 @@ for command in (
     hub.push_command,
     hub.pull_command,
     hub.space_command,
+    hub.static_command,
     training.train_classifier_command,
 ):
     cli.add_command(command)

@@ -1,4 +1,4 @@
-"""``push``, ``pull`` and ``space``: models to and from the Hub, and the app onto it."""
+"""``push``, ``pull``, ``space`` and ``static``: models to and from the Hub, and the app or a page onto it."""
 
 from __future__ import annotations
 
@@ -91,3 +91,46 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
         click.echo(push_space(files, repo_id, private=private))
     else:
         click.echo("nothing was written: --out FOLDER keeps it, --push makes it a Space", err=True)
+
+
+@click.command("static")
+@model_option(required=True)
+@click.option("--out", type=click.Path(path_type=Path), help="The folder to build: a new one, or an earlier page's.")
+@click.option("--push", metavar="USER/NAME", help="Create or update this static Space, which is free.")
+@click.option("--private", is_flag=True, help="With --push: only for you to see.")
+@click.option("--weights", type=click.Choice(["fp16", "fp32"]), default="fp16", help="How the page stores them.")
+@click.option("--app-url", metavar="URL", help="Where the full app is, for a link at the foot of the page.")
+@click.option("--repo-url", metavar="URL", help="The same of the repository.")
+@click.option(
+    "--runtime", type=click.Path(path_type=Path, dir_okay=False), help="onnxruntime-web's .tgz.  [default: by npm]"
+)
+def static_command(
+    reference: str, out: Path | None, push: str | None, private: bool, weights: str, app_url: str | None,
+    repo_url: str | None, runtime: Path | None,
+) -> None:  # fmt: skip
+    """Make a page that runs a model in the visitor's own browser, from static files alone."""
+    from ..space import push_space, total_bytes, write_space
+    from ..static_page import static_files
+
+    if not out and not push:
+        raise click.UsageError("give --out FOLDER, --push USER/NAME, or both")
+    if private and not push:
+        raise click.UsageError("--private says how to --push")
+    links = {"The full app": app_url, "The repository": repo_url}
+    for url in filter(None, links.values()):
+        if not url.startswith(("https://", "http://")):
+            raise click.UsageError(f"an address begins with https:// or http://, got {url}")
+    if push:
+        token_for(push)
+    files = static_files(
+        reference, weights=weights, links={text: url for text, url in links.items() if url}, runtime=runtime
+    )
+    for name, content in files.items():
+        click.echo(f"{size_text(len(content)):>10}  {name}")
+    click.echo(f"{len(files)} files, {size_text(total_bytes(files))}")
+    if out:
+        write_space(files, out)
+        click.echo(out)
+        click.echo(f"look at it: python -m http.server --directory {out}", err=True)
+    if push:
+        click.echo(push_space(files, push, private=private))

@@ -93,11 +93,17 @@ def server_at(url: str) -> psutil.Process:
 
 @contextmanager
 def serve(
-    folder: Path, command=app_command, cwd: Path = ROOT, env: dict[str, str] | None = None, port: int | None = None
+    folder: Path,
+    command=app_command,
+    cwd: Path = ROOT,
+    env: dict[str, str] | None = None,
+    port: int | None = None,
+    health: str = "/_stcore/health",
 ):
     """A server with its outputs and its log in ``folder``, on a free port unless one is given; yields its address.
 
-    ``command`` makes the command line of a port; ``env`` is its whole environment, this process's unless it is given.
+    ``command`` makes the command line of a port; ``env`` is its whole environment, this process's unless it is given;
+    ``health`` is the path that answers once it serves.
     """
     port = port or free_port()
     url = f"http://127.0.0.1:{port}"
@@ -111,7 +117,7 @@ def serve(
             stderr=subprocess.STDOUT,
         )
         try:
-            _wait_until_healthy(url, server, Path(log.name))
+            _wait_until_healthy(url + health, server, Path(log.name))
             yield url
         finally:
             server.terminate()
@@ -126,7 +132,7 @@ def _wait_until_healthy(url: str, server: subprocess.Popen, log: Path, seconds: 
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5) as answer:
+            with urllib.request.urlopen(url, timeout=5) as answer:
                 if answer.status == 200:
                     return
         except OSError:
@@ -140,7 +146,7 @@ def _is_probe(url: str) -> bool:
 
 
 @pytest.fixture
-def page(browser, app_url):
+def page(browser):
     """A page in a context of its own. The test fails where the page logged an error, a request failed, or one left
     this machine."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})

@@ -1,0 +1,285 @@
+// The page: what is asked for, kept in the address; a worker that draws it; the frames that came, to step through.
+
+import { drawSchedule } from "./chart.js";
+
+const COUNTS = [1, 4, 10, 16];
+const SAMPLER_LABELS = { ddim: "DDIM", dpmpp_2m: "DPM-Solver++" };
+const FRAME_MILLISECONDS = 80;
+const $ = (id) => document.getElementById(id);
+const main = document.querySelector("main");
+
+const model = await fetch("model.json").then((answer) => answer.json());
+const worker = new Worker("worker.js", { type: "module" });
+let frames = []; // of the latest request
+let request = 0;
+let engine = "";
+let timer = null; // while frames play
+
+// -- what is asked for, and its address -----------------------------------------------------------------------------
+
+const oneOf = (values) => (text) => (values.includes(text) ? text : null);
+const between = (low, high, whole) => (text) => {
+  const value = Number(text);
+  return text.trim() && value >= low && value <= high && (!whole || Number.isInteger(value)) ? value : null;
+};
+const classNames = ["all", ...Array(model.numClasses).keys(), "any"].map(String);
+const maxSteps = model.timesteps.length;
+
+/** Every field of a request: how an address or a widget says it (null: not at all), what is right, and its default. */
+const FIELDS = {
+  class: { read: oneOf(classNames), right: classNames.join(", "), start: model.numClasses ? "all" : "any" },
+  count: { read: (text) => COUNTS.find((count) => String(count) === text) ?? null, right: COUNTS.join(", "), start: 4 },
+  seed: { read: between(0, 999_999_999, true), right: "0 to 999999999", start: 0 },
+  sampler: { read: oneOf(model.samplers), right: model.samplers.join(", "), start: model.start.sampler },
+  steps: { read: between(1, maxSteps, true), right: `1 to ${maxSteps}`, start: model.start.steps },
+  guidance: { read: between(0, 8, false), right: "0 to 8", start: model.start.guidance },
+};
+const wanted = Object.fromEntries(Object.entries(FIELDS).map(([name, field]) => [name, field.start]));
+
+function readAddress() {
+  const faults = [];
+  for (const [name, text] of new URLSearchParams(location.search)) {
+    if (!(name in FIELDS)) continue;
+    const value = FIELDS[name].read(text);
+    if (value === null) faults.push(`The link asks for ${name}=${text.slice(0, 20)}; right would be ${FIELDS[name].right}.`);
+    else wanted[name] = value;
+  }
+  return faults.join(" ");
+}
+
+function address() {
+  const query = new URLSearchParams(Object.entries(wanted).filter(([name, value]) => value !== FIELDS[name].start));
+  return `${location.origin}${location.pathname}${query.size ? `?${query}` : ""}`;
+}
+
+function labels() {
+  const one = { all: (i) => i % model.numClasses, any: () => -1 }[wanted.class] ?? (() => Number(wanted.class));
+  return Array.from({ length: wanted.count }, (_, i) => one(i));
+}
+
+// -- widgets --------------------------------------------------------------------------------------------------------
+
+function addChips(id, name, values, label = String) {
+  for (const value of values) {
+    const chip = document.createElement("label");
+    const input = Object.assign(document.createElement("input"), { type: "radio", name, value });
+    const text = Object.assign(document.createElement("span"), { textContent: label(value) });
+    chip.append(input, text);
+    $(id).querySelector(".chips").append(chip);
+  }
+}
+
+function showWanted() {
+  for (const [name, value] of Object.entries(wanted)) {
+    const radio = document.querySelector(`input[type=radio][name=${name}][value="${value}"]`);
+    if (radio) radio.checked = true;
+    else if ($(name)) $(name).value = value;
+  }
+  $("steps_text").textContent = wanted.steps;
+  $("guidance_text").textContent = wanted.guidance === 1 ? "1, off" : wanted.guidance;
+  $("guidance").disabled = wanted.class === "any";
+}
+
+function change(name, text) {
+  const value = FIELDS[name].read(text);
+  tell(value === null ? `${name} is ${FIELDS[name].right}, not ${text || "empty"}.` : "");
+  if (value === null || value === wanted[name]) return;
+  wanted[name] = value;
+  showWanted();
+  draw();
+}
+
+function tell(fault) {
+  $("notice").textContent = fault;
+  $("notice").hidden = !fault;
+}
+
+// -- drawing --------------------------------------------------------------------------------------------------------
+
+function draw() {
+  stopPlaying();
+  history.replaceState(null, "", address());
+  frames = [];
+  main.dataset.state = "busy";
+  $("download").disabled = $("play").disabled = $("frame").disabled = true;
+  const { seed, steps, guidance, sampler } = wanted;
+  worker.postMessage({ type: "draw", id: ++request, request: { labels: labels(), seed, steps, guidance, sampler } });
+  $("status").textContent = "Starting from noise …";
+  $("progress").value = 0;
+}
+
+function addFrame(step) {
+  if (step.id !== request) return;
+  frames.push(step);
+  const total = model.timesteps[wanted.steps - 1].length;
+  $("progress").value = step.index / total;
+  showFrame(frames.length - 1);
+  if (step.t >= 0) {
+    $("status").textContent = `Step ${step.index + 1} of ${total} …`;
+    return;
+  }
+  main.dataset.state = "done";
+  $("download").disabled = $("play").disabled = $("frame").disabled = false;
+  const images = `${wanted.count} ${wanted.count === 1 ? "image" : "images"}`;
+  $("status").textContent = `${images} in ${step.seconds.toFixed(1)} s: ${total} steps, ${engine}.`;
+  keepOffline();
+}
+
+/** Images in [-1, 1] beside and below each other; black between them. */
+function paint(canvas, values, text) {
+  const [channels, height, width] = model.shape;
+  const count = wanted.count;
+  const columns = count === 10 ? 5 : Math.ceil(Math.sqrt(count));
+  const rows = Math.ceil(count / columns);
+  canvas.width = columns * width;
+  canvas.height = rows * height;
+  canvas.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
+  const picture = new ImageData(canvas.width, canvas.height);
+  for (let i = 0; i < count; i++) {
+    for (let pixel = 0; pixel < height * width; pixel++) {
+      const row = Math.floor(i / columns) * height + Math.floor(pixel / width);
+      const place = 4 * (row * canvas.width + (i % columns) * width + (pixel % width));
+      for (let channel = 0; channel < 3; channel++) {
+        const plane = i * channels + Math.min(channel, channels - 1);
+        picture.data[place + channel] = Math.round((values[plane * height * width + pixel] + 1) * 127.5); // clamped
+      }
+      picture.data[place + 3] = 255;
+    }
+  }
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+  canvas.setAttribute("aria-label", text);
+}
+
+function showFrame(index) {
+  const step = frames[index];
+  const where = step.t < 0 ? "image" : `t = ${step.t}`;
+  paint($("x_t"), step.x_t, `${wanted.count} images, the state: ${where}`);
+  paint($("x0"), step.x0, `${wanted.count} images, predicted: ${where}`);
+  $("frame").max = Math.max(1, frames.length - 1);
+  $("frame").value = index;
+  $("frame_text").textContent = `${index} of ${wanted.steps}: ${where}`;
+  $("frame").setAttribute("aria-valuetext", $("frame_text").textContent);
+  drawChart();
+}
+
+function drawChart() {
+  const width = Math.max(280, Math.round($("schedule").clientWidth));
+  const step = frames[Number($("frame").value)];
+  drawSchedule($("schedule"), width, model, model.timesteps[wanted.steps - 1], step?.t ?? model.alphasCumprod.length);
+}
+
+// -- frames, download, link, offline --------------------------------------------------------------------------------
+
+function stopPlaying() {
+  clearInterval(timer);
+  timer = null;
+  $("play").textContent = "Play";
+}
+
+function play() {
+  if (timer) return stopPlaying();
+  let index = Number($("frame").value);
+  if (index === frames.length - 1) index = -1;
+  $("play").textContent = "Pause";
+  timer = setInterval(() => {
+    showFrame(++index);
+    if (index === frames.length - 1) stopPlaying();
+  }, FRAME_MILLISECONDS);
+}
+
+function download() {
+  const scale = 8;
+  const small = $("x0");
+  const large = Object.assign(document.createElement("canvas"), {
+    width: small.width * scale,
+    height: small.height * scale,
+  });
+  const context = large.getContext("2d");
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, 0, 0, large.width, large.height);
+  const name = `${model.name}_seed${wanted.seed}_${wanted.sampler}${wanted.steps}.png`;
+  Object.assign(document.createElement("a"), { href: large.toDataURL("image/png"), download: name }).click();
+}
+
+async function copyLink() {
+  try {
+    await navigator.clipboard.writeText(address());
+    $("copied").textContent = "Copied: it draws this picture again.";
+  } catch {
+    $("copied").textContent = "The browser does not let the page copy: the address above is the link.";
+  }
+}
+
+/** After the first picture, so that nothing is loaded twice at once. */
+async function keepOffline() {
+  if (keepOffline.done || !("serviceWorker" in navigator) || !window.isSecureContext) return;
+  keepOffline.done = true;
+  try {
+    await navigator.serviceWorker.register("sw.js");
+    await navigator.serviceWorker.ready;
+    const used = model.offline.filter((name) => !name.startsWith("ort/") || name.includes("webgpu") === engine.startsWith("WebGPU"));
+    const cache = await caches.open(model.version);
+    await Promise.all(used.map(async (name) => (await cache.match(name)) || cache.add(name)));
+    main.dataset.offline = "ready";
+  } catch (error) {
+    main.dataset.offline = error.message; // the page goes on; it only needs its server next time
+  }
+}
+
+// -- the start ------------------------------------------------------------------------------------------------------
+
+addChips("classes", "class", model.numClasses ? classNames : []);
+addChips("counts", "count", COUNTS);
+addChips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
+$("classes").hidden = $("guiding").hidden = !model.numClasses;
+$("steps").max = maxSteps;
+$("model").textContent = model.about;
+for (const [text, href] of Object.entries(model.links)) {
+  $("links").append(Object.assign(document.createElement("a"), { textContent: text, href }), " ");
+}
+tell(readAddress());
+showWanted();
+drawChart();
+
+for (const form of [$("what"), $("how")]) {
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("change", ({ target }) => change(target.name, target.value));
+}
+for (const name of ["steps", "guidance"]) {
+  $(name).addEventListener("input", ({ target }) => ($(`${name}_text`).textContent = target.value));
+}
+const roll = () => change("seed", String(Math.floor(Math.random() * 1_000_000)));
+$("roll").addEventListener("click", roll);
+document.addEventListener("keydown", (event) => {
+  const typing = event.target.matches("input[type=number]") || event.ctrlKey || event.metaKey || event.altKey;
+  if (event.key.toLowerCase() === "r" && !typing) roll();
+});
+$("play").addEventListener("click", play);
+$("frame").addEventListener("input", ({ target }) => {
+  stopPlaying();
+  showFrame(Number(target.value));
+});
+$("download").addEventListener("click", download);
+$("link").addEventListener("click", copyLink);
+new ResizeObserver(drawChart).observe($("result"));
+
+worker.onerror = (event) => fail(event.message || "the worker did not start");
+worker.onmessage = ({ data }) => {
+  if (data.type === "step") addFrame(data);
+  else if (data.type === "failed") fail(data.message);
+  else if (data.type === "loading") {
+    $("progress").value = data.done / data.total;
+    $("status").textContent = `Loading the model: ${(data.done / 1e6).toFixed(1)} of ${(data.total / 1e6).toFixed(1)} MB`;
+  } else {
+    engine = data.engine;
+    draw();
+  }
+};
+
+function fail(message) {
+  main.dataset.state = "failed";
+  $("status").textContent = "This did not work.";
+  tell(`${message}. Reload the page; if it stays, try a newer browser.`);
+}
+
+worker.postMessage({ type: "load", model, engine: new URLSearchParams(location.search).get("engine") });

@@ -1,0 +1,93 @@
+// The network, in a thread of its own, so that the page answers while it computes.
+
+import { sample } from "./sampling.js";
+
+const ENGINES = {
+  webgpu: { bundle: "./ort/ort.webgpu.bundle.min.mjs", wasm: "./ort/ort-wasm-simd-threaded.asyncify.wasm.gz" },
+  wasm: { bundle: "./ort/ort.wasm.bundle.min.mjs", wasm: "./ort/ort-wasm-simd-threaded.wasm.gz" },
+};
+
+let model;
+let run; // of the engine that was loaded
+let latest; // the request that counts: a newer one ends those before it
+
+/** A file's bytes; `told` hears how many there are so far. */
+async function download(url, told) {
+  const answer = await fetch(url);
+  if (!answer.ok) throw new Error(`${url} could not be had: the server said ${answer.status}`);
+  const parts = [];
+  const reader = answer.body.getReader();
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    parts.push(part.value);
+    told(part.value.length);
+  }
+  return new Blob(parts);
+}
+
+/** The runtime is kept gzipped. A server may have unpacked it on the way: then it begins as WebAssembly does. */
+async function unpacked(blob) {
+  const start = new Uint8Array(await blob.slice(0, 2).arrayBuffer());
+  if (start[0] !== 0x1f || start[1] !== 0x8b) return blob.arrayBuffer();
+  return new Response(blob.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+async function load(engine) {
+  const { bundle, wasm } = ENGINES[engine];
+  let done = 0;
+  const total = model.bytes[wasm.slice(2)] + model.bytes[model.weights];
+  const told = (bytes) => postMessage({ type: "loading", done: (done += bytes), total });
+  const [ort, binary, weights] = await Promise.all([
+    import(bundle),
+    download(wasm, told).then(unpacked),
+    download(`./${model.weights}`, told).then((blob) => blob.arrayBuffer()),
+  ]);
+  ort.env.wasm.wasmBinary = binary;
+  ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
+  const session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: [engine] });
+  run = async (x, t, y, n) => {
+    const longs = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [n]);
+    const feeds = { x: new ort.Tensor("float32", x, [n, ...model.shape]), t: longs(Array(n).fill(t)) };
+    if (model.numClasses) feeds.y = longs(y);
+    return (await session.run(feeds)).output.data;
+  };
+  const threads = ort.env.wasm.numThreads;
+  return engine === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+}
+
+/** The fastest engine that this browser has; where that fails, the next, and why. */
+async function loadBest(wanted) {
+  const adapter = wanted === "wasm" ? null : await navigator.gpu?.requestAdapter().catch(() => null);
+  if (adapter) {
+    try {
+      return await load("webgpu");
+    } catch (error) {
+      return `${await load("wasm")}; WebGPU failed: ${error.message}`;
+    }
+  }
+  return load("wasm");
+}
+
+async function draw({ id, request }) {
+  latest = id;
+  const start = performance.now();
+  for await (const { index, t, x_t, x0 } of sample(model, request, run)) {
+    await new Promise((resolve) => setTimeout(resolve)); // a newer request is heard here
+    if (latest !== id) return;
+    postMessage({ type: "step", id, index, t, x_t, x0, seconds: (performance.now() - start) / 1000 });
+  }
+}
+
+onmessage = async ({ data }) => {
+  try {
+    if (data.type === "load") {
+      model = data.model;
+      postMessage({ type: "ready", engine: await loadBest(data.engine) });
+    } else if (data.type === "stop") {
+      latest = null;
+    } else {
+      await draw(data);
+    }
+  } catch (error) {
+    postMessage({ type: "failed", message: error.message ?? String(error) });
+  }
+};

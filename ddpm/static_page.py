@@ -1,0 +1,198 @@
+"""A model as a folder of static files: a page that runs it in the visitor's own browser, without a server behind it.
+
+The network goes as ONNX, the schedule as JSON, the samplers and the noise as JavaScript (``ddpm/static``);
+onnxruntime-web runs the network, by WebGPU where there is, else by WebAssembly.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import DDPMError, ModelError
+from .files import atomic_write, size_text
+from .models import Model, load_model
+from .schedule import spaced_timesteps
+from .space import static_readme
+from .unet import UNet
+
+ASSETS = Path(__file__).parent / "static"
+RUNTIME = "onnxruntime-web@1.30.0"
+INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+SCRIPTS = ("ort.wasm.bundle.min.mjs", "ort.webgpu.bundle.min.mjs")
+BINARIES = ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.asyncify.wasm")  # of the one, of the other
+RUNTIME_BYTES = 10_500_000  # of these four, gzipped
+MAX_BYTES = 25_000_000
+MAX_STEPS = 100
+SAMPLERS = ("ddim", "dpmpp_2m")  # as many as sampling.js has
+START_STEPS = 20
+WEIGHTS = {"fp16": torch.float16, "fp32": torch.float32}
+NETWORK = "model.onnx"
+
+
+def static_files(
+    reference: str, *, weights: str = "fp16", links: Mapping[str, str] | None = None, runtime: Path | None = None
+) -> dict[str, bytes]:
+    """The files of a static page that samples a model, by their names.
+
+    Args:
+        weights: how they are stored, fp16 or fp32; the network computes in float32 either way.
+        links: texts and addresses for the foot of the page.
+        runtime: the archive of ``RUNTIME``, where it is at hand; else npm is asked for it, once for this machine.
+
+    Raises:
+        ModelError: no such model, or one that cannot be exported: too large, or a pipeline of diffusers.
+        DDPMError: the runtime cannot be had, or is not the one that is expected.
+    """
+    model = load_model(reference)
+    _check_exportable(model, weights)
+    files = _runtime_files(runtime)
+    files |= {path.name: path.read_bytes() for path in ASSETS.iterdir()}
+    files[NETWORK] = onnx_bytes(model, weights)
+    version = "ddpm-lab-" + hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]
+    files["sw.js"] = files["sw.js"].replace(b"{version}", version.encode())
+    shell = ["./", *sorted(name for name in files if name != "index.html"), "model.json"]
+    page = {
+        **_description(model, links or {}),
+        "version": version,
+        "weights": NETWORK,
+        "bytes": {name: len(content) for name, content in files.items()},
+        "offline": [name for name in shell if name != "sw.js"],
+    }
+    files["model.json"] = json.dumps(page, ensure_ascii=False).encode()
+    files["README.md"] = static_readme(reference, model.config, RUNTIME).encode()
+    return dict(sorted(files.items()))
+
+
+def _check_exportable(model: Model, weights: str) -> None:
+    if not isinstance(model.network, UNet):
+        raise ModelError(f"{model.source} is a pipeline of diffusers: a static page takes this project's own networks")
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    needed = parameters * WEIGHTS[weights].itemsize
+    if needed + RUNTIME_BYTES > MAX_BYTES:
+        raise ModelError(
+            f"{model.source} is too large for a static page: {size_text(needed)} of {weights} weights beside "
+            f"{size_text(RUNTIME_BYTES)} of runtime, where {size_text(MAX_BYTES)} are the most"
+        )
+
+
+def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
+    """What the page needs to know beside the network."""
+    config, sampling, schedule = model.config, model.config.sampling, model.schedule
+    total, most = schedule.num_timesteps, min(schedule.num_timesteps, MAX_STEPS)
+    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+    size = "x".join(map(str, config.image_shape[1:]))
+    return {
+        "name": config.name,
+        "about": f"The model is “{config.name}”: {size} pixels, trained on {config.data.dataset}, "
+        f"{parameters / 1e6:.2f} million parameters, made a page by python -m ddpm static.",
+        "links": dict(links),
+        "shape": config.image_shape,
+        "numClasses": config.model.num_classes,
+        "predictionType": config.diffusion.prediction_type,
+        "clip": sampling.clip,
+        "alphasCumprod": schedule.alphas_cumprod.tolist(),
+        "timesteps": [spaced_timesteps(total, steps, sampling.spacing) for steps in range(1, most + 1)],
+        "samplers": SAMPLERS,
+        "start": {
+            "sampler": sampling.sampler if sampling.sampler in SAMPLERS else SAMPLERS[0],
+            "steps": min(START_STEPS, most),
+            "guidance": sampling.guidance_scale,
+        },
+    }
+
+
+def onnx_bytes(model: Model, weights: str = "fp32") -> bytes:
+    """The network as ONNX: x (N, C, H, W), t (N,) and, where it has classes, y (N,) to output (N, C, H, W), of any N.
+
+    ``weights`` fp16 halves the file: each weight is stored in half precision and cast as the network is loaded.
+    """
+    batch = torch.export.Dim("batch", min=1, max=1 << 16)
+    inputs = {"x": torch.zeros(2, *model.config.image_shape), "t": torch.zeros(2, dtype=torch.long)}
+    if model.num_classes:
+        inputs["y"] = torch.zeros(2, dtype=torch.long)
+    network = model.network.to("cpu", memory_format=torch.contiguous_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own, on its own future
+        program = torch.onnx.export(
+            network, tuple(inputs.values()), dynamo=True, input_names=list(inputs), output_names=["output"],
+            dynamic_shapes={name: {0: batch} for name in inputs}, verbose=False,
+        )  # fmt: skip
+    graph = program.model_proto
+    if weights == "fp16":
+        _store_in_half_precision(graph.graph)
+    return graph.SerializeToString()
+
+
+def _store_in_half_precision(graph: Any) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for stored in graph.initializer:
+        if stored.data_type == TensorProto.FLOAT and len(stored.dims) > 1:  # biases and norms are few
+            name, values = stored.name, numpy_helper.to_array(stored)
+            stored.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}_half"))
+            casts.append(helper.make_node("Cast", [stored.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+# -- the runtime ---------------------------------------------------------------------------------------------------
+
+
+def _runtime_files(archive: Path | None) -> dict[str, bytes]:
+    """Of onnxruntime-web what the page loads; WebAssembly gzipped, which not every file server does on the way."""
+    content = _runtime_archive(archive)
+    with tarfile.open(fileobj=io.BytesIO(content)) as package:
+
+        def read(name: str) -> bytes:
+            return package.extractfile(f"package/dist/{name}").read()
+
+        scripts = {f"ort/{name}": read(name) for name in SCRIPTS}
+        return scripts | {f"ort/{name}.gz": gzip.compress(read(name), 9, mtime=0) for name in BINARIES}
+
+
+def _runtime_archive(archive: Path | None) -> bytes:
+    kept = archive or _cache() / f"{RUNTIME.replace('@', '-')}.tgz"
+    if not archive and not kept.is_file():
+        _fetch_runtime(kept)
+    content = kept.read_bytes()
+    found = "sha512-" + base64.b64encode(hashlib.sha512(content).digest()).decode()
+    if found != INTEGRITY:
+        raise DDPMError(f"{kept} is not {RUNTIME}: its hash is {found[:20]}..., not {INTEGRITY[:20]}...; delete it")
+    return content
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ddpm-lab"
+
+
+def _fetch_runtime(target: Path) -> None:
+    remedy = f"`npm pack {RUNTIME}` elsewhere makes a .tgz, which --runtime takes"
+    npm = shutil.which("npm")
+    if not npm:
+        raise DDPMError(f"{RUNTIME} comes from npm, which is not here: install Node.js, or {remedy}")
+    with tempfile.TemporaryDirectory() as folder:
+        command = [npm, "pack", RUNTIME, "--pack-destination", folder, "--silent"]
+        done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        packed = list(Path(folder).glob("*.tgz"))
+        if done.returncode or not packed:
+            said = (done.stderr or done.stdout).strip().splitlines()
+            raise DDPMError(f"npm could not fetch {RUNTIME} ({said[-1] if said else 'it said nothing'}); {remedy}")
+        with atomic_write(target) as temporary:
+            shutil.copyfile(packed[0], temporary)

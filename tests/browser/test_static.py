@@ -1,0 +1,182 @@
+"""The static page from a plain file server: it draws what the library draws, and needs nobody but that server."""
+
+import io
+import os
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import expect
+
+from ddpm import generate, load_model
+from ddpm.config import sampling_settings
+from ddpm.errors import DDPMError
+from ddpm.evaluation.classifier import classify
+from ddpm.randomness import ImageNoise
+from ddpm.space import write_space
+from ddpm.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
+from tests.browser.conftest import serve
+from tests.browser.test_app import PHONE, axe_findings
+
+ROUNDS = 13 if os.environ.get("DDPM_SOAK") else 1  # of 16 digits
+DONE = 120_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def folder(chromium, tmp_path_factory):
+    try:
+        files = static_files("mnist", links={"The full app": "https://example.org/app"})
+    except DDPMError as error:
+        if os.environ.get("DDPM_REQUIRE_BROWSER"):
+            raise
+        pytest.skip(str(error))  # no npm
+    assert sum(map(len, files.values())) < MAX_BYTES
+    folder = tmp_path_factory.mktemp("static") / "page"
+    write_space(files, folder)
+    return folder
+
+
+@contextmanager
+def plain_server(folder, log_folder):
+    def command(port):
+        return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
+
+    with serve(log_folder, command, health="/") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def static_url(folder, tmp_path_factory):
+    with plain_server(folder, tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def exact_url(folder, tmp_path_factory):
+    """The same page with its weights in float32."""
+    (folder.parent / "exact").mkdir()
+    exact = folder.parent / "exact"
+    for path in folder.rglob("*"):
+        if path.is_file():
+            target = exact / path.relative_to(folder)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(onnx_bytes(load_model("mnist")) if path.name == NETWORK else path.read_bytes())
+    with plain_server(exact, tmp_path_factory.mktemp("server")) as url:
+        yield url
+
+
+def draw(page, url: str) -> np.ndarray:
+    """The finished picture at an address, as numbers: (H, W) in 0..255."""
+    page.goto(url)
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    return pixels(page)
+
+
+def pixels(page) -> np.ndarray:
+    width, height, values = page.evaluate(
+        "() => { const c = document.getElementById('x0');"
+        " return [c.width, c.height, [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]] }"
+    )
+    return np.array(values, np.uint8).reshape(height, width, 4)[..., 0]
+
+
+def cut(picture: np.ndarray, size: int = 32) -> torch.Tensor:
+    """The images of a grid, in its order: (N, 1, H, W) in [-1, 1]."""
+    rows, columns = (length // size for length in picture.shape)
+    images = picture.reshape(rows, size, columns, size).swapaxes(1, 2).reshape(-1, 1, size, size)
+    return torch.from_numpy(images.copy()).float() / 127.5 - 1
+
+
+def test_the_noise_is_the_librarys(page, static_url):
+    page.goto(static_url)
+    for seed, index, count in ((0, 0, 1024), (7, 15, 1024), (999_999_999, 3, 192), (12, 1, 100)):
+        ours = ImageNoise(seed, [index], (count,))()[0]
+        theirs = page.evaluate(
+            "async ([seed, index, count]) => [...(await import('./noise.js')).imageNoise(seed, index, count)]",
+            [seed, index, count],
+        )
+        np.testing.assert_allclose(theirs, ours, atol=2e-6)
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
+def test_the_pictures_are_the_librarys(page, exact_url, sampler):
+    model = load_model("mnist")
+    for seed in (0, 1, 2):
+        theirs = draw(page, f"{exact_url}/?engine=wasm&count=4&steps=10&sampler={sampler}&seed={seed}")
+        settings = sampling_settings(model.config, sampler=sampler, num_steps=10)
+        ours = generate(model, 4, labels=range(10), settings=settings, seed=seed)
+        assert ((cut(theirs) - ours) * 127.5).abs().max() <= 2
+
+
+def test_the_digits_are_those_that_were_asked_for(page, static_url):
+    right = total = 0
+    for seed in range(ROUNDS):
+        images = cut(draw(page, f"{static_url}/?count=16&steps=20&seed={seed}"))
+        right += (classify(images).argmax(1) == torch.arange(16) % 10).sum().item()
+        total += len(images)
+        print(f"{right} of {total}; {page.locator('#status').inner_text()}")
+    assert right >= 0.98 * total or total - right <= 1
+
+
+def test_frames_are_stepped_through_and_the_picture_is_downloaded(page, static_url):
+    last = draw(page, f"{static_url}/?class=3&count=1&steps=5")
+    frame, text = page.locator("#frame"), page.locator("#frame_text")
+    expect(text).to_have_text("5 of 5: image")
+    frame.focus()
+    page.keyboard.press("Home")
+    expect(text).to_have_text("0 of 5: t = 999")
+    assert not np.array_equal(pixels(page), last)
+    expect(page.locator("circle.visited")).to_have_count(1)
+    page.keyboard.press("End")
+    assert np.array_equal(pixels(page), last)
+    expect(page.locator("circle.visited")).to_have_count(5)
+    page.get_by_role("button", name="Play").click()
+    expect(text).to_have_text("5 of 5: image")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download PNG").click()
+    picture = Image.open(io.BytesIO(download.value.path().read_bytes())).convert("L")
+    assert download.value.suggested_filename == "mnist_seed0_ddim5.png"
+    assert np.array_equal(np.array(picture)[::8, ::8], last)
+
+
+def test_the_address_is_the_picture(page, static_url):
+    first = draw(page, f"{static_url}/?class=7&count=1&steps=4&seed=11")
+    page.keyboard.press("r")
+    page.wait_for_function("!location.search.includes('seed=11')")
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    rolled, address = pixels(page), page.url
+    assert not np.array_equal(rolled, first)
+    page.locator("#samplers").get_by_text("DPM-Solver++").click()
+    page.wait_for_function("location.search.includes('dpmpp_2m')")
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    assert np.array_equal(draw(page, address), rolled)
+    assert page.locator("#notice").is_hidden()
+
+
+def test_what_a_link_may_not_ask_for_is_told(page, static_url):
+    draw(page, f"{static_url}/?steps=5000&class=owl&count=1")
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text("The link asks for steps=5000; right would be 1 to 100.")
+    expect(notice).to_contain_text("class=owl; right would be all, 0, 1")
+    page.locator("#seed").fill("-3")
+    page.locator("#seed").press("Enter")
+    expect(notice).to_have_text("seed is 0 to 999999999, not -3.")
+
+
+def test_once_loaded_it_needs_no_server_and_has_threads(page, folder, tmp_path):
+    with plain_server(folder, tmp_path) as url:
+        draw(page, f"{url}/?count=1&steps=3")
+        expect(page.locator("main")).to_have_attribute("data-offline", "ready", timeout=DONE)
+    draw(page, f"{url}/?count=1&steps=3&seed=4")
+    assert page.evaluate("crossOriginIsolated")
+
+
+def test_it_is_accessible_and_fits_a_phone(page, static_url):
+    draw(page, f"{static_url}/?count=1&steps=3")
+    page.get_by_text("What am I looking at?").click()
+    assert not (found := axe_findings(page)), "\n".join(found)
+    page.set_viewport_size(PHONE)
+    page.wait_for_function("document.documentElement.scrollWidth <= innerWidth")

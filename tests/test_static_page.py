@@ -1,0 +1,168 @@
+"""The static page's files: the network in them is the library's, and what cannot go is refused.
+
+tests/browser/test_static.py opens the page itself.
+"""
+
+import json
+import tarfile
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from ddpm import load_model
+from ddpm.errors import DDPMError, ModelError
+from ddpm.models import Model
+from ddpm.schedule import spaced_timesteps
+from ddpm.space import push_space, sdk_of, write_space
+from ddpm.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, _description, onnx_bytes, static_files
+from ddpm.unet import UNet
+from ddpm.yaml_text import parse_yaml
+from tests.hub_server import TOKEN
+from tests.test_pipelines import save
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_model("digits")
+
+
+def run(onnx: bytes, **feeds) -> torch.Tensor:
+    session = onnxruntime.InferenceSession(onnx)
+    (output,) = session.run(None, {name: value.numpy() for name, value in feeds.items()})
+    return torch.from_numpy(output)
+
+
+def inputs(model: Model, count: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    feeds = {
+        "x": torch.randn(count, *model.config.image_shape, generator=generator),
+        "t": torch.randint(model.schedule.num_timesteps, (count,), generator=generator),
+    }
+    return feeds | ({"y": torch.arange(count) % (model.num_classes + 1)} if model.num_classes else {})
+
+
+@pytest.fixture(scope="module")
+def exported(digits):
+    return {weights: onnx_bytes(digits, weights) for weights in ("fp32", "fp16")}
+
+
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_the_exported_network_is_the_network_for_any_number_of_images(digits, exported, count):
+    feeds = inputs(digits, count)
+    with torch.inference_mode():
+        expected = digits.network(*feeds.values())
+    torch.testing.assert_close(run(exported["fp32"], **feeds), expected, rtol=1e-4, atol=1e-4)
+    # Halves have 11 bits: a weight is off by 2^-12 at most, and the output by what hundreds of those add up to.
+    assert (run(exported["fp16"], **feeds) - expected).square().mean().sqrt() < 2e-3
+    assert len(exported["fp16"]) < 0.6 * len(exported["fp32"])
+
+
+def test_a_network_without_classes_takes_none(random_model):
+    model = random_model(model__num_classes=0)
+    feeds = inputs(model, 3)
+    assert feeds.keys() == {"x", "t"}
+    with torch.inference_mode():
+        expected = model.network(*feeds.values())
+    torch.testing.assert_close(run(onnx_bytes(model), **feeds), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_page_gets_the_tables_of_the_library(digits):
+    page = json.loads(json.dumps(_description(digits, {"The full app": "https://example.org"})))
+    np.testing.assert_array_equal(page["alphasCumprod"], digits.schedule.alphas_cumprod.numpy())
+    total, spacing = digits.schedule.num_timesteps, digits.config.sampling.spacing
+    for steps, timesteps in enumerate(page["timesteps"], 1):
+        assert timesteps == spaced_timesteps(total, steps, spacing)
+    assert page["links"] == {"The full app": "https://example.org"}
+    assert page["start"]["guidance"] == digits.config.sampling.guidance_scale
+
+
+# -- what cannot go ------------------------------------------------------------------------------------------------
+
+
+def test_a_pipeline_of_diffusers_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ModelError, match=r"^.* is a pipeline of diffusers: a static page takes .*$"):
+        static_files(str(save(tmp_path / "pipeline")))
+
+
+def test_a_network_that_is_too_large_is_refused_in_one_line(tiny_config):
+    config = tiny_config(model__base_channels=96, model__channel_mult=[1, 2, 4])
+    with torch.device("meta"):
+        network = UNet(**config.network_arguments())
+    needed = 2 * sum(parameter.numel() for parameter in network.parameters())
+    assert needed + RUNTIME_BYTES > MAX_BYTES
+    with pytest.raises(
+        ModelError, match=r"^run 'big' is too large for a static page: .* MB of fp16 weights beside .*$"
+    ):
+        _check_exportable(Model(config, network, "run 'big'"), "fp16")
+
+
+def test_another_runtime_is_refused(tmp_path, cli):
+    archive = tmp_path / "runtime.tgz"
+    with tarfile.open(archive, "w:gz"):
+        pass
+    done = cli("static", "--model", "digits", "--out", "page", "--runtime", str(archive))
+    assert done.code == 1
+    assert "is not onnxruntime-web@" in done.err
+    assert not (tmp_path / "page").exists()
+
+
+def test_without_npm_the_remedy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(DDPMError, match=r"install Node\.js, or `npm pack onnxruntime-web"):
+        static_files("digits")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "give --out FOLDER, --push USER/NAME, or both"),
+        (("--out", "page", "--private"), "--private says how to --push"),
+        (("--out", "page", "--app-url", "javascript:alert(1)"), "begins with https://"),
+    ],
+)
+def test_wrong_usage_is_told(cli, options, said):
+    done = cli("static", "--model", "digits", *options)
+    assert done.code == 2
+    assert said in done.err
+
+
+# -- where it goes -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def files(monkeypatch):
+    """A page of the digits model without its runtime, which comes from elsewhere."""
+    monkeypatch.setattr("ddpm.static_page._runtime_files", lambda archive: {})
+    return static_files("digits")
+
+
+def test_it_is_a_static_space_that_may_use_threads(files, tmp_path):
+    front = parse_yaml(files["README.md"].decode().split("---\n")[1])
+    assert front["sdk"] == "static"
+    assert front["custom_headers"]["cross-origin-opener-policy"] == "same-origin"
+    assert len(front["short_description"]) <= 60
+    write_space(files, tmp_path / "page")
+    assert sdk_of(tmp_path / "page") == "static"
+    write_space(files, tmp_path / "page")
+    (tmp_path / "page" / "README.md").write_text("---\nsdk: docker\ntags: [ddpm-lab]\n---\n")
+    with pytest.raises(DDPMError, match="is not empty"):
+        write_space(files, tmp_path / "page")
+
+
+def test_other_weights_are_another_version_to_the_cache(files):
+    page = json.loads(files["model.json"])
+    assert page["version"].encode() in files["sw.js"]
+    other = static_files("digits", weights="fp32")
+    assert json.loads(other["model.json"])["version"] != page["version"]
+    # All that the page needs is listed to be kept; the worker that keeps it is the browser's own affair.
+    assert {*page["offline"]} == {*files, "./"} - {"index.html", "sw.js", "README.md"}
+
+
+def test_pushing_creates_a_static_space(hub, files):
+    url = push_space(files, "me/page", token=TOKEN)
+    assert url.endswith("/spaces/me/page")
+    (name,) = hub.repos
+    assert {*hub.repos[name].at("main")[1]} - {".gitattributes"} == files.keys()
