@@ -149,7 +149,7 @@ def test_the_address_is_the_picture(page, static_url):
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
     rolled, address = pixels(page), page.url
     assert not np.array_equal(rolled, first)
-    page.locator("#samplers").get_by_text("DPM-Solver++").click()
+    page.get_by_role("radio", name="DPM-Solver++").check()
     page.wait_for_function("location.search.includes('dpmpp_2m')")
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
     assert np.array_equal(draw(page, address), rolled)
