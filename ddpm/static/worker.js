@@ -82,8 +82,6 @@ onmessage = async ({ data }) => {
     if (data.type === "load") {
       model = data.model;
       postMessage({ type: "ready", engine: await loadBest(data.engine) });
-    } else if (data.type === "stop") {
-      latest = null;
     } else {
       await draw(data);
     }
