@@ -43,7 +43,10 @@ async function load(engine) {
   ]);
   ort.env.wasm.wasmBinary = binary;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  const session = await ort.InferenceSession.create(new Uint8Array(weights), { executionProviders: [engine] });
+  const session = await ort.InferenceSession.create(new Uint8Array(weights), {
+    executionProviders: [engine],
+    logSeverityLevel: 3, // errors; warnings tell which nodes run elsewhere
+  });
   run = async (x, t, y, n) => {
     const longs = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [n]);
     const feeds = { x: new ort.Tensor("float32", x, [n, ...model.shape]), t: longs(Array(n).fill(t)) };
@@ -57,7 +60,8 @@ async function load(engine) {
 /** The fastest engine that this browser has; where that fails, the next, and why. */
 async function loadBest(wanted) {
   const adapter = wanted === "wasm" ? null : await navigator.gpu?.requestAdapter().catch(() => null);
-  if (adapter) {
+  // One in software is 60 times as slow as WebAssembly.
+  if (adapter && (wanted === "webgpu" || !adapter.info.isFallbackAdapter)) {
     try {
       return await load("webgpu");
     } catch (error) {

@@ -23,6 +23,7 @@ from tests.browser.test_app import PHONE, axe_findings
 
 ROUNDS = 13 if os.environ.get("DDPM_SOAK") else 1  # of 16 digits
 DONE = 120_000  # milliseconds
+SOFTWARE_WEBGPU = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +110,20 @@ def test_the_pictures_are_the_librarys(page, exact_url, sampler):
         settings = sampling_settings(model.config, sampler=sampler, num_steps=10)
         ours = generate(model, 4, labels=range(10), settings=settings, seed=seed)
         assert ((cut(theirs) - ours) * 127.5).abs().max() <= 2
+
+
+def test_a_graphics_card_draws_the_same(browser, chromium, exact_url):
+    """WebGPU, on a card in software, which the page does not choose by itself."""
+    model = load_model("mnist")
+    with browser.browser_type.launch(executable_path=chromium, args=SOFTWARE_WEBGPU) as with_webgpu:
+        page = with_webgpu.new_page()
+        theirs = draw(page, f"{exact_url}/?engine=webgpu&count=1&steps=2&guidance=1")
+        expect(page.locator("#status")).to_contain_text("WebGPU.")
+        draw(page, f"{exact_url}/?count=1&steps=2")
+        expect(page.locator("#status")).to_contain_text("WebAssembly")
+    settings = sampling_settings(model.config, num_steps=2, guidance_scale=1.0)
+    ours = generate(model, 1, labels=range(10), settings=settings, seed=0)
+    assert ((cut(theirs) - ours) * 127.5).abs().max() <= 2
 
 
 def test_the_digits_are_those_that_were_asked_for(page, static_url):
