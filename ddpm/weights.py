@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import pickle
 import warnings
@@ -39,13 +40,10 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
     if not path.is_file():
         raise ModelError(f"checkpoint {path} does not exist")
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:  # torch does not look at its checksums
-                if archive.testzip():
-                    raise zipfile.BadZipFile
+        archive = _checked_archive(path)
         with warnings.catch_warnings():  # torch warns of foreign pickles, which are refused below
             warnings.simplefilter("ignore", UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(archive, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(f"checkpoint {path} is damaged, or holds Python objects, which are never loaded") from None
     except PermissionError as error:
@@ -64,6 +62,33 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
         return config_from_dict(content["config"], f"checkpoint {path}"), content
     except ConfigError as error:
         raise ModelError("; ".join(str(error).splitlines())) from None
+
+
+def _checked_archive(path: Path) -> io.BytesIO:
+    """The entries of a checkpoint, packed anew once their checksums were found right. Torch looks at no checksum, and
+    may take an altered directory for another than the one whose entries were checked, so it is not given the file.
+
+    Raises:
+        BadZipFile: not an archive, or one that was altered, is compressed, names an entry twice, or holds more than
+            its size.
+        UnpicklingError: a pickle without an archive around it, or something else.
+    """
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            raise pickle.UnpicklingError
+    checked = io.BytesIO()
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(checked, "w") as packed:
+        entries = source.infolist()
+        if (
+            any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+            or len(set(source.namelist())) < len(entries)
+            or sum(entry.file_size for entry in entries) > path.stat().st_size
+        ):
+            raise zipfile.BadZipFile
+        for entry in entries:
+            packed.writestr(entry.filename, source.read(entry))
+    checked.seek(0)
+    return checked
 
 
 def load_weights(model: nn.Module, weights: Any, source: str) -> None:

@@ -151,6 +151,41 @@ def test_a_truncated_checkpoint_is_refused(tiny_run, share):
     assert fault_of("run:tiny").startswith(f"checkpoint {file} is damaged")
 
 
+def rewritten(file, change) -> None:
+    """Pack a checkpoint anew, each entry changed by ``change``: (info, content) -> the entries in its place."""
+    with zipfile.ZipFile(file) as source:
+        entries = [(info, source.read(info)) for info in source.infolist()]
+    with zipfile.ZipFile(file, "w") as packed:
+        for info, content in entries:
+            for name, attributes, compression, data in change(info, content):
+                changed = zipfile.ZipInfo(name)
+                changed.external_attr, changed.compress_type = attributes, compression
+                packed.writestr(changed, data)
+
+
+def test_an_entry_that_calls_itself_a_folder_is_still_read(tiny_run):
+    """Torch takes it for one without content, and gives what happens to lie in the memory there."""
+    sound = load_model("run:tiny").network.state_dict()
+    rewritten(tiny_run / "ckpts" / "ema.pt", lambda info, data: [(info.filename, 0x10, zipfile.ZIP_STORED, data)])
+    loaded = load_model("run:tiny").network.state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in sound.items())
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda info, data: [(info.filename, 0, zipfile.ZIP_STORED, data)] * 2,
+        lambda info, data: [(info.filename, 0, zipfile.ZIP_DEFLATED, data)],
+    ],
+    ids=["twice", "compressed"],
+)
+def test_an_archive_that_torch_would_not_write_is_refused(tiny_run, change):
+    file = tiny_run / "ckpts" / "ema.pt"
+    rewritten(file, change)
+    assert fault_of("run:tiny") == f"checkpoint {file} is damaged, truncated or not a checkpoint"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

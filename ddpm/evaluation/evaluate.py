@@ -258,7 +258,7 @@ def evaluate(model: Model, protocol: Protocol, previous: dict[str, Any] | None =
         if name in fresh:
             started = time.perf_counter()
             result = yield from (work.calibration() if method is None else work.sampling(method))
-            seconds = round(time.perf_counter() - started, 1)
+            seconds = round(time.perf_counter() - started, 3)
             results[name] = _without_nan(result) | {
                 "made_by": work.made_by(method) | {"versions": versions(), "seconds": seconds}
             }

@@ -126,7 +126,7 @@ def find_results(reference: str, model: Model) -> dict[str, Any]:
 
 def total_seconds(stages: Iterable[Stage]) -> float:
     """The computing time of some stages."""
-    return round(sum(stage["made_by"]["seconds"] for stage in stages), 1)
+    return round(sum(stage["made_by"]["seconds"] for stage in stages), 3)
 
 
 # -- what they hold ------------------------------------------------------------------------------------------------
