@@ -35,7 +35,7 @@ class Prediction(NamedTuple):
 
 def q_sample(schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
     """x_t ~ q(x_t | x0) for the given noise (Ho et al. 2020, eq. 4). x0, eps: (B, ...); t: (B,) long."""
-    a, s = _coefficients(schedule, t, x0)
+    a, s = schedule.scales(t, x0)
     return a * x0 + s * eps
 
 
@@ -56,7 +56,7 @@ def to_prediction(schedule: NoiseSchedule, output: Tensor, x_t: Tensor, t: Tenso
     Raises:
         ConfigError: prediction_type is not eps, x0 or v.
     """
-    a, s = _coefficients(schedule, t, x_t)
+    a, s = schedule.scales(t, x_t)
     if prediction_type == "eps":
         return Prediction(x0=(x_t - s * output) / a, eps=output)
     if prediction_type == "x0":
@@ -73,15 +73,9 @@ def target(schedule: NoiseSchedule, x0: Tensor, eps: Tensor, t: Tensor, predicti
     if prediction_type == "x0":
         return x0
     if prediction_type == "v":
-        a, s = _coefficients(schedule, t, x0)
+        a, s = schedule.scales(t, x0)
         return a * eps - s * x0
     raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
-
-
-def _coefficients(schedule: NoiseSchedule, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-    """sqrt(alpha_bar_t) and sqrt(1 - alpha_bar_t), rooted in float64 before they are cast."""
-    ab = schedule.alphas_cumprod
-    return schedule.at(ab.sqrt(), t, like), schedule.at((1 - ab).sqrt(), t, like)
 
 
 # -- the loss ------------------------------------------------------------------------------------------------------

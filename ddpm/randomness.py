@@ -40,4 +40,5 @@ class ImageNoise:
 
     def __call__(self) -> Tensor:
         """The next noise of every image: (B, C, H, W) float32."""
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
+        noise = torch.stack([torch.randn(self.shape, generator=g) for g in self.generators])
+        return noise.to(self.device, non_blocking=torch.device(self.device).type == "cuda")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -99,10 +99,19 @@ class NoiseSchedule:
         """alpha_bar at one timestep as a float; 1 for t = -1, the clean image."""
         return 1.0 if t < 0 else float(self.alphas_cumprod[t])
 
-    def at(self, values: Tensor, t: Tensor, like: Tensor) -> Tensor:
-        """``values`` (T,) at ``t`` (B,), in the dtype and on the device of ``like`` (B, ...), shaped to broadcast."""
-        picked = values.to(like.dtype).to(like.device)[t]
-        return picked.view(-1, *[1] * (like.ndim - 1))
+    def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at ``t`` (B,), in the dtype and on the device of ``like`` (B, ...),
+        shaped to broadcast."""
+        shape = (-1, *[1] * (like.ndim - 1))
+        signal, noise = _scales(self, like.dtype, like.device)
+        return signal[t].view(shape), noise[t].view(shape)
+
+
+@lru_cache(maxsize=64)  # copied once: a copy to a GPU waits for all that the GPU has to do
+def _scales(schedule: NoiseSchedule, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    ab = schedule.alphas_cumprod
+    with torch.inference_mode(False):  # or training could not use what sampling has left here
+        return ab.sqrt().to(dtype).to(device), (1 - ab).sqrt().to(dtype).to(device)
 
 
 # -- the named schedules -------------------------------------------------------------------------------------------

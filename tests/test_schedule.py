@@ -221,12 +221,18 @@ def test_a_schedule_cannot_be_reassigned_nor_changed_through_the_tensor_it_was_b
         schedule.alphas_cumprod = given
 
 
-def test_at_picks_per_image_and_broadcasts_in_the_dtype_of_the_images():
-    schedule = make_schedule("linear", T)
-    picked = schedule.at(schedule.alphas_cumprod, torch.tensor([0, 999]), torch.zeros(2, 1, 4, 4))
-    assert picked.shape == (2, 1, 1, 1)
-    assert picked.dtype == torch.float32
-    assert picked.flatten().tolist() == pytest.approx([0.9999, 4.0358e-5], rel=1e-4)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_scales_are_picked_per_image_and_broadcast_in_the_dtype_of_the_images(dtype):
+    schedule, t = make_schedule("linear", T), torch.tensor([0, 999])
+    with torch.inference_mode():
+        schedule.scales(t, torch.zeros(2, 1, 4, 4, dtype=dtype))
+    images = torch.ones(2, 1, 4, 4, dtype=dtype, requires_grad=True)
+    signal, noise = schedule.scales(t, images)
+    assert signal.shape == noise.shape == (2, 1, 1, 1)
+    assert signal.dtype == noise.dtype == dtype
+    assert signal.square().flatten().tolist() == pytest.approx([0.9999, 4.0358e-5], rel=1e-4)
+    torch.testing.assert_close(signal.square() + noise.square(), torch.ones_like(signal))
+    (signal * images).sum().backward()  # which takes no tensor that belongs to inference
 
 
 def test_where_the_values_stop_being_a_schedule_is_named():

@@ -149,6 +149,7 @@ def train(
     weights = loss_weights(
         schedule, config.diffusion.prediction_type, config.diffusion.weighting, config.diffusion.min_snr_gamma
     )
+    weights = weights.to(state.device, torch.float32)
     images, labels = train_set.images.to(state.device), train_set.labels.to(state.device)
     window, mark, order = _Window(state.device), time.perf_counter(), None
 
