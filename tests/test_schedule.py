@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ddpm.config import ScheduleConfig
 from ddpm.errors import ConfigError
 from ddpm.schedule import (
     SCHEDULES,
@@ -110,6 +111,7 @@ def test_sigmoid_equals_chens_algorithm_1(start, end, tau):
         ("linear", 499, 0.0786),
         ("linear", 999, 4.0358e-5),
         ("cosine", 499, 0.4938),
+        ("sigmoid", 99, 0.9605),
         ("sigmoid", 499, 0.5000),
         ("scaled_linear", 999, 0.0047),
     ],
@@ -219,6 +221,12 @@ def test_a_schedule_cannot_be_reassigned_nor_changed_through_the_tensor_it_was_b
     assert schedule.alpha_bar(0) == 0.9
     with pytest.raises(AttributeError):
         schedule.alphas_cumprod = given
+
+
+def test_whatever_it_is_built_from_a_schedule_is_in_float64_and_by_default_that_of_the_config():
+    assert NoiseSchedule(torch.tensor([0.9, 0.5])).alphas_cumprod.dtype == torch.float64
+    assert NoiseSchedule.from_betas(torch.tensor([0.1, 0.5])).alphas_cumprod.dtype == torch.float64
+    assert torch.equal(make_schedule().alphas_cumprod, ScheduleConfig().build().alphas_cumprod)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -365,6 +373,16 @@ def test_a_first_step_below_the_last_timestep_is_named():
     assert "too faint to matter" in start.problems[0]
     assert start_of("cosine", 10, "leading").harmful
     assert len(start_of("linear", 5, "leading", num_timesteps=100).problems) == 2
+
+
+@pytest.mark.parametrize(("errors", "shows"), [(0.97, False), (1.03, True)])
+def test_a_signal_shows_from_one_standard_error_of_the_mean_on(errors, shows):
+    snr = errors**2 / 100
+    schedule = NoiseSchedule(torch.tensor([0.9, snr / (1 + snr)]))
+    problems, harmful = starting_point(schedule, [1, 0], num_values=100)
+    assert (len(problems), harmful) == (int(shows), shows)
+    first_problem = starting_point(NoiseSchedule(torch.tensor([0.9, snr / (1 + snr), 0.0])), [1], num_values=100)[0][0]
+    assert ("it shows" in first_problem) == shows
 
 
 def test_what_shows_is_what_a_test_of_the_mean_can_tell():
