@@ -143,8 +143,9 @@ def _cosine(num_timesteps, cosine_s):
 def _sigmoid(num_timesteps, sigmoid_start, sigmoid_end, sigmoid_tau):
     def alpha_bar(u):
         v = torch.sigmoid(-(u * (sigmoid_end - sigmoid_start) + sigmoid_start) / sigmoid_tau)
-        # Chen's curve ends at exactly 0; the clip of beta at 0.999 keeps the last step finite.
-        return (v - v[-1]) / (v[0] - v[-1])
+        # Chen divides by v[0] - v[-1], which no beta depends on. His curve ends at exactly 0; the clip of beta at 0.999
+        # keeps the last step finite.
+        return v - v[-1]
 
     return _betas_of(alpha_bar, num_timesteps)
 
@@ -295,15 +296,18 @@ def starting_point(schedule: NoiseSchedule, timesteps: Sequence[int], num_values
     def shift(t: int) -> float:
         return math.sqrt(float(schedule.snr[t]) * num_values)
 
+    def shows(t: int) -> bool:
+        return shift(t) > 1
+
     def left(t: int) -> str:
         return (
             f"{100 * math.sqrt(schedule.alpha_bar(t)):.2g} % of the image's amplitude "
-            f"({shift(t):.2g} standard errors of the mean: {'it shows' if shift(t) > 1 else 'too faint to matter'})"
+            f"({shift(t):.2g} standard errors of the mean: {'it shows' if shows(t) else 'too faint to matter'})"
         )
 
     problems = []
     if first != last:
         problems.append(f"the first step is at t = {first}, not at T - 1 = {last}; training left {left(first)} there")
-    if shift(last) > 1:
+    if shows(last):
         problems.append(f"the terminal SNR is not near zero: training left {left(last)} at T - 1 = {last}")
-    return Start(tuple(problems), harmful=max(shift(first), shift(last)) > 1)
+    return Start(tuple(problems), harmful=shows(first) or shows(last))

@@ -224,8 +224,10 @@ def test_a_schedule_cannot_be_reassigned_nor_changed_through_the_tensor_it_was_b
 
 
 def test_whatever_it_is_built_from_a_schedule_is_in_float64_and_by_default_that_of_the_config():
-    assert NoiseSchedule(torch.tensor([0.9, 0.5])).alphas_cumprod.dtype == torch.float64
-    assert NoiseSchedule.from_betas(torch.tensor([0.1, 0.5])).alphas_cumprod.dtype == torch.float64
+    given = NoiseSchedule(torch.tensor([0.9, 0.5], requires_grad=True)).alphas_cumprod
+    assert (given.dtype, given.requires_grad) == (torch.float64, False)
+    beta = torch.tensor(0.01)  # in float32
+    assert NoiseSchedule.from_betas(beta.repeat(T)).alpha_bar(T - 1) == pytest.approx((1 - beta.item()) ** T, rel=1e-12)
     assert torch.equal(make_schedule().alphas_cumprod, ScheduleConfig().build().alphas_cumprod)
 
 
