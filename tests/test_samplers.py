@@ -312,6 +312,22 @@ def test_the_last_step_is_the_predicted_x0_of_the_step_before_without_noise(samp
     assert steps[-1].x0.abs().max() <= 1
 
 
+@pytest.mark.parametrize(
+    ("sampler", "options", "draws"),
+    [("ddpm", {}, 7), ("ddim", {"eta": 1.0}, 7), ("ddim", {}, 1), ("heun", {}, 1), ("dpmpp_2m", {}, 1)],
+)
+def test_noise_is_drawn_at_the_start_and_then_where_it_is_added(sampler, options, draws):
+    drawn, schedule = [], make_schedule("linear", T)
+
+    def noise():
+        drawn.append(torch.ones(COUNT, *SHAPE))
+        return drawn[-1]
+
+    denoise = make_denoiser(network, schedule, "eps")
+    list(SAMPLERS[sampler].walk(denoise, schedule, spaced_timesteps(T, 7), noise, **options))
+    assert len(drawn) == draws
+
+
 @pytest.mark.parametrize("sampler", WALKS)
 def test_a_perfect_denoiser_gives_the_image_back_after_any_number_of_steps(sampler):
     x0 = torch.linspace(-1, 1, 32).reshape(1, *SHAPE)

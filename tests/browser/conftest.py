@@ -128,6 +128,12 @@ def serve(
                 server.wait()
 
 
+def plain_server(files: Path, folder: Path):
+    """A plain file server of ``files``, as ``serve``, with its log in ``folder``."""
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(files)]
+    return serve(folder, lambda port: [*command, str(port)], health="/")
+
+
 def _wait_until_healthy(url: str, server: subprocess.Popen, log: Path, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and server.poll() is None:

@@ -1,7 +1,8 @@
 """Every page, in light and dark, wide and as on a phone, as pictures to look at: ``make screenshots``.
 
-They lie in ``screenshots/``, one file each, as long as the page is. ``--readme`` writes the README's picture instead.
-The server has an outputs folder of its own, with one short run in it, trained and evaluated.
+They lie in ``screenshots/``, one file each, as long as the page is; the static page is among them. ``--readme`` writes
+the README's picture instead. The server has an outputs folder of its own, with one short run in it, trained and
+evaluated.
 """
 
 import argparse
@@ -10,9 +11,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.conftest import CHROMIUM_FLAGS, ROOT, environment, serve
+from ddpm.space import write_space
+from ddpm.static_page import static_files
+from tests.browser.conftest import CHROMIUM_FLAGS, ROOT, environment, plain_server, serve
 from tests.browser.driver import find_chromium, open_page
 
 PAGES = ("", "playground", "ladder", "schedules", "train", "curves", "evaluate?eval_model=run:digits", "share")
@@ -41,6 +44,13 @@ def settle(page: Page) -> None:
     page.wait_for_timeout(1500)
 
 
+def static_picture(page: Page, url: str, width: int, file: Path) -> None:
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    page.goto(url)
+    page.locator("main[data-state=done]").wait_for()
+    page.screenshot(path=file, full_page=True)
+
+
 def long_picture(page: Page, url: str, width: int, file: Path) -> None:
     page.set_viewport_size({"width": width, "height": HEIGHT})
     open_page(page, url)
@@ -51,6 +61,30 @@ def long_picture(page: Page, url: str, width: int, file: Path) -> None:
     page.screenshot(path=file)
 
 
+def readme_picture(browser: Browser, folder: Path) -> None:
+    with serve(folder) as url:
+        page = browser.new_page(viewport={"width": 1280, "height": HEIGHT})
+        open_page(page, f"{url}/playground")
+        settle(page)
+        page.screenshot(path=README)
+
+
+def all_pictures(browser: Browser, folder: Path, out: Path) -> None:
+    prepare(folder)
+    write_space(static_files("mnist"), folder / "static")
+    out.mkdir(parents=True, exist_ok=True)
+    with serve(folder) as url, plain_server(folder / "static", folder) as static_url:
+        addresses = {name.partition("?")[0] or "home": f"{url}/{name}" for name in PAGES}
+        for scheme in SCHEMES:
+            page = browser.new_page(color_scheme=scheme)
+            page.set_default_timeout(60_000)
+            for width in WIDTHS:
+                for name, address in addresses.items():
+                    long_picture(page, address, width, out / f"{name}-{width}-{scheme}.png")
+                static_picture(page, static_url, width, out / f"static-{width}-{scheme}.png")
+                print(f"{len(addresses) + 1} pages, {width} pixels wide, {scheme}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.browser.screenshots", description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "screenshots")
@@ -58,25 +92,11 @@ def main() -> None:
     arguments = parser.parse_args()
     chromium = find_chromium() or sys.exit("no Chromium: see the README")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        if not arguments.readme:
-            prepare(Path(folder))
-            arguments.out.mkdir(parents=True, exist_ok=True)
-        with serve(Path(folder)) as url:
-            browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
-            if arguments.readme:
-                page = browser.new_page(viewport={"width": 1280, "height": HEIGHT})
-                open_page(page, f"{url}/playground")
-                settle(page)
-                page.screenshot(path=README)
-                return
-            for scheme in SCHEMES:
-                page = browser.new_page(color_scheme=scheme)
-                page.set_default_timeout(60_000)
-                for name in PAGES:
-                    for width in WIDTHS:
-                        file = arguments.out / f"{name.partition('?')[0] or 'home'}-{width}-{scheme}.png"
-                        long_picture(page, f"{url}/{name}", width, file)
-                        print(file, flush=True)
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        if arguments.readme:
+            readme_picture(browser, Path(folder))
+        else:
+            all_pictures(browser, Path(folder), arguments.out)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 import io
 import os
-import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -18,7 +16,7 @@ from ddpm.evaluation.classifier import classify
 from ddpm.randomness import ImageNoise
 from ddpm.space import write_space
 from ddpm.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
-from tests.browser.conftest import serve
+from tests.browser.conftest import plain_server
 from tests.browser.test_app import PHONE, axe_findings
 
 ROUNDS = 13 if os.environ.get("DDPM_SOAK") else 1  # of 16 digits
@@ -38,15 +36,6 @@ def folder(chromium, tmp_path_factory):
     folder = tmp_path_factory.mktemp("static") / "page"
     write_space(files, folder)
     return folder
-
-
-@contextmanager
-def plain_server(folder, log_folder):
-    def command(port):
-        return [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", str(folder)]
-
-    with serve(log_folder, command, health="/") as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
