@@ -46,7 +46,10 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
                          required=True)  # fmt: skip
     st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
-place = st.empty()
+# As high as the picture, also before it is there: two rows of squares, a moment each.
+MOMENTS = 7
+st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}</style>")
+place = st.container(key="home_picture").empty()
 request = Request(reference, 1, None if asked is None else (asked,), model.config.sampling, seed)
 # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
 try:
@@ -58,11 +61,10 @@ try:
 except DDPMError as error:
     show_error(error)
     st.stop()
-moments = 7
 drawn = "an image" if asked is None else f"a {asked}" if thing == "digit" else f"class {asked}"
-show(result.trajectory.strip(moments), f"From noise to {drawn}, in {moments} moments", place=place)
+show(result.trajectory.strip(MOMENTS), f"From noise to {drawn}, in {MOMENTS} moments", place=place)
 st.caption(
-    f"Above, from pure noise to {drawn}: {moments} of the {request.settings.num_steps + 1} states that the sampler "
+    f"Above, from pure noise to {drawn}: {MOMENTS} of the {request.settings.num_steps + 1} states that the sampler "
     f"went through. Below each, the clean image that the network then guessed behind it. "
     f"Drawn just now, in {result.seconds:.1f} s."
 )

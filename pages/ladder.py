@@ -22,7 +22,7 @@ reference, model = pick_model("ladder_model")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     classes = [str(k) for k in range(model.num_classes)]
     drawn = st.selectbox("Draw", [*classes, "no class"], min(3, len(classes)), key="ladder_draw", width=150, **BOUND)
-    seed = st.number_input("Seed", 0, 2**31 - 1, 0, key="ladder_seed", width=150, **BOUND)
+    seed = st.number_input("Seed", step=1, key="ladder_seed", width=150, **BOUND)
     label = int(drawn) if drawn.isdigit() else None
     possible = plans(model, None if label is None else [label])
     most = st.selectbox(

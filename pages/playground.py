@@ -57,9 +57,7 @@ with row, st.container(horizontal=True, vertical_alignment="bottom"):
     count = st.number_input("Images", 1, MAX_IMAGES, 10, key="play_count", width=130, **BOUND)
     seed = st.number_input(
         "Seed",
-        0,
-        2**31 - 1,
-        0,
+        step=1,
         key="play_seed",
         width=150,
         help="The same seed gives the same images: image 3 of a seed stays itself however many you ask for.",

@@ -131,6 +131,6 @@ def static_command(
     if out:
         write_space(files, out)
         click.echo(out)
-        click.echo(f"look at it: python -m http.server --directory {out}", err=True)
+        click.echo(f"look at it: python -m http.server --bind 127.0.0.1 --directory {out}", err=True)
     if push:
         click.echo(push_space(files, push, private=private))

@@ -38,9 +38,9 @@ export function drawSchedule(svg, width, model, timesteps, now) {
   const middle = { x: MARGIN.left + inner / 2, y: HEIGHT - 3, "text-anchor": "middle" };
   parts.push(element("text", middle, "← the sampler walks from noise to image"));
   parts.push(element("path", { class: "signal", d: line(0) }), element("path", { class: "noise", d: line(1) }));
-  parts.push(element("text", { class: "signal", x: MARGIN.left + 4, y: 14 }, "share of the image, √ᾱ"));
+  parts.push(element("text", { class: "signal", x: MARGIN.left + 4, y: 14 }, `${width < 330 ? "" : "share of "}the image, √ᾱ`));
   const right = { class: "noise", x: width - MARGIN.right, y: 14, "text-anchor": "end" };
-  parts.push(element("text", right, "of the noise, √(1−ᾱ)"));
+  parts.push(element("text", right, `${width < 330 ? "" : "of "}the noise, √(1−ᾱ)`));
   parts.push(element("path", { class: "now", d: `M${x(now)} ${MARGIN.top}V${MARGIN.top + depth}` }));
   for (const t of timesteps) {
     const visited = t >= now;

@@ -8,12 +8,16 @@ const FRAME_MILLISECONDS = 80;
 const $ = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 
-const model = await fetch("model.json").then((answer) => answer.json());
+const model = await fetch("model.json").then(
+  (answer) => (answer.ok ? answer.json() : fail(`model.json could not be had: the server said ${answer.status}`)),
+  (error) => fail(`model.json could not be had: ${error.message}`),
+);
 const worker = new Worker("worker.js", { type: "module" });
 let frames = []; // of the latest request
 let request = 0;
 let engine = "";
 let timer = null; // while frames play
+let focused = null; // what had the focus when drawing began, which takes it from what is disabled meanwhile
 
 // -- what is asked for, and its address -----------------------------------------------------------------------------
 
@@ -32,19 +36,21 @@ const FIELDS = {
   seed: { read: between(0, 999_999_999, true), right: "0 to 999999999", start: 0 },
   sampler: { read: oneOf(model.samplers), right: model.samplers.join(", "), start: model.start.sampler },
   steps: { read: between(1, maxSteps, true), right: `1 to ${maxSteps}`, start: model.start.steps },
-  guidance: { read: between(0, 8, false), right: "0 to 8", start: model.start.guidance },
+  guidance: { read: between(0, 6, false), right: "0 to 6", start: model.start.guidance },
 };
-const wanted = Object.fromEntries(Object.entries(FIELDS).map(([name, field]) => [name, field.start]));
+const wanted = {};
+const SLIDER_TEXTS = { steps: String, guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)) };
 
 function readAddress() {
   const faults = [];
+  for (const [name, field] of Object.entries(FIELDS)) wanted[name] = field.start;
   for (const [name, text] of new URLSearchParams(location.search)) {
     if (!(name in FIELDS)) continue;
     const value = FIELDS[name].read(text);
     if (value === null) faults.push(`The link asks for ${name}=${text.slice(0, 20)}; right would be ${FIELDS[name].right}.`);
     else wanted[name] = value;
   }
-  return faults.join(" ");
+  return faults.join("\n");
 }
 
 function address() {
@@ -75,8 +81,7 @@ function showWanted() {
     if (radio) radio.checked = true;
     else if ($(name)) $(name).value = value;
   }
-  $("steps_text").textContent = wanted.steps;
-  $("guidance_text").textContent = wanted.guidance === 1 ? "1, off" : wanted.guidance;
+  for (const name of Object.keys(SLIDER_TEXTS)) $(`${name}_text`).textContent = SLIDER_TEXTS[name](wanted[name]);
   $("guidance").disabled = wanted.class === "any";
 }
 
@@ -85,6 +90,7 @@ function change(name, text) {
   tell(value === null ? `${name} is ${FIELDS[name].right}, not ${text || "empty"}.` : "");
   if (value === null || value === wanted[name]) return;
   wanted[name] = value;
+  history.pushState(null, "", address());
   showWanted();
   draw();
 }
@@ -96,12 +102,22 @@ function tell(fault) {
 
 // -- drawing --------------------------------------------------------------------------------------------------------
 
+function setBusy(busy) {
+  if (busy && document.activeElement !== document.body) focused = document.activeElement;
+  $("download").disabled = $("play").disabled = $("frame").disabled = busy || !frames.length;
+  $("stop").hidden = !busy;
+  if (busy) return;
+  if (document.activeElement === document.body) focused?.focus({ preventScroll: true });
+  focused = null;
+}
+
 function draw() {
   stopPlaying();
-  history.replaceState(null, "", address());
   frames = [];
+  setBusy(true);
   main.dataset.state = "busy";
-  $("download").disabled = $("play").disabled = $("frame").disabled = true;
+  $("pictures").classList.add("before");
+  $("copied").textContent = $("frame_text").textContent = "";
   const { seed, steps, guidance, sampler } = wanted;
   worker.postMessage({ type: "draw", id: ++request, request: { labels: labels(), seed, steps, guidance, sampler } });
   $("status").textContent = "Starting from noise …";
@@ -111,18 +127,30 @@ function draw() {
 function addFrame(step) {
   if (step.id !== request) return;
   frames.push(step);
-  const total = model.timesteps[wanted.steps - 1].length;
-  $("progress").value = step.index / total;
+  $("pictures").classList.remove("before");
+  $("progress").value = step.index / wanted.steps;
   showFrame(frames.length - 1);
   if (step.t >= 0) {
-    $("status").textContent = `Step ${step.index + 1} of ${total} …`;
+    const left = (step.seconds / (step.index + 1)) * (wanted.steps - step.index - 1);
+    $("status").textContent = `Step ${step.index + 1} of ${wanted.steps}, about ${Math.ceil(left)} s left`;
     return;
   }
   main.dataset.state = "done";
-  $("download").disabled = $("play").disabled = $("frame").disabled = false;
-  const images = `${wanted.count} ${wanted.count === 1 ? "image" : "images"}`;
-  $("status").textContent = `${images} in ${step.seconds.toFixed(1)} s: ${total} steps, ${engine}.`;
+  setBusy(false);
+  const [images, steps] = [counted(wanted.count, "image"), counted(wanted.steps, "step")];
+  $("status").textContent = `${images} in ${step.seconds.toFixed(1)} s: ${steps}, ${engine}.`;
   keepOffline();
+}
+
+const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
+
+function stop() {
+  request++; // what still comes is of an older one
+  worker.postMessage({ type: "stop" });
+  main.dataset.state = "stopped";
+  setBusy(false);
+  $("status").textContent = `Stopped after ${frames.length} of ${counted(wanted.steps, "step")}.`;
+  if (frames.length) showFrame(frames.length - 1);
 }
 
 /** Images in [-1, 1] beside and below each other; black between them. */
@@ -155,7 +183,7 @@ function showFrame(index) {
   const where = step.t < 0 ? "image" : `t = ${step.t}`;
   paint($("x_t"), step.x_t, `${wanted.count} images, the state: ${where}`);
   paint($("x0"), step.x0, `${wanted.count} images, predicted: ${where}`);
-  $("frame").max = Math.max(1, frames.length - 1);
+  $("frame").max = Math.max(1, main.dataset.state === "busy" ? wanted.steps : frames.length - 1);
   $("frame").value = index;
   $("frame_text").textContent = `${index} of ${wanted.steps}: ${where}`;
   $("frame").setAttribute("aria-valuetext", $("frame_text").textContent);
@@ -197,8 +225,12 @@ function download() {
   const context = large.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, large.width, large.height);
-  const name = `${model.name}_seed${wanted.seed}_${wanted.sampler}${wanted.steps}.png`;
-  Object.assign(document.createElement("a"), { href: large.toDataURL("image/png"), download: name }).click();
+  const { class: which, count, seed, sampler, steps, guidance } = wanted;
+  const { t } = frames[Number($("frame").value)];
+  const parts = [model.name, which, `${count}x`, `seed${seed}`, `${sampler}${steps}`, `guidance${guidance}`];
+  if (t >= 0) parts.push(`x0_at_t${t}`);
+  const link = { href: large.toDataURL("image/png"), download: `${parts.join("_")}.png` };
+  Object.assign(document.createElement("a"), link).click();
 }
 
 async function copyLink() {
@@ -246,7 +278,7 @@ for (const form of [$("what"), $("how")]) {
   form.addEventListener("change", ({ target }) => change(target.name, target.value));
 }
 for (const name of ["steps", "guidance"]) {
-  $(name).addEventListener("input", ({ target }) => ($(`${name}_text`).textContent = target.value));
+  $(name).addEventListener("input", ({ target }) => ($(`${name}_text`).textContent = SLIDER_TEXTS[name](target.value)));
 }
 const roll = () => change("seed", String(Math.floor(Math.random() * 1_000_000)));
 $("roll").addEventListener("click", roll);
@@ -254,7 +286,13 @@ document.addEventListener("keydown", (event) => {
   const typing = event.target.matches("input[type=number]") || event.ctrlKey || event.metaKey || event.altKey;
   if (event.key.toLowerCase() === "r" && !typing) roll();
 });
+addEventListener("popstate", () => {
+  tell(readAddress());
+  showWanted();
+  draw();
+});
 $("play").addEventListener("click", play);
+$("stop").addEventListener("click", stop);
 $("frame").addEventListener("input", ({ target }) => {
   stopPlaying();
   showFrame(Number(target.value));
@@ -265,6 +303,7 @@ new ResizeObserver(drawChart).observe($("result"));
 
 worker.onerror = (event) => fail(event.message || "the worker did not start");
 worker.onmessage = ({ data }) => {
+  if (main.dataset.state === "failed") return; // what else is being loaded comes too late
   if (data.type === "step") addFrame(data);
   else if (data.type === "failed") fail(data.message);
   else if (data.type === "loading") {
@@ -272,14 +311,18 @@ worker.onmessage = ({ data }) => {
     $("status").textContent = `Loading the model: ${(data.done / 1e6).toFixed(1)} of ${(data.total / 1e6).toFixed(1)} MB`;
   } else {
     engine = data.engine;
+    history.replaceState(null, "", address());
     draw();
   }
 };
 
+/** Say what did not work, in the place of all that would not work without it. */
 function fail(message) {
   main.dataset.state = "failed";
+  $("stop").hidden = true;
   $("status").textContent = "This did not work.";
-  tell(`${message}. Reload the page; if it stays, try a newer browser.`);
+  tell(`${message}. Reload the page. If it stays: is the server there, and the browser a recent one?`);
+  return new Promise(() => {}); // nothing that waits for this goes on
 }
 
 worker.postMessage({ type: "load", model, engine: new URLSearchParams(location.search).get("engine") });

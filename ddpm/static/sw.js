@@ -23,7 +23,8 @@ async function isolated(answer) {
 
 async function answer(request) {
   const cache = await caches.open(VERSION);
-  const kept = await cache.match(request, { ignoreSearch: true });
+  const name = new URL(request.url).pathname.replace(/\/index\.html$/, "/"); // under which it is kept
+  const kept = await cache.match(name, { ignoreSearch: true });
   if (kept) return isolated(kept);
   const fresh = await fetch(request);
   if (fresh.ok) await cache.put(request, fresh.clone());

@@ -13,15 +13,19 @@ let latest; // the request that counts: a newer one ends those before it
 
 /** A file's bytes; `told` hears how many there are so far. */
 async function download(url, told) {
-  const answer = await fetch(url);
-  if (!answer.ok) throw new Error(`${url} could not be had: the server said ${answer.status}`);
-  const parts = [];
-  const reader = answer.body.getReader();
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    parts.push(part.value);
-    told(part.value.length);
+  try {
+    const answer = await fetch(url);
+    if (!answer.ok) throw new Error(`the server said ${answer.status}`);
+    const parts = [];
+    const reader = answer.body.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      parts.push(part.value);
+      told(part.value.length);
+    }
+    return new Blob(parts);
+  } catch (error) {
+    throw new Error(`${url.slice(2)} could not be had: ${error.message}`);
   }
-  return new Blob(parts);
 }
 
 /** The runtime is kept gzipped. A server may have unpacked it on the way: then it begins as WebAssembly does. */
@@ -86,6 +90,8 @@ onmessage = async ({ data }) => {
     if (data.type === "load") {
       model = data.model;
       postMessage({ type: "ready", engine: await loadBest(data.engine) });
+    } else if (data.type === "stop") {
+      latest = null;
     } else {
       await draw(data);
     }

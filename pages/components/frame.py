@@ -1,15 +1,13 @@
 """The frame that all pages share: title, one sentence, links, and the box that says what one is looking at."""
 
-import math
-
 import numpy as np
 import streamlit as st
 from PIL import Image
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ddpm.errors import ConfigError
 from ddpm.public import is_public
 
+from .address import read_link, tell_what_was_left_out
 from .public import HIDDEN, off, show_error
 
 # (script, label, icon, what one can do there), in the order of the sidebar.
@@ -78,28 +76,6 @@ def shown_pages() -> list[tuple[str, str, str, str]]:
     return [entry for entry in PAGES if not (public and entry[0] in HIDDEN)]
 
 
-def _holds_something(value: str) -> bool:
-    """Whether a value of a link says anything: Streamlit reads none from an empty one, even where a choice is required,
-    and breaks on numbers without end."""
-    try:
-        return math.isfinite(float(value))
-    except ValueError:
-        return bool(value)
-
-
-def _drop_what_says_nothing() -> None:
-    unsaid = [
-        key
-        for key in st.query_params.keys() - st.session_state.keys()
-        if not all(map(_holds_something, st.query_params.get_all(key)))
-    ]
-    for key in unsaid:
-        del st.query_params[key]
-    if unsaid:  # widgets read the link as it came, of which Streamlit keeps a copy
-        with get_script_run_ctx().session_state.query_params() as link:
-            link.set_initial_query_params_from_current()
-
-
 def page(title: str, sentence: str) -> None:
     """Open a page: set its title, draw the links in the sidebar and the heading. Call it first.
 
@@ -108,7 +84,7 @@ def page(title: str, sentence: str) -> None:
     name = title if title == "DDPM Lab" else f"{title} · DDPM Lab"
     st.set_page_config(page_title=name, page_icon=_icon(), layout="wide")
     st.html(STYLE)
-    _drop_what_says_nothing()
+    read_link()
     try:
         pages = shown_pages()
         st.set_option("client.showErrorDetails", "none" if is_public() else "full")  # config.toml starts with "none"
@@ -143,7 +119,8 @@ def legend(colours: dict[str, str]) -> None:
 
 
 def about(text: str, paper: str, url: str) -> None:
-    """The box at the foot of a page: the formula, two sentences, the paper."""
+    """The box at the foot of a page: the formula, two sentences, the paper. Call it last."""
     with st.expander("What am I looking at?", icon=":material/help:"):
         st.markdown(text)
         st.markdown(f"Paper: [{paper}]({url})")
+    tell_what_was_left_out()

@@ -71,7 +71,7 @@ def pick_image() -> tuple[Tensor, int] | None:
         )  # fmt: skip
         picture = _uploaded() if source == UPLOAD else _chosen(source)
         seed = st.number_input(
-            "Noise seed", 0, 2**31 - 1, 0, key="sched_seed", width=150, bind="query-params",
+            "Noise seed", step=1, key="sched_seed", width=150, bind="query-params",
             help="One noise for all schedules and all t.",
         )  # fmt: skip
     if isinstance(picture, str):

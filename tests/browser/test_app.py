@@ -79,6 +79,56 @@ def test_home_draws_the_digit_that_is_asked_for(page, app_url):
     page.wait_for_url(re.compile("home_digit=7"))
 
 
+def test_the_cards_of_the_home_page_stay_where_they_are_while_it_draws(page, app_url):
+    open_page(page, app_url)
+    card = page.locator("[data-testid=stMain] [data-testid=stPageLink]").last
+    page.locator("[data-testid=stImage] img").wait_for()
+    place = card.bounding_box()
+    page.locator(".st-key-home_digit").get_by_text("5", exact=True).click()
+    page.get_by_text("Drawing").wait_for()
+    assert card.bounding_box()["y"] == pytest.approx(place["y"], abs=2)
+    page.get_by_text("from pure noise to a 5").wait_for()
+    assert card.bounding_box()["y"] == pytest.approx(place["y"], abs=2)
+
+
+def test_the_seed_that_is_shown_is_that_of_the_picture(page, app_url):
+    """A box that refuses a number keeps it, also where another seed is rolled."""
+    open_page(page, f"{app_url}/playground?play_count=1&play_steps=2")
+    picture = result_image(page)
+    box = page.locator(".st-key-play_seed input")
+    box.fill("-5")
+    box.press("Enter")
+    page.wait_for_url(re.compile("play_seed=-5"))
+    page.get_by_role("button", name="Roll", exact=True).click()
+    expect(page.get_by_alt_text("generated images")).not_to_have_attribute("src", picture)
+    expect(box).not_to_have_value("-5")
+    page.wait_for_url(re.compile(f"play_seed={box.input_value()}(&|$)"))
+
+
+@pytest.mark.parametrize(
+    ("link", "left_out"),
+    [
+        (
+            "playground?play_count=1&play_steps=abc&play_seed=`x`&play_guidance=99&play_sampler=Heun",
+            "play_steps=abc, play_seed= x , play_guidance=99.",
+        ),
+        ("schedules?sched_over=foo&sched_t=7&sched_steps=20", "sched_over=foo, sched_t=7."),
+        ("train?train_from=owl", "train_from=owl."),
+        ("playground?play_count=1&play_draw=all+classes&play_steps=50&play_guidance=1.5&play_interval=0&play_interval=999",
+         None),
+        ("schedules?sched_over=log+SNR&sched_t=0.3&sched_spacing=leading&sched_seed=3", None),
+    ],
+)  # fmt: skip
+def test_what_a_link_asks_for_in_vain_is_told(page, app_url, link, left_out):
+    open_page(page, f"{app_url}/{link}")
+    page.get_by_text("What am I looking at?").wait_for()
+    toast = page.get_by_test_id("stToast")
+    if left_out is None:
+        expect(toast).to_have_count(0)
+    else:
+        expect(toast).to_contain_text(f"Left out of the link, since this page does not offer it: {left_out}")
+
+
 def result_image(page) -> str:
     """The PNG of the grid on the page, as the server sent it."""
     page.locator(".st-key-sampling_stop").wait_for(state="detached", timeout=60_000)

@@ -142,7 +142,7 @@ def test_frames_are_stepped_through_and_the_picture_is_downloaded(page, static_u
     with page.expect_download() as download:
         page.get_by_role("button", name="Download PNG").click()
     picture = Image.open(io.BytesIO(download.value.path().read_bytes())).convert("L")
-    assert download.value.suggested_filename == "mnist_seed0_ddim5.png"
+    assert download.value.suggested_filename == "mnist_3_1x_seed0_ddim5_guidance1.5.png"
     assert np.array_equal(np.array(picture)[::8, ::8], last)
 
 
@@ -158,6 +158,52 @@ def test_the_address_is_the_picture(page, static_url):
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
     assert np.array_equal(draw(page, address), rolled)
     assert page.locator("#notice").is_hidden()
+
+
+def test_drawing_can_be_stopped_and_the_frames_that_came_stay(page, static_url):
+    page.goto(f"{static_url}/?count=16&steps=100")
+    expect(page.locator("#status")).to_contain_text("of 100, about", timeout=DONE)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("main")).to_have_attribute("data-state", "stopped")
+    expect(page.locator("#status")).to_contain_text("of 100 steps.")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    last = page.locator("#frame").get_attribute("max")
+    page.get_by_role("radio", name="7", exact=True).check()
+    expect(page.locator("#status")).to_contain_text("of 100, about")
+    assert int(last) < 100
+
+
+def test_back_and_forward_go_through_what_was_chosen(page, static_url):
+    first = draw(page, f"{static_url}/?class=1&count=1&steps=2")
+    page.get_by_role("radio", name="8", exact=True).check()
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    assert "class=8" in page.url
+    page.go_back()
+    expect(page.get_by_role("radio", name="1", exact=True).first).to_be_checked()
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    assert np.array_equal(pixels(page), first)
+    page.go_forward()
+    expect(page.get_by_role("radio", name="8", exact=True)).to_be_checked()
+
+
+def test_the_keyboard_keeps_its_place_while_a_picture_is_drawn(page, static_url):
+    draw(page, f"{static_url}/?count=1&steps=3")
+    page.locator("#frame").focus()
+    page.keyboard.press("r")
+    expect(page.locator("main")).to_have_attribute("data-state", "busy")
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    expect(page.locator("#frame")).to_be_focused()
+
+
+@pytest.mark.parametrize("missing", ["model.json", "model.onnx"])
+def test_a_file_that_cannot_be_had_is_named(browser, static_url, missing):
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route(f"**/{missing}", lambda route: route.abort())
+        page.goto(static_url)
+        expect(page.locator("#notice")).to_contain_text(f"{missing} could not be had")
+        expect(page.locator("#status")).to_have_text("This did not work.")
+        expect(page.locator(".card").first).to_be_hidden()
 
 
 def test_what_a_link_may_not_ask_for_is_told(page, static_url):
@@ -176,6 +222,7 @@ def test_once_loaded_it_needs_no_server_and_has_threads(page, folder, tmp_path):
         expect(page.locator("main")).to_have_attribute("data-offline", "ready", timeout=DONE)
     draw(page, f"{url}/?count=1&steps=3&seed=4")
     assert page.evaluate("crossOriginIsolated")
+    draw(page, f"{url}/index.html?count=1&steps=3")
 
 
 def test_it_is_accessible_and_fits_a_phone(page, static_url):
