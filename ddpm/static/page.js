@@ -112,6 +112,7 @@ function setBusy(busy) {
 }
 
 function draw() {
+  if (!engine) return; // still being loaded: what is wanted by then is drawn
   stopPlaying();
   frames = [];
   setBusy(true);

@@ -17,6 +17,7 @@ from ddpm.randomness import ImageNoise
 from ddpm.space import write_space
 from ddpm.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
 from tests.browser.conftest import plain_server
+from tests.browser.driver import wait_until
 from tests.browser.test_app import PHONE, axe_findings
 
 ROUNDS = 13 if os.environ.get("DDPM_SOAK") else 1  # of 16 digits
@@ -193,6 +194,18 @@ def test_the_keyboard_keeps_its_place_while_a_picture_is_drawn(page, static_url)
     expect(page.locator("main")).to_have_attribute("data-state", "busy")
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
     expect(page.locator("#frame")).to_be_focused()
+
+
+def test_what_is_chosen_while_the_model_is_loaded_is_what_is_drawn(page, static_url):
+    loading = []
+    page.route("**/model.onnx", lambda route: loading.append(route))
+    page.goto(f"{static_url}/?count=1&steps=2")
+    page.get_by_role("radio", name="7", exact=True).check()
+    wait_until(page, lambda: loading)
+    loading[0].continue_()
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    assert "class=7" in page.url
+    assert np.array_equal(pixels(page), draw(page, page.url))
 
 
 @pytest.mark.parametrize("missing", ["model.json", "model.onnx"])
