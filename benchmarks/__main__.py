@@ -7,9 +7,11 @@ peers' networks are matched to it in parameters and in multiplications, and each
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ddpm.errors import DDPMError, one_line
 from ddpm.files import write_text
 
 TASKS = ("sample", "digits", "train", "quality", "picture", "overhead")
@@ -34,8 +36,15 @@ def tasks_of(arguments: argparse.Namespace) -> list[str]:
     return [task for task in TASKS if task != "quality" or arguments.full]
 
 
-def main() -> None:
-    arguments = parse()
+def main(words: Sequence[str] | None = None) -> None:
+    arguments = parse(words)
+    try:
+        run(arguments)
+    except DDPMError as error:  # such as a dataset that is not here
+        sys.exit(one_line(error))
+
+
+def run(arguments: argparse.Namespace) -> None:
     from . import digits, overhead, picture, quality, sample, training  # what they import takes seconds
     from .machine import this_machine
     from .rows import json_text, table

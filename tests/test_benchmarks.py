@@ -6,13 +6,15 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks.__main__ import TASKS, parse, tasks_of
+from benchmarks import machine, overhead
+from benchmarks.__main__ import TASKS, main, parse, tasks_of
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.quality import Curve, Point, curve_path, eps_mse, looks, repeated
 from benchmarks.rows import Row, interleaved, json_text, table
 from ddpm import load_model, make_schedule
 from ddpm.data import ImageSet
 from ddpm.diffusion import q_sample, target
+from ddpm.errors import DataError
 from tests.conftest import ROOT
 
 
@@ -150,3 +152,13 @@ def test_the_peers_are_pinned_as_the_tests_have_them():
     }
     of_diffusers = [[line for line in found if line.startswith("diffusers==")] for found in lines.values()]
     assert of_diffusers[0] == of_diffusers[1] != []
+
+
+def test_a_dataset_that_is_not_here_is_told_in_one_line(monkeypatch):
+    def rows(machine, quick):
+        raise DataError("dataset mnist is not here")
+
+    monkeypatch.setattr(overhead, "rows", rows)
+    monkeypatch.setattr(machine, "this_machine", lambda: "a machine")
+    with pytest.raises(SystemExit, match=r"^dataset mnist is not here$"):
+        main(["--only", "overhead"])
