@@ -84,7 +84,7 @@ def test_two_processes_have_the_learning_curve_of_one_and_one_goes_on_from_their
     with Run(tiny_config(name="one"), RunFolder(output_dir / "one")) as run:
         list(run.events())
     said, complained = going.communicate(timeout=100)
-    assert (going.returncode, errors(complained)) == (0, [])
+    assert (going.returncode, errors(complained)) == (0, []), complained
     assert said.count("2 processes") == said.count("done in") == 1
 
     one, two = records(RunFolder(output_dir / "one")), records(RunFolder(output_dir / "two"))
