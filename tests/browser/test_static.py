@@ -139,6 +139,7 @@ def test_frames_are_stepped_through_and_the_picture_is_downloaded(page, static_u
     assert np.array_equal(pixels(page), last)
     expect(page.locator("circle.visited")).to_have_count(5)
     page.get_by_role("button", name="Play").click()
+    expect(page.locator("#play")).to_have_text("Play")  # it says Pause until the last frame
     expect(text).to_have_text("5 of 5: image")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download PNG").click()
