@@ -325,6 +325,11 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = _setting(
         "auto", "Mixed precision is up to twice as fast; auto takes what the device is fast at."
     )
+    compile: bool = _setting(
+        False,
+        "Compile the network before the first step, into fewer kernels that a GPU replays as one graph. Takes minutes, "
+        "so it is for long trainings, and needs a C++ compiler.",
+    )
     device: str = _setting(
         "auto", "Where to train: auto, cpu, cuda, cuda:N or mps. auto takes a GPU where there is one."
     )

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from .compiled import Compiled
 from .config import Config, config_to_yaml
 from .device import resolve_device
 from .diffusion import Denoiser, make_denoiser
@@ -56,6 +57,10 @@ class Model:
     @property
     def num_classes(self) -> int:
         return self.config.model.num_classes
+
+    def compiled(self) -> Model:
+        """The same model with its network compiled, see ``ddpm.compiled.Compiled``."""
+        return replace(self, network=Compiled(self.network))
 
     def class_labels(self, labels: Sequence[int] | None, indices: Sequence[int]) -> Tensor | None:
         """The labels of these images of a set as the network wants them, (N,) long, see ``repeat_labels``.

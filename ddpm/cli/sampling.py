@@ -52,8 +52,12 @@ def sample_group() -> None:
     "--npz", type=click.Path(path_type=Path), help="Also write arrays images uint8 (N,H,W,C) and labels (N,)."
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, help="Images at once.")
+@click.option(
+    "--compile", "compiled", is_flag=True, help="Compile the network first: takes minutes, for many images on a GPU."
+)
 def sample_grid(
-    reference, config, device, labels, seed, precision, num_samples, indices, out, npz, batch_size, **given
+    reference, config, device, labels, seed, precision, num_samples, indices, out, npz, batch_size, compiled,
+    **given,
 ):  # fmt: skip
     """Write a grid of generated images."""
     from ..media.images import enlarge, make_grid, npz_bytes, png_bytes, to_uint8
@@ -61,6 +65,7 @@ def sample_grid(
     check_suffix("--out", out, ".png")
     check_suffix("--npz", npz, ".npz")
     model = open_model(reference, config, device)
+    model = model.compiled() if compiled else model
     settings, chosen = sampling_settings(model.config, **given), labels_of(model, labels)
     wanted = indices_of(indices, num_samples)
     with click.progressbar(length=len(wanted), label="sampling", file=sys.stderr) as bar:

@@ -99,7 +99,8 @@ def measure_speed(config: Config, seconds: float = 1.5) -> float:
 
 
 def _speeds(config: Config, batch_size: int, seconds: float) -> float:
-    often = {"batch_size": batch_size, "epochs": 100, "log_every": 1, "val_every": 10**9, "sample_every": 10**9}
+    often = {"batch_size": batch_size, "epochs": 100, "log_every": 1, "val_every": 10**9, "sample_every": 10**9,
+             "compile": False}  # fmt: skip
     config = config.model_copy(update={"training": config.training.model_copy(update=often)})
     images = torch.randint(0, 256, (batch_size, *config.image_shape), dtype=torch.uint8)
     random = ImageSet(images, torch.zeros(len(images), dtype=torch.long))

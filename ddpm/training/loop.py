@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..compiled import Compiled
 from ..config import Config
 from ..data import ImageSet, epoch_order, to_float
 from ..device import resolve_precision
@@ -154,7 +155,7 @@ def train(
     window, mark, order = _Window(state.device), time.perf_counter(), None
 
     state.model.train()
-    network = world.parallel(state.model)
+    network = world.parallel(Compiled(state.model, graphs=world.size == 1) if training.compile else state.model)
     while state.step < total:
         epoch, position = divmod(state.step, per_epoch)
         if order is None or position == 0:
@@ -266,10 +267,10 @@ def _train_step(state, network, schedule, weights, images: Tensor, labels: Tenso
 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
+    state.optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph writes where gradients lay
     kind = {"prediction_type": config.diffusion.prediction_type, "loss": config.diffusion.loss, "weights": weights}
     with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
         per_image = diffusion_loss(schedule, network, x0, t, eps, y, **kind)
-    state.optimizer.zero_grad(set_to_none=True)
     state.scaler.scale(per_image.mean()).backward()
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip)
