@@ -20,8 +20,11 @@ HTML = """
     <figure><canvas class="x0" role="img"></canvas><figcaption>predicted x<sub>0</sub>, the guess</figcaption></figure>
     <figure><canvas class="eps" role="img"></canvas><figcaption>predicted noise</figcaption></figure>
   </div>
-  <p class="axis">probability of the final digit, as the classifier reads the guess</p>
-  <svg class="belief" preserveAspectRatio="none" role="img"><polyline class="line"/><line class="now"/></svg>
+  <div class="chart">
+    <p>probability of the final digit, as the classifier reads the guess <span>100 %</span></p>
+    <svg class="belief" preserveAspectRatio="none" role="img"><polyline class="line"/><line class="now"/></svg>
+    <span>0 %</span>
+  </div>
   <input class="slider" type="range" min="0" step="1" aria-label="Frame">
   <div class="bar">
     <button class="back" type="button" aria-label="One frame back">‹</button>
@@ -47,7 +50,11 @@ figure { margin: 0; }
 canvas { width: 100%; image-rendering: pixelated; border: 1px solid var(--st-border-color); display: block;
   cursor: pointer; box-sizing: border-box; }
 figcaption { margin-top: 0.25rem; opacity: 0.8; }
-.axis { margin: 0.75rem 0 0.25rem; font-size: 0.8rem; opacity: 0.7; }
+.chart { position: relative; margin-top: 0.75rem; font-size: 0.8rem; }
+.chart p { display: flex; justify-content: space-between; gap: 1rem; margin: 0 0 0.25rem; }
+.chart p, .chart > span { opacity: 0.7; }
+.chart span { white-space: nowrap; }
+.chart > span { position: absolute; right: 0; bottom: 0.2rem; }
 .belief { display: block; width: 100%; height: 3rem; box-sizing: border-box; overflow: visible;
   border: solid var(--st-border-color); border-width: 1px 0; }
 [hidden] { display: none; }
@@ -78,7 +85,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const find = (name) => parentElement.querySelector("." + name);
   const [slider, play, back, forth, speed, loop, which, roll] =
     ["slider", "play", "back", "forth", "speed", "loop", "which", "roll"].map(find);
-  const [caption, verdict, axis, belief, line, now] = ["caption", "verdict", "axis", "belief", "line", "now"].map(find);
+  const [caption, verdict, chart, belief, line, now] =
+    ["caption", "verdict", "chart", "belief", "line", "now"].map(find);
   // This function runs anew with every rerun of the page; what must outlive one call hangs on the element.
   const root = find("player");
   const last = data.frames.length - 1;
@@ -119,7 +127,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
   const curve = () => {
     const k = chosen();
-    for (const part of [axis, belief, verdict]) part.toggleAttribute("hidden", !data.digits);
+    for (const part of [chart, verdict]) part.toggleAttribute("hidden", !data.digits);
     if (!data.digits) return;
     const at = (index) =>
       k === null ? mean(data.digits.map((digit) => digit.final[index])) : data.digits[k].final[index];
