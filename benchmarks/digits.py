@@ -1,8 +1,11 @@
-"""What the Playground asks for, 16 digits of their classes in 20 steps, in fp32 as shipped and in bf16."""
+"""What the Playground asks for, 16 digits of their classes in 20 steps: as shipped in fp32, and what it gave up for it.
+
+Guidance acts in the shipped model's interval of timesteps; beside it stand guidance at all of them, and bf16.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 from ddpm.config import sampling_settings
 from ddpm.data import load_dataset
@@ -16,31 +19,43 @@ from .machine import Machine
 from .rows import Row, interleaved
 
 COUNT, STEPS = 16, 20
-JUDGED = 1000  # digits, from the same noise in both precisions
-PRECISIONS = ("fp32", "bf16")
-PEER = "ours, precision bf16"
+JUDGED = 1000  # digits, from the same noise every time
+PEERS = {"ours, precision bf16": {"precision": "bf16"}, "ours, guidance at all t": {"guidance_interval": None}}
 
 
 def rows(machine: Machine, quick: bool) -> list[Row]:
     model = load_model(SHIPPED)
-    timed = [_seconds(model, scale, 3 if quick else 7) for scale in (1.0, model.config.sampling.guidance_scale)]
-    return timed if quick else [*timed, _distances(model)]
+    scales = (1.0, model.config.sampling.guidance_scale)
+    timed = [row for scale in scales for row in _seconds(model, scale, 3 if quick else 7)]
+    return timed if quick else [*timed, *(row for scale in scales for row in _distances(model, scale))]
 
 
-def _draw(model: Model, count: int, scale: float, precision: str):
+def peers_at(scale: float) -> list[str]:
+    """Without guidance there is none to give at all t."""
+    return [name for name, how in PEERS.items() if scale != 1 or "guidance_interval" not in how]
+
+
+def _draw(model: Model, count: int, scale: float, *, precision: str = "fp32", **how):
     settings = sampling_settings(model.config, num_steps=STEPS, guidance_scale=scale)
+    settings = settings.model_copy(update=how)
     return generate(model, count, labels=range(model.num_classes), settings=settings, precision=precision)
 
 
-def _seconds(model: Model, scale: float, rounds: int) -> Row:
-    seconds = interleaved({name: partial(_draw, model, COUNT, scale, name) for name in PRECISIONS}, rounds)
+def _seconds(model: Model, scale: float, rounds: int) -> list[Row]:
+    peers = peers_at(scale)
+    works = {name: partial(_draw, model, COUNT, scale, **PEERS.get(name, {})) for name in ("ours", *peers)}
+    seconds = interleaved(works, rounds)
     what = f"{COUNT} digits of their classes, {STEPS} steps, guidance {scale:g}"
-    return Row.measured("digits", what, "s", *seconds.values(), peer_name=PEER)
+    return [Row.measured("digits", what, "s", seconds["ours"], seconds[name], peer_name=name) for name in peers]
 
 
-def _distances(model: Model) -> Row:
+def _distances(model: Model, scale: float) -> list[Row]:
     """Of the classifier's features, to those of the test images."""
     real = extract_features(load_dataset(model.config.data, "test").scaled())
-    exact, mixed = (frechet_distance(extract_features(_draw(model, JUDGED, 1.0, name)), real) for name in PRECISIONS)
-    what = f"Fréchet distance of {JUDGED:,} such digits, guidance 1"
-    return Row("digits", what, "Fréchet distance", exact, mixed, PEER)
+
+    @cache
+    def distance(name: str) -> float:
+        return frechet_distance(extract_features(_draw(model, JUDGED, scale, **PEERS.get(name, {}))), real)
+
+    what = f"Fréchet distance of {JUDGED:,} such digits, guidance {scale:g}"
+    return [Row("digits", what, "Fréchet distance", distance("ours"), distance(name), name) for name in peers_at(scale)]

@@ -25,8 +25,8 @@ FITTED = 4  # of the last of them: the first is not yet where the order shows
 def gaussian_denoiser(schedule: NoiseSchedule, mu: float = MU, s: float = S) -> Denoiser:
     """E[x0 | x_t] of x0 ~ N(mu, s^2), independent pixels."""
 
-    def denoise(x_t: torch.Tensor, t: torch.Tensor) -> Prediction:
-        ab = schedule.alpha_bar(int(t[0]))
+    def denoise(x_t: torch.Tensor, t: int) -> Prediction:
+        ab = schedule.alpha_bar(t)
         gain = math.sqrt(ab) * s**2 / (ab * s**2 + 1 - ab)
         x0 = gain * x_t + mu * (1 - gain * math.sqrt(ab))
         return Prediction(x0, (x_t - math.sqrt(ab) * x0) / math.sqrt(1 - ab))

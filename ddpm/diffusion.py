@@ -158,8 +158,9 @@ def _distance(loss: str, weights: Tensor | None) -> Callable[[Tensor, Tensor, Te
 
 # -- the denoiser --------------------------------------------------------------------------------------------------
 
-Denoiser = Callable[[Tensor, Tensor], Prediction]
-"""All that a sampler knows of a model: (x_t, t) -> Prediction(x0, eps), with x_t (B, C, H, W) and t (B,) long."""
+Denoiser = Callable[[Tensor, int | Tensor], Prediction]
+"""All that a sampler knows of a model: (x_t, t) -> Prediction(x0, eps), with x_t (B, C, H, W), and t an int or, where
+every image is at a timestep of its own, (B,) long. An int is known without waiting for a device."""
 
 
 def make_denoiser(
@@ -182,20 +183,29 @@ def make_denoiser(
         guidance_scale: w in D = D(null) + w (D(y) - D(null)). 1 is off, 0 unconditional, above 1 exaggerates the
             class. This is the convention of EDM and k-diffusion; the paper's w is smaller by one.
         guidance_interval: first and last timestep at which guidance acts, both included (Kynkäänniemi et al. 2024);
-            elsewhere the scale is 1. None is all of them. All images of a call are at the same timestep.
+            elsewhere the scale is 1. None is all of them.
         clip: clamp x0 to [-1, 1], the range of the data, and derive eps from the clamped x0.
     """
-    # All three outputs are affine in each other at fixed x_t, so guiding the raw output guides x0 and eps alike.
-    guided = labels is not None and guidance_scale != 1 and bool((labels != null_label).any())
 
-    def raw(x_t: Tensor, t: Tensor) -> Tensor:
-        if not guided or (guidance_interval and not guidance_interval[0] <= int(t[0]) <= guidance_interval[1]):
-            return model(x_t, t, labels)
+    def scale_at(t: int | Tensor) -> float | Tensor:
+        if guidance_interval is None or guidance_scale == 1:
+            return guidance_scale
+        first, last = guidance_interval
+        if isinstance(t, Tensor):
+            return torch.where((first <= t) & (t <= last), guidance_scale, 1.0).view(-1, 1, 1, 1)
+        return guidance_scale if first <= t <= last else 1.0
+
+    def raw(x_t: Tensor, t: int | Tensor) -> Tensor:
+        scale = 1.0 if labels is None else scale_at(t)
+        steps = t if isinstance(t, Tensor) else torch.full((len(x_t),), t, dtype=torch.long, device=x_t.device)
+        if not isinstance(scale, Tensor) and scale == 1:
+            return model(x_t, steps, labels)
+        # All three outputs are affine in each other at fixed x_t, so guiding the raw output guides x0 and eps alike.
         both = torch.cat([labels, torch.full_like(labels, null_label)])
-        conditional, unconditional = model(torch.cat([x_t, x_t]), torch.cat([t, t]), both).chunk(2)
-        return unconditional + guidance_scale * (conditional - unconditional)
+        conditional, unconditional = model(torch.cat([x_t, x_t]), torch.cat([steps, steps]), both).chunk(2)
+        return unconditional + scale * (conditional - unconditional)
 
-    def denoise(x_t: Tensor, t: Tensor) -> Prediction:
+    def denoise(x_t: Tensor, t: int | Tensor) -> Prediction:
         prediction = to_prediction(schedule, raw(x_t, t).float(), x_t, t, prediction_type)
         if not clip:
             return prediction

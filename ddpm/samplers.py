@@ -65,8 +65,8 @@ class Sampler:
         """The timestep of every network evaluation, in order, found by walking one pixel."""
         seen = []
 
-        def denoise(x_t: Tensor, t: Tensor) -> Prediction:
-            seen.append(int(t[0]))
+        def denoise(x_t: Tensor, t: int) -> Prediction:
+            seen.append(t)
             return Prediction(x_t, x_t)
 
         for _ in self.walk(denoise, schedule, timesteps, lambda: torch.zeros(1, 1, 1, 1)):
@@ -112,7 +112,7 @@ def ddpm(
     """
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
-        x0, eps = denoise(x, _batch(t, x))
+        x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
         mean, small = q_posterior(schedule, x0, x, t, t_next)
         large = 1 - schedule.alpha_bar(t) / schedule.alpha_bar(t_next)
@@ -131,7 +131,7 @@ def ddim(
     """DDIM (Song et al. 2021, eq. 12 and 16): eta = 0 is deterministic, eta = 1 has the noise of DDPM."""
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
-        x0, eps = denoise(x, _batch(t, x))
+        x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
         ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
         deviation = eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
@@ -158,12 +158,12 @@ def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], n
     """
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
-        x0, eps = denoise(x, _batch(t, x))
+        x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
         (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
         x_next = a_next * x0 + s_next * eps
         if t_next >= 0 and s <= HEUN_MAX * a:
-            slope = (eps + denoise(x_next, _batch(t_next, x)).eps) / 2
+            slope = (eps + denoise(x_next, t_next).eps) / 2
             x_next = a_next / a * x + (s_next - a_next / a * s) * slope
         x = x_next
     yield _result(timesteps, x)
@@ -181,7 +181,7 @@ def dpmpp_2m(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int
     """
     x, x0_before, h_before = noise(), None, math.inf
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
-        x0, eps = denoise(x, _batch(t, x))
+        x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
         (_, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
         h = _lambda(schedule, t_next) - _lambda(schedule, t)
@@ -194,10 +194,6 @@ def dpmpp_2m(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int
 
 def _result(timesteps: Sequence[int], x: Tensor) -> Step:
     return Step(len(timesteps), -1, x, x, torch.zeros_like(x))
-
-
-def _batch(t: int, x: Tensor) -> Tensor:
-    return torch.full((len(x),), t, dtype=torch.long, device=x.device)
 
 
 def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:

@@ -99,9 +99,9 @@ class NoiseSchedule:
         """alpha_bar at one timestep as a float; 1 for t = -1, the clean image."""
         return 1.0 if t < 0 else float(self.alphas_cumprod[t])
 
-    def scales(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at ``t`` (B,), in the dtype and on the device of ``like`` (B, ...),
-        shaped to broadcast."""
+    def scales(self, t: int | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at ``t``, one of all images or (B,), in the dtype and on the device
+        of ``like`` (B, ...), shaped to broadcast."""
         shape = (-1, *[1] * (like.ndim - 1))
         signal, noise = _scales(self, like.dtype, like.device)
         return signal[t].view(shape), noise[t].view(shape)

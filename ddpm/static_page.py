@@ -105,6 +105,7 @@ def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
         "numClasses": config.model.num_classes,
         "predictionType": config.diffusion.prediction_type,
         "clip": sampling.clip,
+        "guidanceInterval": sampling.guidance_interval,
         "alphasCumprod": schedule.alphas_cumprod.tolist(),
         "timesteps": [spaced_timesteps(total, steps, sampling.spacing) for steps in range(1, most + 1)],
         "samplers": SAMPLERS,

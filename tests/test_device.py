@@ -72,7 +72,7 @@ def test_a_training_step_waits_for_no_device(tiny_config, monkeypatch):
 def test_a_step_of_a_sampler_waits_for_no_device(random_model, sampler):
     model = random_model()
     model = dataclasses.replace(model, network=model.network.to(META))
-    settings = SamplingConfig(sampler=sampler, num_steps=5)
+    settings = SamplingConfig(sampler=sampler, num_steps=5, guidance_scale=2, guidance_interval=(5, 12))
     steps = sample(model, 4, labels=[3], settings=settings)
     next(steps)  # the noise is drawn on the CPU, the schedule copied once
     with NothingMoves():

@@ -268,9 +268,29 @@ def test_guidance_needs_no_second_evaluation_where_it_changes_nothing(linear):
         return network(x_t, t, y)
 
     x_t, t = random_images(5, 3, torch.float32), torch.full((3,), 400)
-    for labels, scale in ((LABELS, 1.0), (None, 3.0), (torch.full((3,), NULL), 3.0), (LABELS, 3.0)):
+    for labels, scale in ((LABELS, 1.0), (None, 3.0), (LABELS, 3.0)):
         make_denoiser(counting, linear, "eps", labels, null_label=NULL, guidance_scale=scale)(x_t, t)
-    assert sizes == [3, 3, 3, 6]
+    assert sizes == [3, 3, 6]
+
+
+@pytest.mark.parametrize("scale", [0.0, 3.0])
+def test_every_image_is_guided_within_the_interval_by_its_own_timestep(linear, scale):
+    x_t, timesteps = random_images(5, 3, torch.float32), [199, 200, 601]
+    settings = {"null_label": NULL, "clip": False, "guidance_scale": scale, "guidance_interval": (200, 600)}
+    together = make_denoiser(network, linear, "v", LABELS, **settings)(x_t, torch.tensor(timesteps))
+    for k, t in enumerate(timesteps):
+        alone = make_denoiser(network, linear, "v", LABELS[k : k + 1], **settings)(x_t[k : k + 1], t)
+        plain = make_denoiser(network, linear, "v", LABELS[k : k + 1], clip=False)(x_t[k : k + 1], t)
+        torch.testing.assert_close(together.x0[k : k + 1], alone.x0)
+        assert torch.equal(alone.x0, plain.x0) == (t != 200)
+
+
+def test_a_timestep_of_all_images_may_be_a_number(linear):
+    x_t = random_images(5, 3, torch.float32)
+    for kind in PREDICTION_TYPES:
+        denoise = make_denoiser(network, linear, kind, LABELS, null_label=NULL, guidance_scale=2.0)
+        for one, each in zip(denoise(x_t, 400), denoise(x_t, torch.full((3,), 400)), strict=True):
+            assert torch.equal(one, each)
 
 
 def test_an_image_without_class_is_not_changed_by_the_guidance_of_its_neighbours(linear):

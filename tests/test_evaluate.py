@@ -102,6 +102,15 @@ def test_guidance_counts_twice(tiny):
     assert results["made_by"]["guidance_scale"] == 2.0
 
 
+def test_an_interval_decides_nothing_without_guidance(tiny):
+    settings = tiny.config.sampling.model_copy(update={"guidance_scale": 1.0, "guidance_interval": (5, 10)})
+    (with_one,), (without,) = (
+        methods_of(tiny, protocol_of(tiny, settings=each))
+        for each in (settings, settings.model_copy(update={"guidance_interval": None}))
+    )
+    assert with_one == without
+
+
 def test_all_methods_are_every_sampler_and_the_full_chain_on_few_samples(tiny, random_model):
     small = {method.name: method.num_samples for method in methods_of(tiny, protocol_of(tiny, all_methods=True))}
     assert {"ddim_5steps", "ddim_10steps", "ddim_20steps", "ddpm_5steps", "ddpm_20steps"} <= small.keys()
@@ -112,14 +121,24 @@ def test_all_methods_are_every_sampler_and_the_full_chain_on_few_samples(tiny, r
     assert all(m.num_samples == 500 for name, m in methods.items() if name != "ddpm_1000steps")
 
 
-def test_progress_runs_to_the_end_with_an_eta(tiny):
-    events = list(evaluate(tiny, protocol_of(tiny)))
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"guidance_scale": 1.0},
+        {"sampler": "heun", "guidance_scale": 2.0},
+        {"guidance_scale": 2.0, "guidance_interval": (5, 10)},
+    ],
+)
+def test_progress_runs_to_the_end_with_an_eta(tiny, settings):
+    settings = tiny.config.sampling.model_copy(update=settings)
+    events = list(evaluate(tiny, protocol_of(tiny, settings=settings)))
     progress = [event for event in events if isinstance(event, StageProgress)]
     shares = [event.share for event in progress]
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1)
     assert progress[-1].eta == pytest.approx(0, abs=1e-6)
-    assert [event.stage for event in events if isinstance(event, StageDone)] == ["calibration", "ddim_5steps"]
+    stages = [event.stage for event in events if isinstance(event, StageDone)]
+    assert stages == ["calibration", f"{settings.sampler}_5steps"]
 
 
 # -- going on ------------------------------------------------------------------------------------------------------

@@ -334,7 +334,7 @@ def test_a_perfect_denoiser_gives_the_image_back_after_any_number_of_steps(sampl
     schedule = make_schedule("linear", T)
 
     def denoise(x_t, t):
-        ab = schedule.alpha_bar(int(t[0]))
+        ab = schedule.alpha_bar(t)
         return Prediction(x0, (x_t - math.sqrt(ab) * x0) / math.sqrt(1 - ab))
 
     for num_steps in (1, 2, 50):

@@ -76,6 +76,8 @@ def test_the_page_gets_the_tables_of_the_library(digits):
         assert timesteps == spaced_timesteps(total, steps, spacing)
     assert page["links"] == {"The full app": "https://example.org"}
     assert page["start"]["guidance"] == digits.config.sampling.guidance_scale
+    assert page["guidanceInterval"] is digits.config.sampling.guidance_interval is None
+    assert _description(load_model("mnist"), {})["guidanceInterval"] == (200, 600)
 
 
 # -- what cannot go ------------------------------------------------------------------------------------------------

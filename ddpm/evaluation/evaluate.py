@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import platform
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +28,7 @@ from ..config import SamplingConfig
 from ..errors import MetricError
 from ..models import Model, repeat_labels, resolve
 from ..samplers import SAMPLERS
-from ..sampling import sample
+from ..sampling import evaluations, sample
 from ..weights import weights_sha256
 from . import classifier
 from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
@@ -104,6 +105,8 @@ def methods_of(model: Model, protocol: Protocol) -> list[Method]:
 
 
 def _method(settings: SamplingConfig, num_samples: int) -> Method:
+    if settings.guidance_scale == 1:  # without guidance its interval decides nothing
+        settings = settings.model_copy(update={"guidance_interval": None})
     return Method(f"{settings.sampler}_{settings.num_steps}steps", settings, num_samples)
 
 
@@ -123,10 +126,11 @@ class _Evaluation:
         return {"calibration": None} | {method.name: method for method in methods_of(self.model, self.protocol)}
 
     def cost(self, method: Method | None) -> int:
-        """Network evaluations of a stage, about."""
+        """Network evaluations of a stage."""
         if method is None:
             return 0 if self.real.test is None else len(self.real.test) * len(self.timesteps)
-        return method.num_samples * method.settings.num_steps * _network_calls(method)
+        guided = bool(self.model.num_classes)
+        return method.num_samples * evaluations(method.settings, self.model.schedule, guided)
 
     def made_by(self, method: Method | None) -> dict[str, Any]:
         """What decides the result of a stage: where it is the same, the result is not computed again."""
@@ -146,9 +150,8 @@ class _Evaluation:
     def advance(self, stage: str, text: str, work: int) -> StageProgress:
         self.done += work
         elapsed = time.perf_counter() - self.started
-        # A sampler of higher order may take more evaluations than were counted on.
-        eta = elapsed / self.done * max(0, self.total - self.done) if self.done else None
-        return StageProgress(stage, text, min(1.0, self.done / max(1, self.total)), eta)
+        eta = elapsed / self.done * (self.total - self.done) if self.done else None
+        return StageProgress(stage, text, self.done / max(1, self.total), eta)
 
     # -- the stages: they yield their progress and return their result ---------------------------------------------
 
@@ -179,9 +182,10 @@ class _Evaluation:
         return table
 
     def sampling(self, method: Method) -> Iterator[StageProgress]:
-        labels, calls = list(range(self.model.num_classes)) or None, []
-        hook = self.model.network.register_forward_hook(lambda network, inputs, output: calls.append(len(inputs[0])))
-        batches = []
+        labels, looks, batches = list(range(self.model.num_classes)) or None, Counter(), []
+        hook = self.model.network.register_forward_hook(
+            lambda network, inputs, output: looks.update(made=len(inputs[0]), untold=len(inputs[0]))
+        )
         try:
             for first in range(0, method.num_samples, BATCH_SIZE):
                 count = min(BATCH_SIZE, method.num_samples - first)
@@ -190,21 +194,16 @@ class _Evaluation:
                 for step in steps:
                     if step.t >= 0:
                         text = f"{first:,} of {method.num_samples:,} samples, t = {step.t} of the next {count}"
-                        yield self.advance(method.name, text, count * _network_calls(method))
+                        yield self.advance(method.name, text, looks.pop("untold"))
                 batches.append(step.x0.clamp(-1, 1).cpu())
         finally:
             hook.remove()
-        yield self.advance(method.name, f"judging {method.num_samples:,} samples", 0)
+        yield self.advance(method.name, f"judging {method.num_samples:,} samples", looks["untold"])
         asked = torch.tensor(repeat_labels(labels, range(method.num_samples))) if labels else None
         return {
-            "network_evaluations": sum(calls) / method.num_samples,
+            "network_evaluations": looks["made"] / method.num_samples,
             **judge(torch.cat(batches), asked, self.real, self.lpips),
         }
-
-
-def _network_calls(method: Method) -> int:
-    """Network evaluations a step, about."""
-    return 2 if method.settings.guidance_scale != 1 else 1
 
 
 def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:

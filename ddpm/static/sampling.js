@@ -1,5 +1,6 @@
 // The reverse process, as in ddpm/diffusion.py and ddpm/samplers.py, which say where the formulas come from.
-// `model` is model.json: alphasCumprod, timesteps by number of steps, predictionType, clip, shape, numClasses.
+// `model` is model.json: alphasCumprod, timesteps by number of steps, predictionType, clip, shape, numClasses,
+// guidanceInterval.
 
 import { imageNoise } from "./noise.js";
 
@@ -52,13 +53,16 @@ export async function* sample(model, { labels, seed, steps, guidance, sampler },
   const classes = labels.map((label) => (label < 0 ? model.numClasses : label));
   const guided = guidance !== 1 && labels.some((label) => label >= 0);
 
+  const [first, last] = model.guidanceInterval ?? [0, Infinity];
+
   async function denoise(x, t) {
-    const twice = guided ? 2 : 1;
+    const guides = guided && first <= t && t <= last;
+    const twice = guides ? 2 : 1;
     const input = new Float32Array(twice * x.length);
     for (let part = 0; part < twice; part++) input.set(x, part * x.length);
-    const none = guided ? Array(count).fill(model.numClasses) : [];
+    const none = guides ? Array(count).fill(model.numClasses) : [];
     let output = await network(input, t, [...classes, ...none], twice * count);
-    if (guided) output = mix(guidance, output.subarray(0, x.length), 1 - guidance, output.subarray(x.length));
+    if (guides) output = mix(guidance, output.subarray(0, x.length), 1 - guidance, output.subarray(x.length));
     const [a, s] = scales(model, t);
     const prediction = TO_PREDICTION[model.predictionType](a, s, output, x);
     if (!model.clip) return prediction;
