@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -26,17 +27,30 @@ SOFTWARE_WEBGPU = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapt
 
 
 @pytest.fixture(scope="module")
-def folder(chromium, tmp_path_factory):
-    try:
-        files = static_files("mnist", links={"The full app": "https://example.org/app"})
-    except DDPMError as error:
-        if os.environ.get("DDPM_REQUIRE_BROWSER"):
-            raise
-        pytest.skip(str(error))  # no npm
-    assert sum(map(len, files.values())) < MAX_BYTES
-    folder = tmp_path_factory.mktemp("static") / "page"
-    write_space(files, folder)
-    return folder
+def folders(chromium, tmp_path_factory, worker_id):
+    """The page as it is made, and with its weights in float32; made once for all processes of pytest-xdist."""
+    alone = worker_id == "master"
+    shared = tmp_path_factory.mktemp("static") if alone else tmp_path_factory.getbasetemp().parent / "static"
+    page, exact, done = shared / "page", shared / "exact", shared / "done"
+    shared.mkdir(exist_ok=True)
+    with FileLock(shared / "lock"):
+        if not done.exists():
+            try:
+                files = static_files("mnist", links={"The full app": "https://example.org/app"})
+            except DDPMError as error:
+                if os.environ.get("DDPM_REQUIRE_BROWSER"):
+                    raise
+                pytest.skip(str(error))  # no npm
+            assert sum(map(len, files.values())) < MAX_BYTES
+            write_space(files, page)
+            write_space(files | {NETWORK: onnx_bytes(load_model("mnist"))}, exact)
+            done.touch()
+    return page, exact
+
+
+@pytest.fixture(scope="module")
+def folder(folders):
+    return folders[0]
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +60,8 @@ def static_url(folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exact_url(folder, tmp_path_factory):
-    """The same page with its weights in float32."""
-    (folder.parent / "exact").mkdir()
-    exact = folder.parent / "exact"
-    for path in folder.rglob("*"):
-        if path.is_file():
-            target = exact / path.relative_to(folder)
-            target.parent.mkdir(exist_ok=True)
-            target.write_bytes(onnx_bytes(load_model("mnist")) if path.name == NETWORK else path.read_bytes())
-    with plain_server(exact, tmp_path_factory.mktemp("server")) as url:
+def exact_url(folders, tmp_path_factory):
+    with plain_server(folders[1], tmp_path_factory.mktemp("server")) as url:
         yield url
 
 
