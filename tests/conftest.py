@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock
 
 # Before torch is loaded, here and in what the tests start: two threads on a core that is busy with something else take
 # many times as long as one.
@@ -23,6 +25,25 @@ def output_dir(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "outputs"
     monkeypatch.setenv("DDPM_OUTPUT_DIR", str(path))
     return path
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory, worker_id):
+    """A folder that takes long to make, made once for all processes of pytest-xdist: (name, make) -> the folder that
+    ``make``, given a path, has made."""
+
+    def made(name: str, make: Callable[[Path], None]) -> Path:
+        base = tmp_path_factory.getbasetemp()
+        folder = (base if worker_id == "master" else base.parent) / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                unfinished = folder.with_suffix(".unfinished")
+                shutil.rmtree(unfinished, ignore_errors=True)
+                make(unfinished)
+                unfinished.rename(folder)
+        return folder
+
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -208,17 +229,17 @@ def random_model(tiny_config):
 
 
 @pytest.fixture(scope="session")
-def _trained_outputs(tmp_path_factory) -> Path:
+def _trained_outputs(made_once) -> Path:
     """An outputs folder with one finished run, ``tiny``, trained once for all tests."""
     from ddpm.config import config_from_dict
     from ddpm.files import RunFolder
     from ddpm.training.runs import Run
 
-    outputs = tmp_path_factory.mktemp("trained") / "outputs"
-    config, folder = config_from_dict(copy.deepcopy(TINY)), RunFolder(outputs / "tiny")
-    with Run(config, folder) as run:
-        list(run.events())
-    return outputs
+    def train(outputs: Path) -> None:
+        with Run(config_from_dict(copy.deepcopy(TINY)), RunFolder(outputs / "tiny")) as run:
+            list(run.events())
+
+    return made_once("trained", train)
 
 
 @pytest.fixture

@@ -44,8 +44,13 @@ def inputs(model: Model, count: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.fixture(scope="module")
-def exported(digits):
-    return {weights: onnx_bytes(digits, weights) for weights in ("fp32", "fp16")}
+def exported(digits, made_once):
+    def export(folder) -> None:
+        folder.mkdir()
+        for weights in ("fp32", "fp16"):
+            (folder / weights).write_bytes(onnx_bytes(digits, weights))
+
+    return {file.name: file.read_bytes() for file in made_once("digits-onnx", export).iterdir()}
 
 
 @pytest.mark.parametrize("count", [1, 2, 11])
@@ -135,9 +140,10 @@ def test_wrong_usage_is_told(cli, options, said):
 
 
 @pytest.fixture
-def files(monkeypatch):
+def files(monkeypatch, exported):
     """A page of the digits model without its runtime, which comes from elsewhere."""
     monkeypatch.setattr("ddpm.static_page._runtime_files", lambda archive: {})
+    monkeypatch.setattr("ddpm.static_page.onnx_bytes", lambda model, weights: exported[weights])
     return static_files("digits")
 
 

@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 import torch
-from filelock import FileLock
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -27,30 +26,26 @@ SOFTWARE_WEBGPU = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapt
 
 
 @pytest.fixture(scope="module")
-def folders(chromium, tmp_path_factory, worker_id):
-    """The page as it is made, and with its weights in float32; made once for all processes of pytest-xdist."""
-    alone = worker_id == "master"
-    shared = tmp_path_factory.mktemp("static") if alone else tmp_path_factory.getbasetemp().parent / "static"
-    page, exact, done = shared / "page", shared / "exact", shared / "done"
-    shared.mkdir(exist_ok=True)
-    with FileLock(shared / "lock"):
-        if not done.exists():
-            try:
-                files = static_files("mnist", links={"The full app": "https://example.org/app"})
-            except DDPMError as error:
-                if os.environ.get("DDPM_REQUIRE_BROWSER"):
-                    raise
-                pytest.skip(str(error))  # no npm
-            assert sum(map(len, files.values())) < MAX_BYTES
-            write_space(files, page)
-            write_space(files | {NETWORK: onnx_bytes(load_model("mnist"))}, exact)
-            done.touch()
-    return page, exact
+def pages(chromium, made_once):
+    """The page as it is made, and ``exact``, the same with its weights in float32."""
+
+    def make(folder) -> None:
+        files = static_files("mnist", links={"The full app": "https://example.org/app"})
+        assert sum(map(len, files.values())) < MAX_BYTES
+        write_space(files, folder / "page")
+        write_space(files | {NETWORK: onnx_bytes(load_model("mnist"))}, folder / "exact")
+
+    try:
+        return made_once("static", make)
+    except DDPMError as error:
+        if os.environ.get("DDPM_REQUIRE_BROWSER"):
+            raise
+        pytest.skip(str(error))  # no npm
 
 
 @pytest.fixture(scope="module")
-def folder(folders):
-    return folders[0]
+def folder(pages):
+    return pages / "page"
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +55,8 @@ def static_url(folder, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def exact_url(folders, tmp_path_factory):
-    with plain_server(folders[1], tmp_path_factory.mktemp("server")) as url:
+def exact_url(pages, tmp_path_factory):
+    with plain_server(pages / "exact", tmp_path_factory.mktemp("server")) as url:
         yield url
 
 
@@ -164,7 +159,8 @@ def test_the_address_is_the_picture(page, static_url):
     page.get_by_role("radio", name="DPM-Solver++").check()
     page.wait_for_function("location.search.includes('dpmpp_2m')")
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
-    assert np.array_equal(draw(page, address), rolled)
+    # The first visit has one thread, the next one two, which add in another order: a level may round differently.
+    assert abs(draw(page, address).astype(int) - rolled).max() <= 1
     assert page.locator("#notice").is_hidden()
 
 
