@@ -16,8 +16,8 @@ class Compiled(nn.Module):
 
     Args:
         network: (x_t, t, y) -> output.
-        graphs: whether CUDA replays the kernels of a call as one graph. Off where processes train together, since
-            DistributedDataParallel allocates from the memory that the graphs own.
+        graphs: whether CUDA replays the kernels of a call as one graph. Off where processes train together: beside
+            DistributedDataParallel, graphs have crashed (https://github.com/pytorch/pytorch/issues/128218).
 
     Raises:
         DDPMError: at a call, where this machine has nothing to compile with.
