@@ -28,7 +28,7 @@ class Compiled(nn.Module):
         self.network = network
         self.graphs = graphs and next(network.parameters()).device.type == "cuda"
         mode = "reduce-overhead" if self.graphs else None
-        self._call = torch.compile(network, fullgraph=True, mode=mode)
+        self._call = torch.compile(network, fullgraph=True, mode=mode).__call__  # not a module with the same weights
 
     @property
     def null_label(self) -> int | None:

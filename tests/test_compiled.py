@@ -99,6 +99,7 @@ def test_the_command_line_compiles(cli, tiny_run, compilations):
 def test_graphs_are_for_cuda_and_for_one_process_alone(random_model, compilations):
     network = random_model().network
     assert not Compiled(network).graphs
+    assert len(Compiled(network).state_dict()) == len(network.state_dict())
     assert compilations[-1] == {"fullgraph": True, "mode": None}
 
     class OnCuda(torch.nn.Module):
