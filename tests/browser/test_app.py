@@ -313,7 +313,13 @@ def test_every_download_opens(page, app_url):
         page.get_by_role("option", name=moment, exact=True).click()
         expect(page.locator(".st-key-play_frames").get_by_text(moment, exact=True)).to_be_visible()
     frames.press("Escape")
-    wait_until(page, lambda: frames_in("GIF") == 3)  # the last choice has reached the server
+
+    def three_frames() -> bool:  # once the last choice has reached the server
+        page.wait_for_timeout(500)  # a click while the page runs anew would be lost
+        wait_until_idle(page)
+        return frames_in("GIF") == 3
+
+    wait_until(page, three_frames)
     with np.load(download("NPZ")) as arrays:
         assert arrays["images"].shape == (4, 32, 32, 1)
         assert arrays["labels"].tolist() == [3] * 4
