@@ -1,7 +1,7 @@
 """What compiling the network brings: ``python -m benchmarks.compiled``, on a GPU with ``--device cuda``.
 
 One training and one grid of images, each with the network compiled and without, in turns. The price comes first: what
-the first turn took, in which it is compiled. The last line says how far the two are apart, which should be rounding.
+the first turn took, in which it is compiled. How far the two are apart is printed as well, and should be rounding.
 """
 
 from __future__ import annotations
