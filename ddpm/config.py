@@ -7,6 +7,8 @@ A YAML file holds only what differs from the defaults. An unknown key, a wrong t
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from .errors import ConfigError, Fault, unknown
+from .names import listed
 from .samplers import SAMPLERS
 from .schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
 from .yaml_text import dump_yaml, lines_of, parse_yaml
@@ -24,19 +27,32 @@ class DatasetInfo(NamedTuple):
     """What is fixed about a dataset, before any file is read. None: the config decides."""
 
     channels: int | None
-    num_classes: int | None
     image_size: int | None  # as stored; the config may ask for another
     num_train: int | None  # training images, those of validation included
     about: str
+    class_names: tuple[str, ...] = ()  # in the order of their labels; empty: the config decides
 
+    @property
+    def num_classes(self) -> int | None:
+        return len(self.class_names) or None
+
+
+_DIGITS = tuple("0123456789")
+_GARMENTS = (
+    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
+)  # fmt: skip
+_THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 DATASETS: dict[str, DatasetInfo] = {
-    "digits": DatasetInfo(1, 10, 8, 1_500, "scikit-learn's 1,797 handwritten digits, 8x8, inside the package"),
-    "mnist": DatasetInfo(1, 10, 28, 60_000, "MNIST, 70,000 handwritten digits, through torchvision"),
-    "fashion_mnist": DatasetInfo(1, 10, 28, 60_000, "Fashion-MNIST, 70,000 garments, through torchvision"),
-    "cifar10": DatasetInfo(3, 10, 32, 50_000, "CIFAR-10, 60,000 photographs, through torchvision"),
-    "folder": DatasetInfo(None, None, None, None, "a folder of images; its subfolders, if any, are the classes"),
+    "digits": DatasetInfo(1, 8, 1_500, "scikit-learn's 1,797 handwritten digits, 8x8, inside the package", _DIGITS),
+    "mnist": DatasetInfo(1, 28, 60_000, "MNIST, 70,000 handwritten digits, through torchvision", _DIGITS),
+    "fashion_mnist": DatasetInfo(1, 28, 60_000, "Fashion-MNIST, 70,000 garments, through torchvision", _GARMENTS),
+    "cifar10": DatasetInfo(3, 32, 50_000, "CIFAR-10, 60,000 photographs, through torchvision", _THINGS),
+    "folder": DatasetInfo(None, None, None, "a folder of images; its subfolders, if any, are the classes"),
 }
+
+MAX_NAME = 100  # characters of a class's name
+MAX_NAMES = 50_000  # bytes of all of them as YAML; the names of 1,000 classes have 15,000
 
 
 def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
@@ -87,6 +103,27 @@ class DataConfig(Section):
     horizontal_flip: bool = _setting(
         False, "Mirror half of the training images at random: more variety for photographs, wrong for digits and text."
     )
+    class_names: tuple[str, ...] = _setting(
+        (),
+        "Names of the folder's classes, in the order of their labels. Training fills them in from its subfolders.",
+        "names",
+    )
+
+    @field_validator("class_names")
+    @classmethod
+    def _are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            # Surrogates are what Python makes of a file name that is not UTF-8; no file of ours can hold them.
+            if not 1 <= len(name) <= MAX_NAME or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
+                raise ValueError(
+                    f"must have names of 1 to {MAX_NAME} characters without line breaks, control characters or bytes "
+                    f"that are not UTF-8; one is {_shown(name)}"
+                )
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"must differ from each other; {_shown(twice[0])} stands there twice")
+        if (size := len(dump_yaml(list(names)).encode())) > MAX_NAMES:
+            raise ValueError(f"must be shorter: together they have {size:,} bytes, {MAX_NAMES:,} are the most")
+        return names
 
     @model_validator(mode="after")
     def _fits_the_dataset(self):
@@ -95,7 +132,14 @@ class DataConfig(Section):
             raise ValueError(f"channels must be {info.channels} for {self.dataset}, got {self.channels}")
         if (self.dataset == "folder") != (self.path is not None):
             raise ValueError("path goes with dataset 'folder', and only with it")
+        if self.class_names and self.dataset != "folder":
+            raise ValueError(f"class_names go with dataset 'folder'; {self.dataset} has its own")
         return self
+
+    @property
+    def known_class_names(self) -> tuple[str, ...]:
+        """The names of the dataset's classes, as far as they are known before it is read; () where they are not."""
+        return self.class_names or DATASETS[self.dataset].class_names
 
 
 class ScheduleConfig(Section):
@@ -439,11 +483,12 @@ class Config(Section):
                 raise ValueError(
                     f"model.attention_resolutions: {resolution} does not occur; this model has {occurring}"
                 )
-        classes = DATASETS[self.data.dataset].num_classes
-        if model.num_classes and classes and model.num_classes != classes:
-            raise ValueError(
-                f"model.num_classes must be 0 or {classes} for {self.data.dataset}, got {model.num_classes}"
-            )
+        names = self.data.known_class_names
+        if model.num_classes and names and model.num_classes != len(names):
+            whose = self.data.dataset
+            if self.data.class_names:
+                whose = f"data.class_names {listed(names)}"
+            raise ValueError(f"model.num_classes must be 0 or {len(names)} for {whose}, got {model.num_classes}")
         if self.schedule.zero_terminal_snr and self.diffusion.prediction_type == "eps":
             raise ValueError(
                 "schedule.zero_terminal_snr needs diffusion.prediction_type v or x0: noise alone tells no x0"
@@ -461,6 +506,14 @@ class Config(Section):
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return self.data.channels, self.data.image_size, self.data.image_size
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes that the model can be asked for, in the order of their labels: those of the dataset,
+        else "0", "1", ...; () for an unconditional model."""
+        if not self.model.num_classes:
+            return ()
+        return self.data.known_class_names or tuple(map(str, range(self.model.num_classes)))
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of ``ddpm.unet.UNet``."""
@@ -576,7 +629,8 @@ def _override(values: Any, override: str) -> str:
 
 
 def change(values: Any, path: str, value: Any) -> None:
-    """Set ``section.field`` in a nested dict; another schedule takes the parameters of the former with it.
+    """Set ``section.field`` in a nested dict; another schedule takes the parameters of the former with it, other images
+    the names of their classes.
 
     Raises:
         ConfigError: the sections of ``path`` are none in ``values``.
@@ -587,6 +641,8 @@ def change(values: Any, path: str, value: Any) -> None:
         node = node.setdefault(section, {}) if isinstance(node, dict) else None
     if not isinstance(node, dict):
         raise ConfigError(f"--set {path}: {'.'.join(sections)} is no section")
+    if path in ("data.dataset", "data.path") and value != node.get(field):
+        node.pop("class_names", None)  # of the former images
     if path == "schedule.name" and value != node.get("name", "linear"):
         for parameter in {name for spec in SCHEDULES.values() for name in spec.defaults}:
             node.pop(parameter, None)

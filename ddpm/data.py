@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,12 +32,14 @@ class ImageSet:
 
     images: Tensor
     labels: Tensor
+    class_names: tuple[str, ...] = ()
+    """In the order of the labels; () where there are none."""
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index) -> ImageSet:
-        return ImageSet(self.images[index], self.labels[index])
+        return replace(self, images=self.images[index], labels=self.labels[index])
 
     def scaled(self) -> Tensor:
         """The images as float32 in [-1, 1]."""
@@ -113,7 +115,8 @@ def _load(config: DataConfig, train: bool, download: bool) -> ImageSet:
         return _folder(Path(config.path), config, train)
     else:
         images = _torchvision(config.dataset, train, download)
-    return ImageSet(resize(images.images, config.image_size), images.labels)
+    names = DATASETS[config.dataset].class_names
+    return ImageSet(resize(images.images, config.image_size), images.labels, names)
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -163,21 +166,25 @@ def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
 def _folder(root: Path, config: DataConfig, train: bool) -> ImageSet:
     files = _listed(root, train)
     images = torch.stack([read_image(file, config.image_size, config.channels) for file, _ in files])
-    return ImageSet(images, torch.tensor([label for _, label in files]))
+    return ImageSet(images, torch.tensor([label for _, label in files]), _classes(root))
 
 
 def _listed(root: Path, train: bool) -> list[tuple[Path, int]]:
     """The files of a split and their labels."""
     if not root.is_dir():
         raise DataError(f"data.path {root} is not a folder")
-    classes = sorted(p.name for p in root.iterdir() if p.is_dir() and any(_image_files(p)))
-    files = [(file, label) for label, name in enumerate(classes) for file in _image_files(root / name)]
+    files = [(file, label) for label, name in enumerate(_classes(root)) for file in _image_files(root / name)]
     files = files or [(file, -1) for file in _image_files(root)]
     # Every tenth is the test set: stable when the folder is read again, spread over the classes.
     files = [pair for i, pair in enumerate(files) if (i % 10 != 9) == train]
     if len(files) < 2:
         raise DataError(f"data.path {root} holds too few images ({', '.join(IMAGE_SUFFIXES)}); at least 20 are needed")
     return files
+
+
+def _classes(root: Path) -> tuple[str, ...]:
+    """The names of the subfolders with images."""
+    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and any(_image_files(p))))
 
 
 def count_images(root: Path) -> int:

@@ -31,6 +31,7 @@ from .unet import UNet
 from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
+NO_CLASS = "no class"
 RESULTS = "evaluation_results.json"
 MAX_RESULTS = 2_000_000  # bytes
 MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 11,700,000
@@ -57,6 +58,15 @@ class Model:
     @property
     def num_classes(self) -> int:
         return self.config.model.num_classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of its classes in the order of their labels, () for an unconditional model."""
+        return self.config.class_names
+
+    def class_name(self, label: int) -> str:
+        """The name of a label; of -1 "no class"."""
+        return NO_CLASS if label == -1 else self.class_names[label]
 
     def compiled(self) -> Model:
         """The same model with its network compiled, see ``ddpm.compiled.Compiled``."""

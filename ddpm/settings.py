@@ -103,8 +103,10 @@ def all_settings() -> dict[str, list[Setting]]:
 
 
 def applies(setting: Setting, values: Any) -> bool:
-    """Whether a field has an effect beside the others in the nested dict ``values``."""
+    """Whether a field is there to be set beside the others in the nested dict ``values``."""
     chosen = {name: section if isinstance(section, dict) else {} for name, section in values.items()}
+    if setting.field == "data.class_names":  # training reads them off the folder
+        return False
     if setting.field == "data.path":
         return chosen.get("data", {}).get("dataset") == "folder"
     if setting.field == "diffusion.min_snr_gamma":

@@ -21,11 +21,17 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-    list("-+.0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper with a line for every key and lists on one line."""
+
+
+_Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
+for _side in (_Loader, _Dumper):  # what one reads as a number, the other has to quote where it is text
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
 
 
 def parse_yaml(text: str, source: str = "YAML") -> Any:
@@ -40,13 +46,6 @@ def parse_yaml(text: str, source: str = "YAML") -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         fault = Fault("", reason, mark.line + 1 if mark else None)
         raise ConfigError(f"{source}{where}: {reason}", (fault,)) from None
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper with a line for every key and lists on one line."""
-
-
-_Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
 
 
 def dump_yaml(values: Any) -> str:

@@ -169,6 +169,12 @@ def test_colour_becomes_grey_by_luma(colours):
         assert image[0, 0, 0].item() == (76, 29)[label]
 
 
+def test_class_names_come_with_the_images_and_stay_with_a_part_of_them(colours):
+    images = load_dataset(folder_config(colours), "train")
+    assert images.class_names == images[:2].class_names == ("a", "b")  # "empty" holds no image
+    assert load_dataset(DataConfig(dataset="digits", image_size=8), "val").class_names == tuple("0123456789")
+
+
 def test_a_flat_folder_has_no_labels_and_grey_becomes_colour(tmp_path):
     for i in range(20):
         paint(tmp_path / "flat" / f"{i:02}.png", 10 * i, mode="L")

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "schedule", "unet"],
+    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "names", "schedule", "unet"],
     ["diffusion", "compiled"],
     ["samplers"],
     ["config", "settings", "variants", "data", "weights", "hub", "pipelines", "layouts"],
