@@ -2,7 +2,17 @@
 
 import pytest
 
-from ddpm.evaluation.results import METRICS, absences, missing_metrics, real_level, results_csv, share_ci95, unavailable
+from ddpm.evaluation.results import (
+    METRICS,
+    absences,
+    missing_metrics,
+    real_levels,
+    results_csv,
+    series_of,
+    share_ci95,
+    unavailable,
+)
+from ddpm.media.figures import quality_figure
 
 
 def stage_of(steps: int, **changes) -> dict:
@@ -31,10 +41,42 @@ def test_the_interval_of_a_share_is_that_of_the_binomial():
     assert share_ci95(stage_of(10), "kid") is None
 
 
-def test_the_level_of_real_images_is_that_of_the_stage_with_the_most_samples_that_knows_it():
+def sampled(steps: int, count: int, distance: float, **settings) -> dict:
+    made_by = {"settings": {"sampler": "ddim", "num_steps": steps, "guidance_scale": 1.0} | settings}
+    real = {"frechet_distance": 10 / count}
+    return stage_of(steps, num_samples=count, network_evaluations=steps, frechet_distance=distance, made_by=made_by,
+                    reference=real)  # fmt: skip
+
+
+def test_a_line_joins_only_what_differs_in_its_steps_alone():
+    """Ten times the samples lower the distance of the same model: joined, more steps would look worse."""
+    stages = [sampled(100, 1000, 0.09), sampled(50, 10_000, 0.06), sampled(10, 1000, 0.1), sampled(20, 1000, 0.08)]
+    series = series_of(stages)
+    assert [(line.label, [stage["network_evaluations"] for stage in line.stages]) for line in series] == [
+        ("ddim, n = 10,000", [50]),
+        ("ddim, n = 1,000", [10, 20, 100]),
+    ]
+    drawn = {line.name: list(line.y) for line in quality_figure({"mnist": dict(enumerate(stages))},
+                                                                "frechet_distance").data}  # fmt: skip
+    assert drawn == {
+        "ddim, n = 10,000": [0.06], "ddim, n = 1,000": [0.1, 0.08, 0.09],
+        "real images, n = 10,000": [0.001, 0.001], "real images, n = 1,000": [0.01, 0.01],
+    }  # fmt: skip
+
+
+def test_other_settings_are_other_lines_and_named_where_they_differ():
+    stages = [sampled(10, 100, 0.1), sampled(20, 100, 0.1, guidance_scale=3.0), sampled(20, 100, 0.1, sampler="heun")]
+    assert [line.label for line in series_of(stages)] == [
+        "ddim, guidance scale 1.0", "ddim, guidance scale 3.0", "heun, guidance scale 1.0"
+    ]  # fmt: skip
+    assert [line.label for line in series_of(stages[:1])] == ["ddim"]
+
+
+def test_each_number_of_samples_has_its_level_of_real_images():
     unknown = stage_of(10, num_samples=1000, reference=unavailable("no dataset"))
-    assert real_level([unknown, stage_of(20), stage_of(50, num_samples=10, reference={"kid": 0.1})], "kid") == 0.6
-    assert real_level([unknown], "kid") is None
+    few = stage_of(50, num_samples=10, reference={"kid": 0.1})
+    assert real_levels([unknown, few, stage_of(20)], "kid") == {100: 0.6, 10: 0.1}
+    assert real_levels([unknown], "kid") == {}
 
 
 def test_the_csv_holds_the_classes_and_leaves_out_what_is_unavailable():

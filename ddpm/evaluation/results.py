@@ -159,10 +159,47 @@ def headline(stages: Mapping[str, Stage], settings: SamplingConfig) -> str:
     return own if own in stages else max(stages, key=lambda name: stages[name]["num_samples"])
 
 
-def real_level(stages: Iterable[Stage], key: str) -> float | None:
-    """A metric of real images: of as many as the most samples of those stages that know it."""
-    known = [stage for stage in stages if isinstance(stage["reference"].get(key), float)]
-    return max(known, key=lambda stage: stage["num_samples"])["reference"][key] if known else None
+class Series(NamedTuple):
+    """Stages that differ in their number of steps alone, so that a line may join them: the cheapest first."""
+
+    sampler: str
+    num_samples: int
+    label: str
+    """What tells it from the others: ddim, n = 1,000, guidance scale 2.0."""
+    stages: list[Stage]
+
+
+def series_of(stages: Iterable[Stage]) -> list[Series]:
+    """What of some stages can be compared along a line: one sampler at one setting, judged by one number of samples.
+
+    More samples alone lower a Fréchet distance and raise a recall; a line from few of them to many would show that as
+    the work of the steps.
+    """
+    groups: dict[str, list[Stage]] = {}
+    for stage in stages:
+        groups.setdefault(json.dumps(_apart(stage), sort_keys=True), []).append(stage)
+    values = {name: {str(_apart(group[0]).get(name)) for group in groups.values()}
+              for group in groups.values() for name in _apart(group[0])}  # fmt: skip
+    differing = [name for name, found in values.items() if len(found) > 1 and name != "sampler"]
+    found = []
+    for group in groups.values():
+        apart = _apart(group[0])
+        label = ", ".join([apart["sampler"], *(f"{name.replace('_', ' ')} {apart.get(name)}" for name in differing)])
+        group = sorted(group, key=lambda stage: stage["network_evaluations"])
+        found.append(Series(apart["sampler"], group[0]["num_samples"], label, group))
+    return sorted(found, key=lambda series: (series.sampler, -series.num_samples))
+
+
+def _apart(stage: Stage) -> dict[str, Any]:
+    """What two stages of one series have in common."""
+    settings = {name: value for name, value in stage["made_by"]["settings"].items() if name != "num_steps"}
+    return {"n =": f"{stage['num_samples']:,}"} | settings
+
+
+def real_levels(stages: Iterable[Stage], key: str) -> dict[int, float]:
+    """A metric of real images, by how many of them: as many as there were samples. Most come first."""
+    known = {stage["num_samples"]: stage["reference"].get(key) for stage in stages}
+    return {count: known[count] for count in sorted(known, reverse=True) if isinstance(known[count], float)}
 
 
 def absences(values: Mapping[str, Any]) -> dict[str, str]:

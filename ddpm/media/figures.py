@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..evaluation.results import METRICS, real_level, share_ci95, stage_label
+from ..evaluation.results import METRICS, Series, real_levels, series_of, share_ci95, stage_label
 from ..files import atomic_write
 from ..samplers import SAMPLERS
 from ..training.history import History, smoothed
@@ -194,9 +194,19 @@ def _drawn(history: History, curves: Sequence[tuple[str, bool]], columns: int):
 
 
 def _ticks_at(axes: Axes, values: Sequence[float]) -> None:
-    """On the x axis these numbers alone, as one writes them."""
+    """On the x axis, which is logarithmic, these numbers alone, as one writes them."""
+    values = _legible(values)
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.set_xticks([], minor=True)
+
+
+def _legible(values: Sequence[float]) -> list[float]:
+    """Those of some rising numbers that can stand side by side on a logarithmic axis: 99 and 100 would be one blot."""
+    kept: list[float] = []
+    for value in values:
+        if not kept or value > 1.12 * kept[-1]:
+            kept.append(value)
+    return kept
 
 
 def _plain_ticks(axes: Axes) -> None:
@@ -240,7 +250,8 @@ def save_calibration(calibration: Mapping[str, Any], path: Path, name: str) -> N
 
 
 def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: str, path: Path) -> None:
-    """Write a metric of samples over network evaluations an image, one line a sampler, with the level of real images.
+    """Write a metric of samples over network evaluations an image, one line a ``Series``, with the level of real images
+    for each number of samples.
 
     ``stages`` are those of ``ddpm.evaluation.evaluate`` that have a number for ``metric``.
     """
@@ -248,20 +259,47 @@ def save_quality(stages: Mapping[str, Mapping[str, Any]], metric: str, label: st
 
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.subplots()
-    samplers = dict.fromkeys(stage["made_by"]["settings"]["sampler"] for stage in stages.values())
-    for sampler, colour in zip(samplers, PALETTE * len(samplers), strict=False):
-        chosen = [stage for stage in stages.values() if stage["made_by"]["settings"]["sampler"] == sampler]
-        points = sorted((stage["network_evaluations"], stage[metric]) for stage in chosen)
-        axes.plot(*zip(*points, strict=True), label=sampler, color=colour, marker="o", markersize=4)
-    if (real := real_level(stages.values(), metric)) is not None:
-        axes.axhline(real, color="gray", linewidth=1, linestyle=":", label="real images")
-    axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
+    series, levels = series_of(stages.values()), real_levels(stages.values(), metric)
+    colours, marks = _colours(series), _marks(series)
     seen = sorted({stage["network_evaluations"] for stage in stages.values()})
+    for line in series:
+        axes.plot(
+            [stage["network_evaluations"] for stage in line.stages], [stage[metric] for stage in line.stages],
+            label=line.label, color=colours[line.sampler], marker=marks[line.num_samples].matplotlib, markersize=4,
+        )  # fmt: skip
+    for count, real in levels.items():
+        axes.plot([seen[0], seen[-1]], [real, real], color="gray", linewidth=1, linestyle=":",
+                  marker=marks[count].matplotlib, markersize=4, label=_real_label(count, levels))  # fmt: skip
+    axes.set(xlabel="network evaluations an image", ylabel=label, xscale="log")
     _ticks_at(axes, seen)
     if metric in DISTANCES:
         axes.update_datalim([(seen[0], 0)])
         axes.autoscale_view()
     _finish(figure, axes, path)
+
+
+class _Mark(NamedTuple):
+    """What stands for a number of samples, in the names of either library."""
+
+    matplotlib: str
+    plotly: str
+
+
+_MARKS = (_Mark("o", "circle"), _Mark("D", "diamond"), _Mark("s", "square"), _Mark("^", "triangle-up"))
+
+
+def _marks(series: Iterable[Series]) -> dict[int, _Mark]:
+    counts = sorted({line.num_samples for line in series}, reverse=True)
+    return dict(zip(counts, _MARKS * len(counts), strict=False))
+
+
+def _colours(series: Iterable[Series]) -> dict[str, str]:
+    samplers = dict.fromkeys(line.sampler for line in series)
+    return dict(zip(samplers, PALETTE * len(samplers), strict=False))
+
+
+def _real_label(count: int, levels: Mapping[int, float]) -> str:
+    return "real images" if len(levels) == 1 else f"real images, n = {count:,}"
 
 
 def save_ladder(results: Sequence[tuple[Climbed, Closeness]], path: Path) -> None:
@@ -309,35 +347,35 @@ def calibration_figure(
 
 
 def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str, height: int = 320) -> go.Figure:
-    """A Plotly figure of a metric of samples over network evaluations an image, one line a sampler of a model, with
-    the level of real images; each model's stages as for ``save_quality``. The second model's lines are dotted."""
+    """A Plotly figure of a metric of samples over network evaluations an image, one line a ``Series`` of a model, with
+    the levels of real images; each model's stages as for ``save_quality``. The second model's lines are dotted."""
     import plotly.graph_objects as go
 
     figure, share = go.Figure(), METRICS[metric].form.endswith("%")
     every = [stage for stages in models.values() for stage in stages.values()]
-    samplers = dict.fromkeys(stage["made_by"]["settings"]["sampler"] for stage in every)
-    colours = dict(zip(samplers, PALETTE * len(samplers), strict=False))
+    colours, marks = _colours(series_of(every)), _marks(series_of(every))
     seen = sorted({stage["network_evaluations"] for stage in every})
     for (model, stages), dash in zip(models.items(), ("solid", "dot"), strict=False):
-        for sampler, colour in colours.items():
-            chosen = [stage for stage in stages.values() if stage["made_by"]["settings"]["sampler"] == sampler]
-            chosen.sort(key=lambda stage: stage["network_evaluations"])
-            if not chosen:
-                continue
-            half = [share_ci95(stage, metric) for stage in chosen]
+        of_model = "" if len(models) == 1 else f"{model}: "
+        for line in series_of(stages.values()):
+            half = [share_ci95(stage, metric) for stage in line.stages]
             figure.add_scatter(
-                x=[stage["network_evaluations"] for stage in chosen], y=[stage[metric] for stage in chosen],
-                name=sampler if len(models) == 1 else f"{model}: {sampler}", mode="lines+markers",
-                line={"color": colour, "width": 2, "dash": dash}, hovertemplate="%{y:.4g}<br>%{text}",
-                text=[f"{stage_label(stage)}, n = {stage['num_samples']:,}" for stage in chosen],
+                x=[stage["network_evaluations"] for stage in line.stages], y=[stage[metric] for stage in line.stages],
+                name=of_model + line.label, mode="lines+markers", hovertemplate="%{y:.4g}<br>%{text}",
+                line={"color": colours[line.sampler], "width": 2, "dash": dash},
+                marker={"symbol": marks[line.num_samples].plotly, "size": 8},
+                text=[f"{stage_label(stage)}, n = {stage['num_samples']:,}" for stage in line.stages],
                 error_y={"array": half, "thickness": 1} if None not in half else None,
             )  # fmt: skip
-        if (real := real_level(stages.values(), metric)) is not None:
+        levels = real_levels(stages.values(), metric)
+        for count, real in levels.items():
             figure.add_scatter(
-                x=[seen[0], seen[-1]], y=[real, real], mode="lines", line={"width": 1, "dash": dash, "color": "gray"},
-                name="real images" if len(models) == 1 else f"{model}: real images", hovertemplate="%{y:.4g}",
+                x=[seen[0], seen[-1]], y=[real, real], mode="lines+markers", hovertemplate="%{y:.4g}",
+                line={"width": 1, "dash": dash, "color": "gray"}, marker={"symbol": marks[count].plotly, "size": 6},
+                name=of_model + _real_label(count, levels),
             )  # fmt: skip
-    figure.update_xaxes(type="log", tickvals=seen, ticktext=[f"{value:g}" for value in seen])
+    ticks = _legible(seen)
+    figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{value:g}" for value in ticks])
     if share:
         figure.update_yaxes(tickformat=".0%")
     elif metric in DISTANCES:
@@ -390,6 +428,9 @@ def _drawable(values: Iterable[Any]) -> list[float]:
 def _finish(figure: Figure, axes: Axes, path: Path) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    if len(axes.get_legend_handles_labels()[1]) > 4:  # it would cover what is drawn
+        figure.legend(frameon=False, loc="outside lower center", ncols=3, fontsize="small")
+    else:
+        axes.legend(frameon=False)
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150)

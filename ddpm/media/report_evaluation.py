@@ -169,7 +169,7 @@ def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
         if len(measured) > 1:
             label = METRICS[key].label
             save_quality(measured, key, label, subject.folder / "quality.png")
-            caption = f"{label} over the cost of a sample; dotted, the level of real images."
+            caption = f"{label} over the cost of a sample; a line is for one number of samples, dotted for real images."
             yield from figure("quality.png", "Quality over cost", caption)
             return
 
