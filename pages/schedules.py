@@ -53,8 +53,10 @@ about(
     r"""
 $\bar\alpha_t$ is the share of the image's variance that survives until $t$, $1 - \bar\alpha_t$ that of the noise:
 
-$$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon, \qquad
-\mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}.$$
+$$
+x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon, \qquad
+\mathrm{SNR}_t = \frac{\bar\alpha_t}{1 - \bar\alpha_t}.
+$$
 
 All pictures above hold the same noise $\varepsilon$: what differs between two rows is the schedule alone. One that
 falls too early spends its last steps on what is noise already; one that falls too late asks the sampler for too much

@@ -70,9 +70,6 @@ def test_a_space_is_made_and_its_address_told(share_page, hub):
 @pytest.mark.parametrize(
     ("repo_id", "token", "fault", "said"),
     [
-        ("me/lab", "", None, "Type your own access token"),
-        ("lab", TOKEN, None, "'lab' is no repo of the Hub"),
-        ("", TOKEN, None, "Type the name"),
         ("me/lab", TOKEN, Fault("POST /api/repos/create", status=402, message="no plan"), PLAN),
         ("me/lab", TOKEN, Fault("POST /api/repos/create", status=401, message=f"no {TOKEN}"), "valid token"),
         ("me/lab", TOKEN, Fault("POST /api/spaces/me/lab/commit", cut=True), "the connection was cut"),
@@ -80,11 +77,33 @@ def test_a_space_is_made_and_its_address_told(share_page, hub):
 )
 def test_what_goes_wrong_is_one_line_without_the_token(share_page, hub, monkeypatch, repo_id, token, fault, said):
     monkeypatch.setenv("HF_TOKEN", "hf_ofTheOwnerOfThisServer")  # which no visitor may use
-    hub.faults += [fault] if fault else []
+    hub.faults.append(fault)
     app = push(share_page(share_as=SPACE), repo_id, token)
     assert said in app.error[0].value
     assert "\n" not in app.error[0].value
     assert not app.success
     assert TOKEN not in everything(app)
-    if not fault:
-        assert hub.requests == []
+
+
+@pytest.mark.parametrize("share_as", [MODEL, SPACE])
+@pytest.mark.parametrize(
+    ("repo_id", "token", "said"),
+    [
+        ("me/lab", "", "Type your own access token"),
+        ("lab", TOKEN, "'lab' is no repo of the Hub"),
+        ("me/my lab", TOKEN, "'me/my lab' is no repo of the Hub"),
+        ("", TOKEN, "Type the name"),
+    ],
+)
+def test_what_is_wrong_in_the_form_is_said_before_any_work_and_the_token_stays(
+    share_page, hub, monkeypatch, share_as, repo_id, token, said
+):
+    def too_early(*arguments):
+        pytest.fail("samples are drawn for a name that is refused")
+
+    monkeypatch.setattr("pages.components.share.write_model_folder", too_early)
+    app = push(share_page(share_as=share_as), repo_id, token)
+    assert said in app.error[0].value
+    assert hub.requests == []
+    assert next(field for field in app.text_input if field.label == "Your access token").value == token
+    assert app.text_input(key="share_repo").value == repo_id

@@ -7,7 +7,7 @@ from PIL import Image
 from ddpm.errors import ConfigError
 from ddpm.public import is_public
 
-from .address import read_link, tell_what_was_left_out
+from .address import read_link, remember_link, tell_what_was_left_out
 from .public import HIDDEN, off, show_error
 
 # (script, label, icon, what one can do there), in the order of the sidebar.
@@ -58,8 +58,13 @@ PAGES = (
 )
 
 
-# Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither.
-STYLE = "<style>[data-testid=stMainBlockContainer] { padding-top: 3.5rem; max-width: 72rem; }</style>"
+# Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither. On a phone the sidebar
+# is behind two small angles: they say what is there.
+STYLE = """<style>
+[data-testid=stMainBlockContainer] { padding-top: 3.5rem; max-width: 72rem; }
+[data-testid=stExpandSidebarButton]::after { content: "Pages and settings"; font-size: 0.9rem; padding: 0 0.5rem; }
+[data-testid=stExpandSidebarButton] { width: auto; border: 1px solid currentColor; border-radius: 4px; }
+</style>"""
 
 
 def _icon(size: int = 64) -> Image.Image:
@@ -124,3 +129,4 @@ def about(text: str, paper: str, url: str) -> None:
         st.markdown(text)
         st.markdown(f"Paper: [{paper}]({url})")
     tell_what_was_left_out()
+    remember_link()

@@ -7,7 +7,7 @@ import streamlit as st
 
 from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.files import size_text
-from ddpm.hub import publish
+from ddpm.hub import check_repo_id, publish
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
 from ddpm.models import resolve
 from ddpm.space import push_space, space_files, summary, zip_bytes
@@ -54,8 +54,8 @@ def download_space(reference: str) -> None:
 def push_form(what: str, reference: str) -> str:
     """The form, and the push when it is sent; returns the name on the Hub, a stand-in where there is none yet.
 
-    A form's fields reach the server with the click, not before. The token's field has a new key after each click: its
-    value goes with the old one, before anything is sent.
+    A form's fields reach the server with the click, not before. The token's field has a new key after each upload: its
+    value goes with the old one, before anything is sent. Where nothing can be sent, it stays.
     """
     key = f"share_token_{st.session_state.setdefault(PUSHES, 0)}"
     with st.form("share_form"):
@@ -68,7 +68,9 @@ def push_form(what: str, reference: str) -> str:
         private = st.toggle("Private", key="share_private", help="Only for you to see.")
         label = "Create the Space" if what == SPACE else "Push the model"
         clicked = st.form_submit_button(label, type="primary", icon=":material/cloud_upload:", width="stretch")
-    if clicked:
+    if clicked and (fault := _fault(repo_id, token)):
+        st.session_state[OUTCOME] = what, reference, False, fault
+    elif clicked:
         del st.session_state[key]
         st.session_state[PUSHES] += 1
         with st.spinner("Sending, and checking what arrived"):
@@ -77,13 +79,22 @@ def push_form(what: str, reference: str) -> str:
     return repo_id or "user/name"
 
 
+def _fault(repo_id: str, token: str) -> str | None:
+    """What is wrong with the form, which the Hub need not be asked about and nothing has to be made for."""
+    if not repo_id:
+        return "Type the name that it shall have on the Hub, such as user/name"
+    try:
+        check_repo_id(repo_id)
+    except HubError as error:
+        return str(error)
+    if not token:  # without one, that of the server's owner would be used
+        return "Type your own access token, with write access: huggingface.co/settings/tokens makes one"
+    return None
+
+
 def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -> tuple[bool, str]:
     """Push; whether it went well, and the address or what went wrong."""
     try:
-        if not repo_id:
-            raise HubError("Type the name that it shall have on the Hub, such as user/name")
-        if not token:  # without one, that of the server's owner would be used
-            raise HubError("Type your own access token, with write access: huggingface.co/settings/tokens makes one")
         if what == SPACE:
             return True, push_space(space_files(reference), repo_id, token=token, private=private)
         with tempfile.TemporaryDirectory() as folder:
