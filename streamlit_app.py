@@ -6,10 +6,12 @@ import streamlit as st
 
 from ddpm.errors import DDPMError
 from pages.components.frame import about, page, shown_pages
+from pages.components.gallery import picture_of
 from pages.components.models import cached_model, default_model
+from pages.components.opening import HOME_CLASS
 from pages.components.pictures import show
 from pages.components.public import show_error
-from pages.components.sampling import Request, run
+from pages.components.sampling import Request
 
 page(
     "DDPM Lab",
@@ -42,8 +44,8 @@ thing = "digit" if model.config.data.dataset in DIGITS else "class"
 with st.container(horizontal=True, vertical_alignment="bottom"):
     if model.num_classes:
         classes = range(model.num_classes)
-        asked = st.pills(f"Which {thing}?", classes, default=min(3, classes[-1]), key="home_digit", bind="query-params",
-                         required=True)  # fmt: skip
+        asked = st.pills(f"Which {thing}?", classes, default=min(HOME_CLASS, classes[-1]), key="home_digit",
+                         bind="query-params", required=True)  # fmt: skip
     st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
 # As high as the picture, also before it is there: two rows of squares, a moment each.
@@ -53,7 +55,7 @@ place = st.container(key="home_picture").empty()
 request = Request(reference, 1, None if asked is None else (asked,), model.config.sampling, seed)
 # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
 try:
-    result = run(
+    result = picture_of(
         request, model,
         on_step=lambda step: place.progress(step.index / request.settings.num_steps, "Drawing"),
         on_wait=lambda text: place.progress(0.0, text),
@@ -66,7 +68,11 @@ show(result.trajectory.strip(MOMENTS), f"From noise to {drawn}, in {MOMENTS} mom
 st.caption(
     f"Above, from pure noise to {drawn}: {MOMENTS} of the {request.settings.num_steps + 1} states that the sampler "
     f"went through. Below each, the clean image that the network then guessed behind it. "
-    f"Drawn just now, in {result.seconds:.1f} s."
+    + (
+        "It came with the app; **Roll again** draws another."
+        if result.seconds is None
+        else f"Drawn on this server, in {result.seconds:.1f} s."
+    )
 )
 
 ROW, pages = 4, shown_pages()[1:]  # cards side by side: more would cut their titles

@@ -28,6 +28,7 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     ".streamlit/config.toml",
     "streamlit_app.py",
     "pages/**/*.py",
+    "pages/opening/*",
     "ddpm/**/*.py",
     "ddpm/static/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees

@@ -8,18 +8,14 @@ from ddpm.errors import DDPMError
 from ddpm.media.images import enlarge, make_grid
 from pages.components.downloads import downloads
 from pages.components.frame import about, page, share_link
+from pages.components.gallery import Shown, kept, picture_with_preview, shown_of
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
-from pages.components.models import pick_model
+from pages.components.models import cached_model, pick_model
+from pages.components.opening import PLAYGROUND_IMAGES
 from pages.components.pictures import show
 from pages.components.player import player
 from pages.components.public import show_error
-from pages.components.sampling import (
-    MAX_IMAGES,
-    Request,
-    Result,
-    run_with_preview,
-    sampler_controls,
-)
+from pages.components.sampling import MAX_IMAGES, Request, Result, sampler_controls
 
 page(
     "Playground",
@@ -28,6 +24,7 @@ page(
 )
 
 BOUND = {"bind": "query-params"}
+SHOWN, STOPPED = "play_shown", "play_stopped"  # in the session: the picture that is shown; that there is none yet
 
 
 def roll() -> None:
@@ -39,6 +36,23 @@ def roll() -> None:
 def roll_one() -> None:
     roll_image(st.session_state.play_player.roll)
     st.session_state.play_go = True
+
+
+def stop() -> None:
+    """What there is stays: the picture before, or none."""
+    if SHOWN in st.session_state:
+        st.toast("Stopped. The last finished picture stays.")
+    else:
+        st.session_state[STOPPED] = True
+
+
+def forget() -> None:
+    st.session_state[STOPPED] = st.session_state.pop(SHOWN) is not None
+
+
+def draw_again(shown: Shown) -> Result:
+    """A picture that this visitor has seen, and that others have taken the place of since."""
+    return picture_with_preview(shown.request, cached_model(shown.request.reference), picture, progress, forget)
 
 
 reference, model = pick_model("play_model")
@@ -54,7 +68,7 @@ with row, st.container(horizontal=True, vertical_alignment="bottom"):
         help="Which class to ask for. 'no class' leaves the choice to the model.",
         **BOUND,
     )
-    count = st.number_input("Images", 1, MAX_IMAGES, 10, key="play_count", width=130, **BOUND)
+    count = st.number_input("Images", 1, MAX_IMAGES, PLAYGROUND_IMAGES, key="play_count", width=130, **BOUND)
     seed = st.number_input(
         "Seed",
         step=1,
@@ -68,6 +82,7 @@ with row, st.container(horizontal=True, vertical_alignment="bottom"):
 labels = tuple(range(model.num_classes)) if draw == "all classes" else (int(draw),) if draw.isdigit() else None
 picture, facts = st.columns([3, 2], gap="large")
 picture, progress = picture.empty(), facts.empty()
+result: Result | None = None
 try:
     with st.sidebar:
         settings = sampler_controls(model, "play", labels is not None)
@@ -79,24 +94,39 @@ try:
                   help="A new seed, drawn at once.")  # fmt: skip
         go = st.button("Generate", type="primary", icon=":material/auto_awesome:", key="play_generate",
                        disabled=not possible)  # fmt: skip
-    go = st.session_state.pop("play_go", False) or go or "play_result" not in st.session_state
+    go = st.session_state.pop("play_go", False) or go or not (SHOWN in st.session_state or STOPPED in st.session_state)
     if possible and most is not None:
         row.caption(f"With these settings up to {min(most, MAX_IMAGES)} images at once on this public page.")
     if possible and go:
-        st.session_state.play_linked = "play_result" not in st.session_state
-        st.session_state.play_result = run_with_preview(request, model, picture, progress)
+        first = SHOWN not in st.session_state
+        st.session_state.pop(STOPPED, None)
+        result = picture_with_preview(request, model, picture, progress, stop)
+        st.session_state[SHOWN], st.session_state.play_linked = shown_of(request, model), first
     request.check(model)
 except DDPMError as error:
     show_error(error, row)
-    if "play_result" not in st.session_state:
-        st.stop()
-
-result: Result = st.session_state.play_result
-shown = result.request
-show(enlarge(make_grid(result.trajectory.images)), f"{shown.count} generated images", place=picture)
+if STOPPED in st.session_state:
+    picture.info("Stopped before a picture was finished. **Generate** draws it; fewer images or steps take less time.",
+                 icon=":material/stop_circle:")  # fmt: skip
+if SHOWN not in st.session_state:
+    st.stop()
+shown: Shown = st.session_state[SHOWN]
+try:
+    result = result or kept(shown) or draw_again(shown)
+except DDPMError as error:
+    show_error(error, row)
+    st.stop()
+asked = shown.request
+show(enlarge(make_grid(result.trajectory.images)), f"{asked.count} generated images", place=picture)
 with progress.container():  # where the bar is while images are drawn, so that what stands below stays there
     first, second = st.columns(2)
-    first.metric("Time", f"{result.seconds:.2f} s", help="From the first noise to the last image, on this server.")
+    first.metric(
+        "Time",
+        "–" if result.seconds is None else f"{result.seconds:.2f} s",
+        help="This picture came with the app, which draws the same to the pixel. **Roll** draws another one."
+        if result.seconds is None
+        else "From the first noise to the last image, on this server, whoever asked for this picture first.",
+    )
     second.metric(
         "Evaluations",
         f"{result.evaluations:,}",
@@ -105,10 +135,10 @@ with progress.container():  # where the bar is while images are drawn, so that w
     )
 with facts:
     verdict_on_link(result)
-    if shown != request:
+    if asked != request:
         st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")
-    downloads(result)
-    share_link(shown.reference, "Share this model")
+    downloads(shown, result.trajectory.timesteps)
+    share_link(asked.reference, "Share this model")
 
 st.header("Step through the reverse process", anchor=False)
 player(result.frames, str(shown), "play_player", result.probabilities, roll_one)
@@ -120,9 +150,9 @@ with st.expander("A link to this picture", icon=":material/link:"):
         "told whether the picture is the same."
     )
 with st.expander("The same picture from the command line", icon=":material/terminal:"):
-    st.code(shown.command_line(), language="bash", wrap_lines=True)
+    st.code(asked.command_line(), language="bash", wrap_lines=True)
 with st.expander("The same picture in Python", icon=":material/code:"):
-    st.code(shown.python(), language="python", wrap_lines=True)
+    st.code(asked.python(), language="python", wrap_lines=True)
 
 about(
     r"""

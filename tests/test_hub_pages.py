@@ -102,3 +102,19 @@ def test_a_download_that_fails_says_why_and_can_be_tried_again(hub, commit, open
     hub.faults.clear()
     app.button(key="play_model_download").click().run()
     assert app.selectbox(key="play_model").value == commit
+
+
+def test_a_bad_name_costs_neither_the_picture_nor_the_model_one_had_and_only_the_newest_error_stands(
+    hub, commit, open_page
+):
+    app = open_page("pages/playground.py", play_model="digits", **SMALL)
+    shown = app.session_state.play_shown
+    for typed, said in (("hf://me/none", "there is no me/none"), ("me/tiny", "must look like hf://"),
+                        ("hf://me/nobody", "there is no me/nobody")):  # fmt: skip
+        app.text_input(key="play_model_named").set_value(typed).run()
+        assert [said in error.value for error in app.error] == [True]
+        assert app.selectbox(key="play_model").value == "digits"
+        assert app.session_state.play_shown == shown
+        assert app.code  # the picture, its link and its recipes
+    app.run()
+    assert not app.error

@@ -252,12 +252,12 @@ def test_the_playground_says_beforehand_how_many_images_are_possible(strangers, 
     app = open_page("pages/playground.py", play_model="digits", play_steps="5", play_draw="no class", play_count="12")
     assert "up to 12 images at once" in texts(app)
     assert not app.button(key="play_generate").disabled
-    before = app.session_state.play_result
+    before = app.session_state.play_shown
     app.number_input(key="play_count").set_value(13).run()
     assert not app.exception
     assert "13 images would take 65 network evaluations, and 60 are the most" in app.error[0].value
     assert app.button(key="play_generate").disabled
-    assert app.session_state.play_result is before
+    assert app.session_state.play_shown == before
 
 
 @pytest.mark.parametrize("space", [None, "me/digits"])

@@ -1,22 +1,26 @@
-"""What a page's link asks of its widgets, and what of it had to be left out.
+"""What a page's link asks of its widgets, what of it had to be left out, and how a page comes back as it was left.
 
-Streamlit seeds widgets from the link, and drops what they do not take without a word.
+Streamlit seeds widgets from the link, and drops what they do not take without a word. It empties the link of a page
+that is left: who comes back, by the browser's Back or by our own list of pages, would find the defaults.
 """
 
 import math
 import re
+from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state.query_params import parse_url_param
 
 ASKED = "address_asked"
+LEFT, PAGE = "address_left", "address_page"  # in the session: the link that each page was left with; the page shown
 MOST_SHOWN = 5
 WHILE = 30  # seconds
 
 
 def read_link() -> None:
     """Keep what the link asks for, before any widget is there, and drop what says nothing."""
+    _come_back()
     new = {key: st.query_params.get_all(key) for key in st.query_params if key not in st.session_state}
     silent = [key for key, values in new.items() if not all(map(_says_something, values))]
     st.session_state[ASKED] = new
@@ -25,6 +29,33 @@ def read_link() -> None:
     if silent:  # widgets read the link as it came, of which Streamlit keeps a copy
         with get_script_run_ctx().session_state.query_params() as link:
             link.set_initial_query_params_from_current()
+
+
+def _come_back() -> None:
+    """Where a page is opened again without a link of its own, take the one that it was left with."""
+    page = get_script_run_ctx().page_script_hash
+    links: dict[str, dict[str, list[str]]] = st.session_state.setdefault(LEFT, {})
+    before = st.session_state.get(PAGE, page)
+    if page != before:
+        found = _link()
+        own = {key: values for key, values in found.items() if links.get(before, {}).get(key) != values}
+        wanted = own or links.get(page, {})
+        if wanted != found:
+            with get_script_run_ctx().session_state.query_params() as link:
+                link.populate_from_query_string(urlencode(wanted, doseq=True))
+                link.set_initial_query_params_from_current()
+                link._send_query_param_msg()
+    st.session_state[PAGE] = page
+    remember_link()
+
+
+def remember_link() -> None:
+    """Keep the link of this page as it is now."""
+    st.session_state[LEFT][st.session_state[PAGE]] = _link()
+
+
+def _link() -> dict[str, list[str]]:
+    return {key: st.query_params.get_all(key) for key in st.query_params}
 
 
 def tell_what_was_left_out() -> None:

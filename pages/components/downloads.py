@@ -1,18 +1,19 @@
 """The files of a sampling result: the picture, its pixels, and frames of how it came about."""
 
+from collections.abc import Callable
+
 import streamlit as st
 
-from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
+from ddpm.media.images import Trajectory, enlarge, gif_bytes, make_grid, mp4_bytes, npz_bytes, png_bytes
 from ddpm.models import repeat_labels
 
+from .gallery import Shown, picture_again
 from .models import file_name_of, in_turn
-from .sampling import Result
 
 
-def downloads(result: Result) -> None:
+def downloads(shown: Shown, timesteps: list[int]) -> None:
     """A button for each format, and the choice of frames. A file is made when its button is pressed."""
-    request, whole = result.request, result.trajectory
-    timesteps = whole.timesteps
+    request = shown.request
     frames = st.multiselect(
         "Frames of the strip, GIF and MP4",
         range(len(timesteps)),
@@ -21,18 +22,23 @@ def downloads(result: Result) -> None:
         key="play_frames",
         help="With all of them, the strip shows no more than eleven.",
     )
-    chosen = whole.at(frames) if frames else whole
     name = f"{file_name_of(request.reference)}_seed{request.seed}"
-    given = repeat_labels(request.labels, request.indices)
+    labels = repeat_labels(request.labels, request.indices)
+
+    def chosen(whole: Trajectory) -> Trajectory:
+        return whole.at(frames) if frames else whole
+
+    made: tuple[tuple[str, Callable[[Trajectory], bytes], str, str], ...] = (
+        ("PNG", lambda whole: png_bytes(enlarge(make_grid(whole.images))), ".png", "image/png"),
+        ("Strip", lambda whole: png_bytes(chosen(whole).strip(len(frames) or 11)), "_strip.png", "image/png"),
+        ("GIF", lambda whole: gif_bytes(chosen(whole).grids()), ".gif", "image/gif"),
+        ("MP4", lambda whole: mp4_bytes(chosen(whole).grids()), ".mp4", "video/mp4"),
+        ("NPZ", lambda whole: npz_bytes(whole.images, labels), ".npz", "application/octet-stream"),
+    )
     with st.container(horizontal=True, gap="xsmall"):
-        for label, make, ending, kind in (
-            ("PNG", lambda: png_bytes(enlarge(make_grid(whole.images))), ".png", "image/png"),
-            ("Strip", lambda: png_bytes(chosen.strip(len(frames) or 11)), "_strip.png", "image/png"),
-            ("GIF", lambda: gif_bytes(chosen.grids()), ".gif", "image/gif"),
-            ("MP4", lambda: mp4_bytes(chosen.grids()), ".mp4", "video/mp4"),
-            ("NPZ", lambda: npz_bytes(whole.images, given), ".npz", "application/octet-stream"),
-        ):
-            st.download_button(label, in_turn(make), f"{name}{ending}", kind, on_click="ignore")
+        for label, make, ending, kind in made:
+            file = in_turn(make, get=lambda: (picture_again(shown).trajectory,))
+            st.download_button(label, file, f"{name}{ending}", kind, on_click="ignore")
     st.caption(
         "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels and labels for numpy."
     )

@@ -1,13 +1,16 @@
 """Models on the pages: one copy for all visitors, one inference at a time."""
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from weakref import WeakKeyDictionary
 
 import streamlit as st
 import torch
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from torch import nn
 
 from ddpm.errors import DDPMError
 from ddpm.hub import HubReference, Listing, cached, list_files
@@ -25,6 +28,7 @@ from ddpm.models import (
 )
 from ddpm.public import check_model, extra_models, is_public
 from ddpm.training.jobs import free_threads
+from ddpm.weights import values_sha256
 
 from .public import show_error
 from .turns import Place, Replaced, Turn, Turns
@@ -73,13 +77,18 @@ def computing(
         raise
 
 
-def in_turn(make: Callable[[], bytes]) -> Callable[[], bytes]:
-    """For a download that is made at the click, outside of the page: in a turn of its own, one of each visitor."""
+def in_turn(make: Callable[..., bytes], get: Callable[[], tuple] = tuple) -> Callable[[], bytes]:
+    """For a download that is made at the click, outside of the page: in a turn of its own, one of each visitor.
+
+    What ``make`` takes, ``get`` gets then, before the turn: the session keeps what it was given here as long as the
+    button is there.
+    """
     who = f"{visitor()}, download"
 
     def made() -> bytes:
+        needed = get()
         with computing("download", who=who):
-            return make()
+            return make(*needed)
 
     return made
 
@@ -108,6 +117,20 @@ def cached_model(reference: str) -> Model:
     """
     check_model(reference)
     return _load(reference, resolve(reference).stat().st_mtime)
+
+
+_IDENTITIES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
+
+
+def identity(model: Model) -> str:
+    """A hash of all of a model that decides its pictures: the weights, and the parts of the config they run by."""
+    if model.network not in _IDENTITIES:
+        config = model.config
+        parts = [config.schedule, config.diffusion, config.model, config.image_shape]
+        weights = {name: value.cpu().contiguous() for name, value in model.network.state_dict().items()}
+        text = f"{values_sha256(weights)} {' '.join(map(repr, parts))}"
+        _IDENTITIES[model.network] = hashlib.sha256(text.encode()).hexdigest()
+    return _IDENTITIES[model.network]
 
 
 def default_model() -> str | None:
@@ -157,20 +180,28 @@ def pick_model(key: str) -> tuple[str, Model]:
             )  # fmt: skip
     if problem := st.session_state.pop(f"{key}_problem", None):
         show_error(problem)
+    last = f"{key}_last"  # in the session: the last that could be used
     try:
         if reference not in choices:
             _offer(HubReference.parse(reference), key)
-        return reference, cached_model(reference)
+        model = cached_model(reference)
     except DDPMError as error:
-        show_error(error)
+        if st.session_state.get(last, reference) != reference:  # what one had does not go for a name that is wrong
+            st.session_state[f"{key}_problem"], st.session_state[f"{key}_fetched"] = str(error), st.session_state[last]
+            st.rerun()
+        if not problem:
+            show_error(error)
         st.stop()
+    st.session_state[last] = reference
+    return reference, model
 
 
 def _name(key: str) -> None:
     """Ask for the model whose name was typed."""
-    typed, st.session_state[f"{key}_named"] = st.session_state[f"{key}_named"].strip(), ""
+    typed = st.session_state[f"{key}_named"].strip()
     try:
         st.session_state[key] = str(HubReference.parse(typed))
+        st.session_state[f"{key}_named"] = ""
     except DDPMError as error:
         st.session_state[f"{key}_problem"] = str(error)
 
@@ -192,10 +223,14 @@ def _offer(reference: HubReference, key: str) -> None:
         )
         if st.button("Download", type="primary", icon=":material/download:", key=f"{key}_download"):
             bar = st.progress(0.0, "Asking the Hub")
-            fetched = fetch_model(
-                str(found),
-                lambda done, total: bar.progress(done / total, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB"),
-            )
+            try:
+                fetched = fetch_model(
+                    str(found),
+                    lambda done, total: bar.progress(done / total, f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB"),
+                )
+            except DDPMError as error:  # the name is right: it stays, to be tried again
+                show_error(error)
+                st.stop()
             st.session_state[f"{key}_fetched"] = str(fetched.reference)
             st.rerun()
     st.stop()

@@ -16,7 +16,7 @@ from ddpm.data import to_float
 from ddpm.errors import ConfigError
 from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
-from ddpm.media.images import Trajectory, enlarge, make_grid, to_uint8
+from ddpm.media.images import Trajectory
 from ddpm.models import Model
 from ddpm.public import check_images, most_images
 from ddpm.samplers import SAMPLERS, VARIANCES, Step
@@ -24,13 +24,11 @@ from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
 
 from .models import computing
-from .pictures import show
 from .player import frames_of
 from .turns import Turn
 
 STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
 MAX_IMAGES = 64
-PREVIEW_SECONDS = 0.25  # between two pictures: faster than this is more than a slow line can carry
 FRAME_BYTES = 2_000_000  # of all recorded frames together; they travel to the browser
 
 
@@ -231,14 +229,23 @@ class Result:
     request: Request
     trajectory: Trajectory
     schedule: NoiseSchedule
-    seconds: float
+    seconds: float | None
+    """From the first noise to the last image; None where it came with the app."""
     probabilities: Tensor | None
     """The digit classifier's for every predicted x0, (F, N, 10); None for images of another kind."""
 
     @cached_property
     def frames(self) -> dict[str, Any]:
-        """For the player. Kept with the result: a cache of all visitors would have to tell one result from another."""
+        """For the player."""
         return frames_of(self.trajectory, self.schedule)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, about."""
+        trajectory = self.trajectory
+        tensors = [trajectory.x_t, trajectory.x0, trajectory.eps, trajectory.change, self.probabilities]
+        encoded = (frame[kind] for frame in self.frames["frames"] for kind in ("x_t", "x0", "eps"))
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None) + sum(map(len, encoded))
 
     @property
     def evaluations(self) -> int:
@@ -274,40 +281,6 @@ def run(
         seconds = time.perf_counter() - started - turn.waited
         result = Result(request, trajectory, model.schedule, seconds, _probabilities(trajectory.x0, model))
         result.frames  # noqa: B018 - encoded while nobody else computes
-    return result
-
-
-def run_with_preview(request: Request, model: Model, picture, progress) -> Result:
-    """``run`` with a live picture in the placeholder ``picture``, and a progress bar, an ETA and a way to stop in
-    ``progress``."""
-    with progress.container():
-        bar, stop = st.progress(0.0, "Starting from noise"), st.empty()
-        stop.button(
-            "Stop",
-            icon=":material/stop_circle:",
-            key="sampling_stop",
-            on_click=lambda: st.toast("Stopped. The last finished picture stays."),
-            help="Keeps the last finished picture.",
-        )
-    started, shown = 0.0, 0.0
-
-    def on_step(step: Step) -> None:
-        nonlocal started, shown
-        now = time.perf_counter()
-        started = started or now
-        if now - shown < PREVIEW_SECONDS:
-            return
-        shown = now
-        done = (step.index + 1) / (request.settings.num_steps + 1)
-        left = (now - started) * (1 / done - 1)
-        bar.progress(done, f"Step {step.index} of {request.settings.num_steps}, about {left:.0f} s left")
-        show(enlarge(make_grid(to_uint8(step.x_t))), "Noise so far", place=picture)
-
-    result = run(request, model, on_step, on_wait=lambda text: bar.progress(0.0, text))
-    # By itself: what the page draws next in this place takes over from the message that empties the place, where both
-    # are sent at once, and would leave the button standing.
-    stop.empty()
-    progress.empty()
     return result
 
 

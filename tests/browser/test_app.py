@@ -366,3 +366,85 @@ def test_the_code_on_the_page_is_a_command_of_this_repo(page, app_url):
     open_page(page, f"{app_url}/playground?play_steps=5&play_count=4")
     page.get_by_text("The same picture from the command line").click()
     page.locator("[data-testid=stCode]", has_text="python -m ddpm sample grid --model mnist").wait_for()
+
+
+def test_stop_on_a_first_visit_stops_and_says_what_is_true(page, app_url):
+    """It said that the last finished picture stays, of which there was none, and drew everything anew."""
+    page.goto(f"{app_url}/playground?play_count=36&play_steps=200")
+    page.locator(".st-key-sampling_stop").get_by_role("button").click()
+    page.get_by_text("Stopped before a picture was finished").wait_for()
+    wait_until_idle(page)
+    expect(page.get_by_test_id("stToast")).to_have_count(0)
+    expect(page.locator(".st-key-sampling_stop")).to_have_count(0)
+    count = page.locator(".st-key-play_count input")
+    count.fill("2")
+    count.press("Enter")
+    page.wait_for_url(re.compile("play_count=2"))
+    wait_until_idle(page)
+    page.get_by_text("Stopped before a picture was finished").wait_for()  # until one asks
+    page.locator(".st-key-play_steps").get_by_role("slider").press("Home")
+    page.wait_for_url(re.compile("play_steps=2(&|$)"))
+    wait_until_idle(page)
+    page.locator(".st-key-play_generate").get_by_role("button").click()
+    page.get_by_alt_text("2 generated images").wait_for(timeout=60_000)
+    expect(page.get_by_text("Stopped before a picture was finished")).to_have_count(0)
+
+
+@pytest.mark.parametrize("way", ["the browser's Back", "the list of pages"])
+def test_who_comes_back_finds_the_page_as_it_was(page, app_url, way):
+    """Streamlit empties the link of a page that is left: defaults stood over the picture that one had made."""
+
+    def settings() -> list[str]:
+        steps = page.locator(".st-key-play_steps").get_by_role("slider").get_attribute("aria-valuetext")
+        return [page.locator(".st-key-play_count input").input_value(), steps]
+
+    open_page(page, f"{app_url}/playground?play_model=digits&play_steps=5")
+    count = page.locator(".st-key-play_count input")
+    count.fill("3")
+    count.press("Enter")
+    page.get_by_text("The settings have changed").wait_for()
+    page.locator(".st-key-play_generate").get_by_role("button").click()
+    page.get_by_alt_text("3 generated images").wait_for()
+    player = page.locator(".st-key-play_player")
+    player.locator("select.which").select_option(label="2")
+    player.locator("button.roll").click()
+    page.wait_for_url(re.compile("play_rolled=1.1"))
+    wait_until_idle(page)
+    picture, address, chosen = result_image(page), page.url, settings()
+    page.locator("[data-testid=stSidebar] a[href$=curves]").click()
+    page.locator("h1", has_text="Curves").wait_for()
+    wait_until_idle(page)
+    assert "play_" not in page.url
+    if way == "the list of pages":
+        page.locator("[data-testid=stSidebar] a[href$=playground]").click()
+    else:
+        page.go_back()
+    page.locator("h1", has_text="Playground").wait_for()
+    page.get_by_alt_text("3 generated images").wait_for()
+    wait_until_idle(page)
+    assert result_image(page) == picture
+    assert settings() == chosen
+    expect(page.get_by_text("The settings have changed")).to_have_count(0)
+    page.wait_for_url(address)
+
+
+def test_home_comes_back_with_the_digit_and_the_seed_that_one_had(page, app_url):
+    open_page(page, f"{app_url}/?home_digit=7&seed=5")
+    drawn = page.locator("[data-testid=stImage] img").get_attribute("src")
+    page.locator("[data-testid=stSidebar] a[href$=schedules]").click()
+    page.locator("h1", has_text="Schedules").wait_for()
+    wait_until_idle(page)
+    page.go_back()
+    page.get_by_text("from pure noise to a 7").wait_for()
+    wait_until_idle(page)
+    assert page.locator("[data-testid=stImage] img").get_attribute("src") == drawn
+
+
+def test_on_a_phone_the_controls_say_where_they_are(page, app_url):
+    page.set_viewport_size(PHONE)
+    open_page(page, f"{app_url}/playground")
+    expand = page.get_by_test_id("stExpandSidebarButton")
+    said = expand.evaluate("e => getComputedStyle(e, '::after').content")
+    assert said == '"Pages and settings"'
+    expand.click()
+    page.locator(".st-key-play_steps").get_by_role("slider").wait_for()

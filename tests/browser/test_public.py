@@ -1,6 +1,9 @@
 """A public page in a browser: every page opens, the queue shows one's place, and who leaves frees it."""
 
+import re
+
 import pytest
+from playwright.sync_api import expect
 
 from tests.browser.conftest import ROOT, serve
 from tests.browser.driver import open_page, wait_until_idle
@@ -38,10 +41,29 @@ def test_one_waits_sees_ones_place_and_goes_on_when_the_other_leaves(page, brows
     other = context.new_page()
     other.goto(f"{public_url}/{LONG}")
     other.get_by_alt_text("Noise so far").wait_for(timeout=60_000)
-    page.goto(f"{public_url}/{LONG}")
+    page.goto(f"{public_url}/{LONG}&play_seed=1")
     page.get_by_text("Waiting for this machine: 1 ahead of you, about").wait_for(timeout=60_000)
     context.close()
     page.get_by_alt_text("Noise so far").wait_for(timeout=60_000)
+    page.goto("about:blank")
+
+
+def test_two_who_ask_for_one_picture_watch_one_drawing_and_either_may_leave(page, browser, public_url):
+    context = browser.new_context()
+    other = context.new_page()
+    other.goto(f"{public_url}/{LONG}&play_seed=7")
+    other.get_by_alt_text("Noise so far").wait_for(timeout=60_000)
+    page.goto(f"{public_url}/{LONG}&play_seed=7")
+    page.get_by_alt_text("Noise so far").wait_for(timeout=60_000)  # at once: nobody is ahead
+    page.locator(".st-key-sampling_stop").get_by_role("button").click()
+    page.get_by_text("Stopped before a picture was finished").wait_for()
+    step = other.get_by_text(re.compile(r"Step \d+ of 1000"))
+    before = step.inner_text()
+    expect(step).not_to_have_text(before)  # it goes on for the other
+    page.locator(".st-key-play_generate").get_by_role("button").click()
+    page.get_by_alt_text("Noise so far").wait_for(timeout=60_000)
+    context.close()
+    page.get_by_text(re.compile(r"Step \d+ of 1000")).wait_for(timeout=60_000)  # drawn for who is left
     page.goto("about:blank")
 
 
@@ -58,11 +80,11 @@ def test_stop_leaves_the_queue_and_a_short_request_passes_a_long_one(page, brows
         assert other.get_by_alt_text("20 generated images").count() == 0  # still at work
 
         third = context.new_page()
-        third.goto(f"{public_url}/{LONG}")
+        third.goto(f"{public_url}/{LONG}&play_seed=2")
         third.get_by_text("1 ahead of you").wait_for(timeout=60_000)
         third.locator(".st-key-sampling_stop").get_by_role("button").click()
         fourth = context.new_page()
-        fourth.goto(f"{public_url}/{LONG}&play_seed=1")
+        fourth.goto(f"{public_url}/{LONG}&play_seed=3")
         fourth.get_by_text("ahead of you").wait_for(timeout=60_000)
     finally:
         context.close()

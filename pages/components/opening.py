@@ -1,0 +1,86 @@
+"""The pictures that pages open with: drawn beforehand, they come with the app.
+
+``python -m pages.components.opening`` draws them anew, in a second or two. That is due where the shipped model, its
+sampling settings or what a page opens with has changed; until then a page draws its picture itself, as any other. Each
+file is named after all that decides its picture: the weights, the parts of the config that they run by, the request.
+"""
+
+import hashlib
+import io
+import lzma
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ddpm.media.images import Trajectory
+from ddpm.models import Model, load_model
+
+from .models import default_model, identity
+from .sampling import Request, Result, run
+
+FOLDER = Path(__file__).parents[1] / "opening"
+HOME_CLASS = 3
+PLAYGROUND_IMAGES = 10
+
+
+def opening_requests(reference: str, model: Model) -> list[Request]:
+    """What Home and the Playground ask for when they are opened by no link."""
+    classes, settings = tuple(range(model.num_classes)), model.config.sampling
+    home = (min(HOME_CLASS, classes[-1]),) if classes else None
+    return [
+        Request(reference, 1, home, settings, 0),
+        Request(reference, PLAYGROUND_IMAGES, classes or None, settings, 0),
+    ]
+
+
+def opening_picture(request: Request, model: Model) -> Result | None:
+    """The picture of a request where it came with the app.
+
+    Raises:
+        OSError, lzma.LZMAError, ValueError: its file is damaged.
+    """
+    path = _file(request, model)
+    if not path.exists():
+        return None
+    with np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False) as arrays:
+        # Frames follow each other slowly: what changes from one to the next is a quarter as long.
+        states = torch.from_numpy(np.cumsum(arrays["states"], axis=1, dtype=np.uint8))
+        change, probabilities = torch.from_numpy(arrays["change"]), torch.from_numpy(arrays["probabilities"])
+        trajectory = Trajectory(arrays["timesteps"].tolist(), *states, change)
+    return Result(request, trajectory, model.schedule, None, probabilities if len(probabilities) else None)
+
+
+def write_opening_picture(result: Result, model: Model) -> Path:
+    """Write a picture's file."""
+    drawn, file = result.trajectory, io.BytesIO()
+    states = torch.stack([drawn.x_t, drawn.x0, drawn.eps]).numpy()
+    probabilities = torch.zeros(0) if result.probabilities is None else result.probabilities
+    np.savez(file, timesteps=drawn.timesteps, states=np.diff(states, axis=1, prepend=np.uint8(0)),
+             change=drawn.change.numpy(), probabilities=probabilities.numpy())  # fmt: skip
+    path = _file(result.request, model)
+    path.write_bytes(lzma.compress(file.getvalue(), preset=9))
+    return path
+
+
+def _file(request: Request, model: Model) -> Path:
+    decides = f"{identity(model)} {request}"
+    return FOLDER / f"{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npz.xz"
+
+
+def main() -> None:
+    reference = default_model()
+    if reference is None:
+        sys.exit("no model is shipped with this copy")
+    model = load_model(reference)
+    FOLDER.mkdir(exist_ok=True)
+    for stale in FOLDER.glob("*.npz.xz"):
+        stale.unlink()
+    for request in opening_requests(reference, model):
+        path = write_opening_picture(run(request, model), model)
+        print(f"{path.relative_to(Path.cwd())}: {path.stat().st_size:,} bytes")
+
+
+if __name__ == "__main__":
+    main()
