@@ -11,10 +11,11 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from types import MappingProxyType, NoneType
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from .errors import ConfigError, Fault, unknown
 from .names import listed
@@ -130,8 +131,10 @@ class DataConfig(Section):
         info = DATASETS[self.dataset]
         if info.channels and self.channels != info.channels:
             raise ValueError(f"channels must be {info.channels} for {self.dataset}, got {self.channels}")
-        if (self.dataset == "folder") != (self.path is not None):
-            raise ValueError("path goes with dataset 'folder', and only with it")
+        if self.dataset == "folder" and not (self.path or "").strip():
+            raise ValueError("path must name the folder that holds the images")
+        if self.dataset != "folder" and self.path is not None:
+            raise ValueError(f"path must be left out for {self.dataset}: it is for the dataset 'folder' alone")
         if self.class_names and self.dataset != "folder":
             raise ValueError(f"class_names go with dataset 'folder'; {self.dataset} has its own")
         return self
@@ -580,12 +583,17 @@ def _checked(
 
 def config_from_yaml(text: str, source: str = "YAML", overrides: Sequence[str] = ()) -> Config:
     """Parse and validate YAML text; faults name their line. ``overrides`` are 'section.field=value' strings on top."""
-    values = parse_yaml(text, source)
+    values = config_values(text, source)
     values = {} if values is None else values  # an empty file is the defaults
     lines: dict[str, int | None] = {**lines_of(text)}
     for override in overrides:
         lines[_override(values, override)] = None  # it no longer comes from the file
     return config_from_dict(values, source, lines)
+
+
+def config_values(text: str, source: str = "YAML") -> Any:
+    """The values of a config's YAML text, unchecked; what stands in a field of text is text, such as ``name: 2024``."""
+    return parse_yaml(text, source, holds_text)
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -607,6 +615,15 @@ def with_overrides(config: Config, overrides: list[str]) -> Config:
     return config_from_dict(values, "--set")
 
 
+def renamed(config: Config, name: str) -> Config:
+    """A copy of ``config`` under another name, which is taken as it is.
+
+    Raises:
+        ConfigError: a run cannot be called that.
+    """
+    return config_from_dict(config.model_dump(mode="json") | {"name": name}, "run")
+
+
 def sampling_settings(config: Config, **changes: Any) -> SamplingConfig:
     """The config's sampling settings with ``changes``, checked against the rest of it; None leaves a setting as it is.
 
@@ -624,13 +641,34 @@ def _override(values: Any, override: str) -> str:
     path = path.strip()
     if not equals or not path:
         raise ConfigError(f"--set takes section.field=value, got {override!r}")
-    change(values, path, parse_yaml(value, f"--set {path}"))
+    change(values, path, _given(path, value))
     return path
+
+
+def _given(path: str, value: str) -> Any:
+    """What ``--set path=value`` means: what YAML would read, and for a field of text what was typed, quoted or not."""
+    field, text = _field(path), value.strip()
+    if field is None or not holds_text(path) or text[:1] in ("'", '"') or get_origin(field.annotation) is tuple:
+        return parse_yaml(value, f"--set {path}", lambda _: holds_text(path))
+    return None if text in ("", "null") and NoneType in get_args(field.annotation) else text
+
+
+def holds_text(path: str) -> bool:
+    """Whether a field takes text alone, or a list of texts."""
+    field = _field(path)
+    return field is not None and _kinds(field.annotation) - {NoneType, ...} == {str}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types of the values that an annotation allows, those of a list's items among them."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return set().union(*map(_kinds, get_args(annotation))) if get_args(annotation) else {annotation}
 
 
 def change(values: Any, path: str, value: Any) -> None:
     """Set ``section.field`` in a nested dict; another schedule takes the parameters of the former with it, other images
-    the names of their classes.
+    the names of their classes and their path.
 
     Raises:
         ConfigError: the sections of ``path`` are none in ``values``.
@@ -641,6 +679,8 @@ def change(values: Any, path: str, value: Any) -> None:
         node = node.setdefault(section, {}) if isinstance(node, dict) else None
     if not isinstance(node, dict):
         raise ConfigError(f"--set {path}: {'.'.join(sections)} is no section")
+    if path == "data.dataset" and value != "folder":
+        node.pop("path", None)
     if path in ("data.dataset", "data.path") and value != node.get(field):
         node.pop("class_names", None)  # of the former images
     if path == "schedule.name" and value != node.get("name", "linear"):
@@ -715,11 +755,17 @@ def _line(field: str, lines: Mapping[str, int | None]) -> int | None:
     return lines.get(field)
 
 
-def _fields_of(sections: list[str]) -> list[str]:
+def _fields_of(sections: list[str]) -> dict[str, FieldInfo]:
     model: Any = Config
     for section in sections:
         field = model.model_fields.get(section)
         if field is None or not issubclass(field.annotation if isinstance(field.annotation, type) else object, Section):
-            return []
+            return {}
         model = field.annotation
-    return list(model.model_fields)
+    return model.model_fields
+
+
+def _field(path: str) -> FieldInfo | None:
+    """The field ``section.field``; None where there is no such."""
+    *sections, name = path.split(".")
+    return _fields_of(sections).get(name)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from .config import Config, Section
+from .config import Config, Section, holds_text
 from .errors import ConfigError
 from .samplers import SAMPLERS
 from .schedule import SCHEDULES
@@ -55,7 +55,8 @@ class Setting:
         if self.kind == "text":
             return text or None
         try:
-            return parse_yaml(f"[{text}]" if self.kind == "list" and text.strip() else text)
+            as_yaml = f"[{text}]" if self.kind == "list" and text.strip() else text
+            return parse_yaml(as_yaml, is_text=lambda _: holds_text(self.field))
         except ConfigError:
             return text
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
 
 from .errors import ConfigError, Fault
+
+NULL = "tag:yaml.org,2002:null"
+GUESSED = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp", "merge", "value")}
+"""What YAML takes plain text for by its looks."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -34,10 +39,20 @@ for _side in (_Loader, _Dumper):  # what one reads as a number, the other has to
     )
 
 
-def parse_yaml(text: str, source: str = "YAML") -> Any:
-    """Parse YAML text; a syntax error is a ConfigError that names ``source``, line and column."""
+def parse_yaml(text: str, source: str = "YAML", is_text: Callable[[str], bool] = lambda field: False) -> Any:
+    """Parse YAML text; a syntax error is a ConfigError that names ``source``, line and column.
+
+    Args:
+        is_text: whether a field, such as ``data.path``, takes text or a list of texts. There 2024, no and 1e3 are read
+            as they are written, and a name does not become a number, a switch or a date. The whole is the field "".
+    """
     try:
-        return yaml.load(text, Loader=_Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _keep_text(node, "", is_text)
+        return loader.construct_document(node)
     except RecursionError:
         raise ConfigError(f"{source}: not valid YAML: nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
@@ -46,6 +61,19 @@ def parse_yaml(text: str, source: str = "YAML") -> Any:
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         fault = Fault("", reason, mark.line + 1 if mark else None)
         raise ConfigError(f"{source}{where}: {reason}", (fault,)) from None
+
+
+def _keep_text(node: yaml.Node, field: str, is_text: Callable[[str], bool]) -> None:
+    """Have the plain scalars of text fields constructed as text; null is no value there too, except in a list."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _keep_text(value, f"{field}.{key.value}".lstrip("."), is_text)
+        return
+    if not is_text(field):
+        return
+    for scalar in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+        if scalar.tag in GUESSED or (scalar.tag == NULL and scalar is not node):
+            scalar.tag = "tag:yaml.org,2002:str"
 
 
 def dump_yaml(values: Any) -> str:

@@ -14,14 +14,16 @@ from ddpm.config import (
     config_from_yaml,
     config_to_yaml,
     differences,
+    holds_text,
     load_config,
+    renamed,
     schedule_from_dict,
     with_overrides,
     with_schedule,
 )
 from ddpm.errors import ConfigError
 from ddpm.schedule import SCHEDULES, make_schedule
-from ddpm.yaml_text import parse_yaml
+from ddpm.yaml_text import dump_yaml, parse_yaml
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -148,8 +150,12 @@ def test_the_choices_are_those_that_the_code_knows():
             "FILE, line 1: data.dataset: must be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or 'folder'",
         ),
         ("data: {dataset: cifar10}", "FILE, line 1: data.channels: must be 3 for cifar10, got 1"),
-        ("data: {dataset: folder}", "FILE, line 1: data.path: goes with dataset 'folder', and only with it"),
-        ("data: {path: x}", "FILE, line 1: data.path: goes with dataset 'folder', and only with it"),
+        ("data: {dataset: folder}", "FILE, line 1: data.path: must name the folder that holds the images"),
+        ("data: {dataset: folder, path: ' '}", "FILE, line 1: data.path: must name the folder that holds the images"),
+        (
+            "data: {path: x}",
+            "FILE, line 1: data.path: must be left out for mnist: it is for the dataset 'folder' alone",
+        ),
         ("data: {val_fraction: 0.5}", "FILE, line 1: data.val_fraction: must be less than 0.5, got 0.5"),
         (
             "schedule: {num_timesteps: 1}",
@@ -227,7 +233,7 @@ def test_the_choices_are_those_that_the_code_knows():
             "FILE, line 1, column 7: not valid YAML: could not determine a constructor",
         ),
         ("name: \x00", "FILE: not valid YAML"),
-        ("name: 2024-13-45", "FILE: not valid YAML"),
+        ("training: 2024-13-45", "FILE: not valid YAML"),
         ("[" * 5000, "FILE: not valid YAML"),
     ],
 )
@@ -364,3 +370,38 @@ def test_faults_of_a_schedule_alone_name_its_fields_as_those_of_a_config_do():
         schedule_from_dict({"name": "linear", "beta_start": 0.5})
     assert str(caught.value) == "schedule: schedule.beta_start: must be below beta_end, got 0.5 and 0.02"
     assert caught.value.faults[0].field == "schedule.beta_start"
+
+
+AWKWARD = ["2024", "no", "1e3", "null", "1_0", "2024-01-01", "2024-13-45", "0x1f", "0o17", "on", "y", "12e-3"]
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(name):
+    changes = with_overrides(Config(), [f"name={name}", "data.dataset=folder", f"data.path={name}/x"])
+    for config in (renamed(Config(), name), changes, config_from_yaml("", overrides=[f"name='{name}'"])):
+        assert config.name == name
+        assert config_from_yaml(config_to_yaml(config)) == config
+    assert changes.data.path == f"{name}/x"
+    if name != "null":  # which in a file is no value
+        text = f"name: {name}\ndata: {{dataset: folder, path: {name}}}"
+        assert (config_from_yaml(text).name, config_from_yaml(text).data.path) == (name, name)
+
+
+@pytest.mark.parametrize("text", [*AWKWARD, "~", "=", "<<", "+1e3", ".5e3", "1.", "1:30", "a: b", "#", "", "-", "é"])
+def test_text_is_written_so_that_it_is_read_back_as_text(text):
+    assert parse_yaml(dump_yaml({"a": text, "b": [text]})) == {"a": text, "b": [text]}
+
+
+def test_fields_of_text_are_those_that_take_nothing_else():
+    fields = ("name", "data.path", "data.dataset", "sampling.sampler", "training.device")
+    assert all(map(holds_text, fields))
+    others = ("training.epochs", "data.channels", "model.channel_mult", "training.compile", "data", "data.no", "no.no")
+    assert not any(map(holds_text, others))
+
+
+def test_an_override_takes_a_field_of_text_back_to_none():
+    config = with_overrides(Config(), ["data.dataset=folder", "data.path=#1"])
+    assert config.data.path == "#1"
+    assert with_overrides(config, ["data.dataset=mnist"]).data.path is None
+    with pytest.raises(ConfigError, match=r"data\.path: must name the folder"):
+        with_overrides(config, ["data.path=null"])

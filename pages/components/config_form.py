@@ -6,11 +6,11 @@ from typing import Any
 
 import streamlit as st
 
-from ddpm.config import Config, change, config_from_dict, config_to_yaml, differences
+from ddpm.config import Config, change, config_from_dict, config_to_yaml, config_values, differences
 from ddpm.errors import ConfigError, Fault
 from ddpm.public import limits
 from ddpm.settings import Setting, all_settings, applies
-from ddpm.yaml_text import dump_yaml, lines_of, parse_yaml
+from ddpm.yaml_text import dump_yaml, lines_of
 
 from .public import show_error
 
@@ -81,7 +81,7 @@ def draft() -> Draft:
     try:
         if len(text) > (most := limits().config_characters):  # YAML of that size is no config, and slow to read
             raise ConfigError(f"has {len(text):,} characters; {most:,} are the most of a config")
-        values = parse_yaml(text)
+        values = config_values(text)
         if not values or not isinstance(values, dict):
             raise ConfigError("expected sections such as 'data:' and 'model:'")
     except ConfigError as error:
@@ -97,7 +97,7 @@ def write(field: str, value: Any) -> None:
     """Change one field in the editor's text, unless that has since become one without a place for the field."""
     st.session_state[AS_TEXT] = False
     try:
-        values = parse_yaml(st.session_state[TEXT]) or {}
+        values = config_values(st.session_state[TEXT]) or {}
         change(values, field, value)
     except ConfigError:
         st.session_state[AS_TEXT] = st.session_state[STALE] = True
@@ -108,8 +108,13 @@ def write(field: str, value: Any) -> None:
         text = dump_yaml(values)
     st.session_state[TEXT] = text
     st.session_state[EDITION] += 1
-    # Another schedule changes other fields, and a name may come from a button.
-    st.session_state[STALE] |= field in ("schedule.name", "name")
+    st.session_state[STALE] |= field == "schedule.name"  # which changes other fields
+
+
+def set_field(field: str, value: Any) -> None:
+    """``write``, from elsewhere than the field itself, which has to follow."""
+    write(field, value)
+    st.session_state[STALE] = True
 
 
 def form(current: Draft, base: Config | None, origin: str) -> None:
