@@ -18,7 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from .config import DATASETS, DataConfig, data_from_dict
-from .errors import DataError
+from .errors import DataError, one_line
 from .files import data_dir
 from .randomness import derive_seed
 
@@ -153,7 +153,7 @@ def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
     except (OSError, RuntimeError, ValueError, EOFError) as error:
         if fresh:  # torchvision makes its folders before it knows whether it can fill them
             shutil.rmtree(target, ignore_errors=True)
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
+        reason = (one_line(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
         raise DataError(
             f"dataset {name} is not in {root.resolve()} and was not downloaded ({reason}): "
             f"connect to the network once, or put torchvision's files there, or set DDPM_DATA_DIR to where they are"

@@ -12,9 +12,12 @@ The command line prints the message and exits with 1; a page shows it in a box.
 
 from __future__ import annotations
 
+import socket
+import ssl
 from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import NamedTuple
+from urllib.error import HTTPError, URLError
 
 
 class DDPMError(Exception):
@@ -67,7 +70,21 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says to the user: its message; of the operating system's, the file and the reason."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    """What an error says to people: its message; of the operating system's, the file and the reason, without numbers
+    and brackets; of the network's, what failed."""
+    match error:
+        case HTTPError():
+            return f"the server answered {error.code} {error.reason}".rstrip()
+        case URLError(reason=BaseException() as reason):
+            return one_line(reason)
+        case URLError():
+            return str(error.reason)
+        case socket.gaierror():
+            return "the server's name cannot be looked up: is this machine connected to the network?"
+        case TimeoutError():
+            return str(error) if error.args and not error.strerror else "no answer in time"
+        case ssl.SSLError(reason=str(reason)):
+            return f"no secure connection: {reason.replace('_', ' ').lower()}"
+        case OSError(strerror=str(reason)):
+            return f"{error.filename}: {reason}" if error.filename else reason
     return str(error) or type(error).__name__

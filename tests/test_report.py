@@ -76,6 +76,23 @@ def test_a_report_holds_every_section_and_reads_clean(evaluated):
     assert text.count("Not available") == 2  # LPIPS and the classifier's metrics, on 8x8 digits
 
 
+@pytest.mark.parametrize(
+    ("losses", "said"),
+    [
+        ([0.5, 0.9, 0.2], "fell from 0.5 at step 10 to 0.2 at step 30"),
+        ([0.2, 0.1, 0.5], "rose from 0.2 at step 10 to 0.5 at step 30"),
+        ([0.5, 0.1, 0.5001], "was 0.5 at step 10 and still at step 30"),
+        ([0.5], "was 0.5 at step 10"),
+    ],
+)
+def test_the_report_says_which_way_the_loss_went(tiny_run, losses, said):
+    records = (tiny_run / "logs" / "training_metrics.jsonl").read_text().splitlines()
+    first = next(record for record in map(json.loads, records) if "train_loss" in record)
+    kept = [json.dumps(first | {"step": 10 * (i + 1), "train_loss": loss}) for i, loss in enumerate(losses)]
+    (tiny_run / "logs" / "training_metrics.jsonl").write_text("\n".join(kept))
+    assert f"The loss of the training batches {said}." in write_report("run:tiny").markdown.read_text()
+
+
 def test_the_html_needs_nothing_beside_it(evaluated):
     html = write_report("run:tiny").html.read_text()
     sources = Page(html).sources

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, MetricError
+from ..errors import ConfigError, MetricError, one_line
 from ..files import atomic_write
 
 FILE = "alexnet-owt-7be5be79.pth"  # the hash is in the name, as torch.hub has it
@@ -80,7 +80,7 @@ def _download(target: Path, say: Callable[[str], None]) -> None:
     response = _open_in_time(URL, TIMEOUT)
     if isinstance(response, OSError):
         raise MetricError(f"LPIPS needs AlexNet's weights, which are not here and could not be downloaded "
-                          f"({getattr(response, 'reason', response)}): {remedy}")  # fmt: skip
+                          f"({one_line(response)}): {remedy}")  # fmt: skip
     say(f"downloading AlexNet's weights (233 MB) to {target}")
     try:
         with response, atomic_write(target) as temporary, open(temporary, "wb") as file:
@@ -90,7 +90,7 @@ def _download(target: Path, say: Callable[[str], None]) -> None:
             if not _is_genuine(temporary):  # http.client does not tell a short answer from a whole one
                 raise OSError("the file is not whole")
     except OSError as error:
-        raise MetricError(f"the download of AlexNet's weights broke off ({error}): {remedy}") from None
+        raise MetricError(f"the download of AlexNet's weights broke off ({one_line(error)}): {remedy}") from None
 
 
 def _open_in_time(url: str, seconds: float):

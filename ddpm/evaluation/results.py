@@ -85,7 +85,8 @@ def read_results(path: Path) -> dict[str, Any]:
     try:
         results = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} cannot be read as an evaluation ({error}): delete it, or name another file") from None
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path} cannot be read as an evaluation ({reason}): delete it, or name another file") from None
     if not isinstance(results, dict) or not all(map(_is_stage, results.values())):
         raise DataError(f"{path} is no evaluation: delete it, or name another file")
     return results

@@ -196,10 +196,7 @@ def _training_curves(subject: Subject) -> Iterator[str]:
     yield "\n".join(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in drawn)
     yield ""
     loss, steps = history.column("train_loss"), history.axis("step", "train_loss").astype(int)
-    yield (
-        f"The loss of the training batches fell from {loss[0]:.3g} at step {steps[0]:,} to {loss[-1]:.3g} at step "
-        f"{steps[-1]:,}."
-    )
+    yield f"The loss of the training batches {_course_of(loss, steps)}."
     if history.validation:
         val, at = history.column("val_loss"), history.axis("step", "val_loss").astype(int)
         best = int(np.argmin(val))
@@ -207,6 +204,17 @@ def _training_curves(subject: Subject) -> Iterator[str]:
             f"On images held out of the training, the averaged weights reached {val[best]:.3g} at step {at[best]:,}"
             f"{', the last validation' if best == len(val) - 1 else f' and {val[-1]:.3g} at the last validation'}."
         )
+
+
+def _course_of(loss: np.ndarray, steps: np.ndarray) -> str:
+    """Where a loss (N,) began and ended, N of 1 or more."""
+    if len(loss) == 1:
+        return f"was {loss[0]:.3g} at step {steps[0]:,}"
+    first, last = f"{loss[0]:.3g}", f"{loss[-1]:.3g}"
+    if first == last:
+        return f"was {first} at step {steps[0]:,} and still at step {steps[-1]:,}"
+    went = "fell" if loss[-1] < loss[0] else "rose"
+    return f"{went} from {first} at step {steps[0]:,} to {last} at step {steps[-1]:,}"
 
 
 def _noise_schedule(subject: Subject) -> Iterator[str]:

@@ -4,7 +4,7 @@ import os
 
 import streamlit as st
 
-from ddpm.errors import DDPMError
+from ddpm.errors import DDPMError, one_line
 from ddpm.public import redacted
 
 HIDDEN = {
@@ -15,7 +15,7 @@ HIDDEN = {
 
 def show_error(error: DDPMError | OSError | str, place=st) -> None:
     """An error in a box, without the folders of this machine in public mode."""
-    place.error(redacted(str(error)))
+    place.error(redacted(one_line(error) if isinstance(error, Exception) else error))
 
 
 def off(why: str, *commands: str) -> None:
