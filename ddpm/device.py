@@ -41,6 +41,12 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def wait_for(device: torch.device) -> None:
+    """Return when a GPU has done what it was given; a launch comes back before the work is done."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -1,5 +1,7 @@
 """Calibration: intervals, the identity of the two errors, the linear denoiser against its closed form."""
 
+from collections import deque
+
 import pytest
 import torch
 
@@ -7,7 +9,8 @@ from ddpm.diffusion import Prediction, q_sample
 from ddpm.errors import MetricError
 from ddpm.evaluation.calibration import calibrate, image_errors, mean_and_ci95
 from ddpm.evaluation.wiener import WienerDenoiser
-from ddpm.schedule import make_schedule
+from ddpm.samplers import SAMPLERS
+from ddpm.schedule import make_schedule, spaced_timesteps
 
 
 def images(n: int = 20, size: int = 8) -> torch.Tensor:
@@ -113,6 +116,20 @@ def test_no_linear_shrinking_does_better_on_the_data_it_was_fitted_to():
         return next(image_errors(denoise, schedule, x0, [500])).row().mse_x0
 
     assert shrunk(1.0) < min(shrunk(0.8), shrunk(1.2))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_walks_it_to_images_of_the_data_s_mean_and_variance(sampler):
+    schedule, train = make_schedule("cosine", 1000), gaussian_images(400)
+    wiener = WienerDenoiser.fit(train, schedule)
+    generator = torch.Generator().manual_seed(0)
+    steps = SAMPLERS[sampler].walk(
+        wiener, schedule, spaced_timesteps(1000, 250), lambda: torch.randn(4000, 1, 4, 4, generator=generator)
+    )
+    drawn = deque(steps, maxlen=1).pop().x0.flatten(1)
+    x = train.double().flatten(1) / 127.5 - 1
+    torch.testing.assert_close(drawn.mean(0), x.mean(0), rtol=0, atol=0.02)
+    torch.testing.assert_close(drawn.T.cov().trace(), x.T.cov().trace(), rtol=0.06, atol=0)
 
 
 def test_too_many_pixels_for_a_covariance_are_refused():

@@ -57,6 +57,25 @@ def test_a_folder_is_counted_without_reading_it(tiny_config, tmp_path):
         estimate(tiny_config(data__dataset="folder", data__path=str(tmp_path / "none"), model__num_classes=0))
 
 
+def test_a_set_smaller_than_the_batch_costs_what_its_images_cost(tiny_config):
+    """1,350 images under a batch of 8,192: one step an epoch, of 1,350 images."""
+    small, large = tiny_config(training__batch_size=1350), tiny_config(training__batch_size=8192)
+    assert estimate(large) == estimate(small)
+    assert estimate(large).images == estimate(large).images_per_step == 1350
+
+
+def test_the_speed_of_a_small_set_is_measured_on_steps_of_its_size(tiny_config, tmp_path, monkeypatch):
+    for i in range(22):
+        (tmp_path / f"{i:02}.png").write_bytes(b"never read")
+    config = tiny_config(
+        data__dataset="folder", data__path=str(tmp_path), model__num_classes=0, training__batch_size=8192
+    )
+    seen = []
+    monkeypatch.setattr("ddpm.training.estimate._speeds", lambda config, batch, seconds: seen.append(batch) or 1e6)
+    measure_speed(config)
+    assert seen == [8, 18]
+
+
 MEMORY = """
 import sys, torch
 from pathlib import Path

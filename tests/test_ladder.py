@@ -6,10 +6,21 @@ import pytest
 import torch
 
 from ddpm.errors import ConfigError
-from ddpm.evaluation.ladder import Climbed, Climbing, Rung, climb, closeness, reference_rung, rungs, within
+from ddpm.evaluation.ladder import (
+    Climbed,
+    Climbing,
+    Rung,
+    climb,
+    closeness,
+    plan_evaluations,
+    reference_rung,
+    rungs,
+    within,
+)
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import generate
+from ddpm.schedule import SPACINGS
 
 
 def test_the_plan_is_cheap_first_and_ends_with_the_reference():
@@ -68,6 +79,22 @@ def test_closeness_is_the_mean_psnr_with_its_interval():
 def test_a_budget_buys_as_many_steps_as_it_pays_for(random_model, budget, heun):
     steps = dict(within(budget, random_model()))
     assert steps == {name: heun if name == "heun" else budget for name in SAMPLERS}
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "zero terminal SNR"])
+def test_a_budget_is_never_exceeded_and_one_more_step_would(random_model, schedule, spacing):
+    """Heun's first steps are DDIM's, one evaluation each, where the noise is strong: cosine, zero terminal SNR."""
+    name, zero = ("linear", True) if schedule.startswith("zero") else (schedule, False)
+    model = random_model(
+        schedule__name=name, schedule__zero_terminal_snr=zero, schedule__num_timesteps=1000, sampling__spacing=spacing
+    )
+    for budget in (1, 2, 7, 10, 40):
+        for rung in within(budget, model):
+            spent, more = (
+                plan_evaluations(model, [rung._replace(num_steps=rung.num_steps + extra)]) for extra in (0, 1)
+            )
+            assert spent <= budget < more, (rung, spent)
 
 
 @pytest.mark.parametrize("budget", [0, 21])

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 
@@ -107,6 +108,31 @@ def test_no_file_is_called_utils():
     assert [
         path for path in [*SOURCES, *ROOT.glob("pages/**/*.py")] if "util" in path.stem or path.stem == "helpers"
     ] == []
+
+
+def _is_string(statement) -> bool:
+    value = getattr(statement, "value", None)
+    return isinstance(statement, ast.Expr) and (
+        isinstance(value, ast.JoinedStr) or (isinstance(value, ast.Constant) and isinstance(value.value, str))
+    )
+
+
+def _documentation(node) -> set:
+    """The strings that document a module, class or function, and those behind the fields of the first two."""
+    if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+        return set()
+    fields = () if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else pairwise(node.body)
+    behind = {after for before, after in fields if isinstance(before, ast.Assign | ast.AnnAssign)}
+    return {node.body[0], *behind} if node.body else set()
+
+
+@pytest.mark.parametrize("folder", ["ddpm", "pages", "benchmarks", "tests", "."])
+def test_no_string_stands_alone_as_the_end_of_a_sentence_that_its_assignment_lost(folder):
+    for path in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py"):
+        nodes = [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+        documentation = set().union(*map(_documentation, nodes))
+        alone = [node.lineno for node in nodes if _is_string(node) and node not in documentation]
+        assert alone == [], path
 
 
 def test_import_ddpm_loads_nothing_heavy():

@@ -3,6 +3,8 @@
 import copy
 import json
 import math
+import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torch import nn
 
 from ddpm.data import ImageSet, load_dataset
 from ddpm.diffusion import diffusion_loss, loss_weights, zero_loss
-from ddpm.errors import DDPMError, ModelError
+from ddpm.errors import ConfigError, DDPMError, ModelError
 from ddpm.files import RunFolder
+from ddpm.training import jobs, loop
 from ddpm.training.checkpoint import restore, save_checkpoint, save_ema
 from ddpm.training.ema import EMA
 from ddpm.training.loop import (
@@ -19,6 +22,7 @@ from ddpm.training.loop import (
     SamplesDue,
     TrainState,
     Validated,
+    images_per_step,
     learning_rate_factor,
     steps_per_epoch,
     stratified_timesteps,
@@ -74,8 +78,6 @@ def test_events_come_when_the_config_says_and_at_the_end(tiny_config, few_images
 
 
 def test_every_image_is_seen_once_an_epoch_and_a_short_set_is_one_batch(tiny_config, few_images, monkeypatch):
-    import ddpm.training.loop as loop
-
     seen = []
     monkeypatch.setattr(loop, "to_float", lambda images: seen.append(images) or images.float() / 127.5 - 1)
     list(train(TrainState(tiny_config(training__epochs=2)), *few_images))
@@ -86,9 +88,44 @@ def test_every_image_is_seen_once_an_epoch_and_a_short_set_is_one_batch(tiny_con
     assert steps_per_epoch(10, 64) == 1
 
 
-def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monkeypatch):
-    import ddpm.training.loop as loop
+def test_speed_counts_the_images_that_a_step_really_has(tiny_config, few_images):
+    images, val = few_images
+    config = tiny_config(training__batch_size=512, training__epochs=20)
+    for event in train(TrainState(config), images[:40], val):
+        if isinstance(event, Progress):
+            assert event.images_per_second * event.elapsed == pytest.approx(40 * event.step, rel=1)
+    assert images_per_step(40, 512) == 40
+    assert images_per_step(320, 64) == 64
 
+
+def test_the_clock_is_read_when_the_device_has_done_its_work(tiny_config, few_images, monkeypatch):
+    """A device of which a step takes 2 s, and a launch nothing; listeners take 100 s, which are not training's."""
+    now, queued, waits = 0.0, 0.0, []
+
+    def launch(state, *rest):
+        nonlocal queued
+        queued += 2.0
+        step(state, *rest)
+
+    def wait(device):
+        nonlocal now, queued
+        waits.append(len(waits))
+        now, queued = now + queued, 0.0
+
+    step = loop._train_step
+    monkeypatch.setattr(loop, "_train_step", launch)
+    monkeypatch.setattr(loop, "wait_for", wait)
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
+    config = tiny_config(training__epochs=5, training__log_every=10, training__val_every=20, training__sample_every=24)
+    for event in train(TrainState(config), *few_images):
+        if isinstance(event, Progress):
+            assert (event.images_per_second, event.elapsed) == (64 / 2, 2 * event.step)
+            assert event.eta == 2 * (25 - event.step)
+        now += 100
+    assert len(waits) == 4  # at steps 10, 20, 24 and 25, not at every one
+
+
+def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monkeypatch):
     labels = []
     original = loop.diffusion_loss
 
@@ -104,8 +141,6 @@ def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monk
 
 
 def test_every_step_draws_its_own_noise(tiny_config, few_images, monkeypatch):
-    import ddpm.training.loop as loop
-
     draws = []
     original = loop.diffusion_loss
 
@@ -123,8 +158,6 @@ def test_every_step_draws_its_own_noise(tiny_config, few_images, monkeypatch):
 
 
 def test_no_image_is_mirrored_unless_the_config_says_so(tiny_config, few_images, monkeypatch):
-    import ddpm.training.loop as loop
-
     batches = []
     original = loop.diffusion_loss
 
@@ -213,7 +246,7 @@ def test_a_finite_loss_that_has_exploded_stops_the_run_and_a_lower_rate_goes_on(
         run_to(folder, tiny_config(training__epochs=40, **wild), few_images, resume=True)
     assert "loss is inf" not in str(caught.value)
     assert str(caught.value).endswith(
-        "lower training.learning_rate or training.grad_clip; the last checkpoint is intact"
+        "lower training.learning_rate or training.grad_clip; --resume goes on from the checkpoint of step 10"
     )
     assert read_status(folder).error == str(caught.value)
     assert folder.checkpoint("latest").read_bytes() == kept
@@ -428,9 +461,51 @@ def test_best_holds_the_weights_of_the_lowest_validation_loss(tiny_config, few_i
 def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tiny_run, tiny_config, output_dir):
     with pytest.raises(ModelError, match="holds a run already: continue it with --resume or choose another --run"):
         Run(tiny_config(), RunFolder(tiny_run)).__enter__()
-    with pytest.raises(ModelError, match=r"nothing to resume: .*latest\.pt does not exist"):
+    with pytest.raises(ModelError, match=r"nothing to resume: .*new holds no run"):
         Run(tiny_config(), RunFolder(output_dir / "new"), resume=True).__enter__()
     assert not (output_dir / "new").exists()
+
+
+def test_a_run_that_diverged_before_its_first_checkpoint_says_so_and_what_works(tiny_config, few_images, output_dir):
+    config, folder = tiny_config(training__val_every=1000, training__epochs=300), RunFolder(output_dir / "tiny")
+
+    def into_nan():
+        with Run(config, folder, data=few_images) as run:
+            for _ in run.events():
+                next(run.state.model.parameters()).data.fill_(math.nan)
+
+    with pytest.raises(DDPMError) as caught:
+        into_nan()
+    remedy = r"delete it \(python -m ddpm runs delete tiny\) or choose another --run"
+    assert re.search(f"; run tiny had no checkpoint yet: {remedy}$", str(caught.value))
+    remedy = f"run tiny ended before its first checkpoint: {remedy}"
+    for resume in (False, True):
+        with pytest.raises(ModelError, match=remedy):
+            Run(config, folder, resume=resume).__enter__()
+        with pytest.raises(ModelError, match=remedy):
+            jobs.launch(config, resume=resume)
+    jobs.delete(folder)
+    with Run(config, folder, data=few_images) as run:
+        next(run.events())
+
+
+def test_a_run_that_is_interrupted_twice_was_stopped_and_not_failed(tiny_config, few_images, output_dir):
+    folder = RunFolder(output_dir / "tiny")
+
+    def interrupted():
+        with Run(tiny_config(), folder, data=few_images):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (read_status(folder).state, read_status(folder).error) == ("stopped", None)
+
+
+def test_labels_that_the_model_cannot_take_are_refused_before_the_name_is_taken(tiny_config, few_images, output_dir):
+    config = tiny_config(data__dataset="folder", data__path="x", model__num_classes=3)
+    with pytest.raises(ConfigError, match=r"model.num_classes is 3, but the dataset has labels up to 9"):
+        Run(config, RunFolder(output_dir / "tiny"), data=few_images).__enter__()
+    assert not output_dir.exists()
 
 
 def test_a_checkpoint_of_another_network_or_without_optimizer_is_refused(tiny_config, tmp_path):

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..config import SamplingConfig, sampling_settings
+from ..device import wait_for
 from ..errors import ConfigError
 from ..models import Model
 from ..samplers import SAMPLERS
@@ -84,9 +87,9 @@ def within(budget: int, model: Model) -> list[Rung]:
     if not 1 <= budget <= model.schedule.num_timesteps:
         raise ConfigError(f"a budget must be 1 to {model.schedule.num_timesteps} evaluations, got {budget}")
     found = []
-    for name in SAMPLERS:
-        per_step = _evaluations(model, name, 2) - _evaluations(model, name, 1)
-        found.append(Rung(name, 1 + (budget - 1) // per_step))
+    for name in SAMPLERS:  # no step costs less than one evaluation, and more steps never cost less than fewer
+        spent = partial(_evaluations, model, name)
+        found.append(Rung(name, bisect_right(range(1, budget + 1), budget, key=spent)))
     return found
 
 
@@ -110,6 +113,7 @@ def climb(
             while True:
                 started = time.perf_counter()
                 step = next(steps, None)
+                wait_for(model.device)
                 seconds += time.perf_counter() - started
                 if step is None:
                     break

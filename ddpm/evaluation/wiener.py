@@ -55,11 +55,10 @@ class WienerDenoiser:
         variances, axes = torch.linalg.eigh(covariance)
         return cls(schedule, mean, variances.clamp(min=0), axes)
 
-    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
-        """x_t (B, C, H, W), t (B,) long -> x0 and eps, both float64 of the shape of x_t."""
-        alpha_bar = self.schedule.alphas_cumprod[t.cpu()][:, None]
-        a, s = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+    def __call__(self, x_t: Tensor, t: int | Tensor) -> Prediction:
+        """x_t (B, C, H, W), t an int or (B,) long -> x0 and eps, both float64 of the shape of x_t, on the CPU."""
         flat = x_t.cpu().flatten(1).double()
-        gain = a * self.variances / (alpha_bar * self.variances + 1 - alpha_bar)
+        a, s = self.schedule.scales(t.cpu() if isinstance(t, Tensor) else t, flat)
+        gain = a * self.variances / (a**2 * self.variances + s**2)
         x0 = self.mean + ((flat - a * self.mean) @ self.axes * gain) @ self.axes.T
         return Prediction(x0.view(x_t.shape), ((flat - a * x0) / s).view(x_t.shape))

@@ -14,11 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import DATASETS, Config
+from ..config import DATASETS, Config, DataConfig
 from ..data import ImageSet, count_images
 from ..device import resolve_device, resolve_precision
 from ..unet import UNet
-from .loop import Progress, TrainState, steps_per_epoch, train
+from .loop import Progress, TrainState, images_per_step, steps_per_epoch, train
 
 BYTES_PER_PARAMETER = 20  # float32 weights, gradients, AdamW's two moments, and the averaged weights
 
@@ -36,6 +36,31 @@ class Estimate:
     """Of the whole training."""
     images: int
     """Seen in the whole training."""
+    images_per_step: int
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How many images a training learns from, validates with, and leaves for an evaluation."""
+
+    train: int
+    val: int
+    test: int | None
+    """None where they are not taken from the same images: the dataset has a test set of its own."""
+
+
+def sizes(data: DataConfig) -> Sizes:
+    """The sizes of the splits that ``load_dataset`` gives, without reading an image.
+
+    Raises:
+        DataError: the dataset is a folder that is not there, or has too few images.
+    """
+    info, test = DATASETS[data.dataset], None
+    if (available := info.num_train) is None:
+        available = count_images(Path(data.path))
+        test = available // 9
+    val = max(1, round(data.val_fraction * available))
+    return Sizes(available - val, val, test)
 
 
 def estimate(config: Config) -> Estimate:
@@ -45,16 +70,14 @@ def estimate(config: Config) -> Estimate:
         ConfigError: the device or precision cannot be used here.
         DataError: the dataset is a folder that is not there.
     """
-    training = config.training
+    training, train_images = config.training, sizes(config.data).train
+    per_step = images_per_step(train_images, training.batch_size)
     precision = resolve_precision(training.precision, resolve_device(training.device))
     parameters, macs, _ = _forward(config, 1, torch.float32)
-    _, _, activations = _forward(config, training.batch_size, precision)
-    available = DATASETS[config.data.dataset].num_train or count_images(Path(config.data.path))
-    held_out = max(1, round(config.data.val_fraction * available))
-    steps = training.epochs * steps_per_epoch(available - held_out, training.batch_size)
-    return Estimate(
-        parameters, macs, parameters * BYTES_PER_PARAMETER + activations, steps, steps * training.batch_size
-    )
+    _, _, activations = _forward(config, per_step, precision)
+    steps = training.epochs * steps_per_epoch(train_images, training.batch_size)
+    memory = parameters * BYTES_PER_PARAMETER + activations
+    return Estimate(parameters, macs, memory, steps, steps * per_step, per_step)
 
 
 def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, int, int]:
@@ -93,8 +116,9 @@ def measure_speed(config: Config, seconds: float = 1.5) -> float:
 
     Takes about ``seconds``; where a whole batch would take longer, it is measured on a part of one.
     """
-    few = _speeds(config, min(8, config.training.batch_size), seconds / 4)
-    batch = max(min(8, config.training.batch_size), min(config.training.batch_size, int(few * seconds / 4)))
+    whole = images_per_step(sizes(config.data).train, config.training.batch_size)
+    few = _speeds(config, min(8, whole), seconds / 4)
+    batch = max(min(8, whole), min(whole, int(few * seconds / 4)))
     return _speeds(config, batch, seconds)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ..compiled import Compiled
 from ..config import Config
 from ..data import ImageSet, epoch_order, to_float
-from ..device import resolve_precision
+from ..device import resolve_precision, wait_for
 from ..diffusion import diffusion_loss, loss_weights, zero_loss
 from ..errors import ConfigError, DDPMError
 from ..randomness import derive_seed
@@ -118,6 +118,11 @@ def steps_per_epoch(num_images: int, batch_size: int) -> int:
     return max(1, num_images // batch_size)
 
 
+def images_per_step(num_images: int, batch_size: int) -> int:
+    """How many images a step really has: all of them, where they are fewer than ``batch_size``."""
+    return min(num_images, batch_size)
+
+
 def check_labels(images: ImageSet, config: Config) -> None:
     """Refuse a dataset whose labels the model cannot take, before the first step."""
     classes = config.model.num_classes
@@ -145,7 +150,7 @@ def train(
     check_labels(train_set, config)
     world.check(training, len(train_set))
     per_epoch = steps_per_epoch(len(train_set), training.batch_size)
-    total = training.epochs * per_epoch
+    total, per_step = training.epochs * per_epoch, images_per_step(len(train_set), training.batch_size)
     schedule = config.schedule.build()
     weights = loss_weights(
         schedule, config.diffusion.prediction_type, config.diffusion.weighting, config.diffusion.min_snr_gamma
@@ -164,11 +169,16 @@ def train(
         rate = training.learning_rate * learning_rate_factor(state.step, total, training.warmup_steps)
         _train_step(state, network, schedule, weights, images[batch], labels[batch], rate, window)
 
-        now, stopping = time.perf_counter(), world.any(should_stop())
+        stopping = world.any(should_stop())
         last = stopping or state.step == total
         validating = state.step % training.val_every == 0 or state.step == total
+        sampling = state.step % training.sample_every == 0 or state.step == total
         # A record before every checkpoint: so that a resumed run averages over the same steps as one that went through.
-        if last or validating or state.step % training.log_every == 0:
+        recording = last or validating or state.step % training.log_every == 0
+        if recording or sampling:
+            wait_for(state.device)
+            now = time.perf_counter()
+        if recording:
             state.elapsed += now - mark
             speed = window.steps / (now - mark)
             mark = now
@@ -182,7 +192,7 @@ def train(
                 loss_by_t=loss_by_t,
                 learning_rate=rate,
                 grad_norm=norm,
-                images_per_second=speed * training.batch_size,
+                images_per_second=speed * per_step,
                 elapsed=state.elapsed,
                 eta=(total - state.step) / speed,
             )
@@ -193,14 +203,15 @@ def train(
             is_best = val_loss < state.best_val_loss
             state.best_val_loss = min(val_loss, state.best_val_loss)
             yield Validated(state.step, state.step / per_epoch, val_loss, raw_val_loss, is_best)
-        if state.step % training.sample_every == 0 or state.step == total:
+        if sampling:
             yield SamplesDue(state.step)
         if stopping and state.step < total:
             if not validating:
                 _check_weights(state, val_set[:256], rate)
             yield Stopped(state.step)
             return
-        mark += time.perf_counter() - now  # what validation and listeners take is not the speed of training
+        if recording or sampling:
+            mark += time.perf_counter() - now  # what validation and listeners take is not the speed of training
 
 
 class _Window:
@@ -227,7 +238,7 @@ class _Window:
 
 
 def _check_loss(name: str, loss: float, zero_loss: float, step: int, rate: float) -> None:
-    advice = "lower training.learning_rate or training.grad_clip; the last checkpoint is intact"
+    advice = "lower training.learning_rate or training.grad_clip"
     if not math.isfinite(loss):
         raise DDPMError(f"the {name} is {loss} at step {step}, learning rate {rate:.2g}: {advice}")
     if loss > EXPLODED * zero_loss:
