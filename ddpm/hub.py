@@ -170,6 +170,7 @@ def fetch(
     *kinds: Mapping[str, int],
     optional: Mapping[str, int] | None = None,
     on_progress: Callable[[int, int], None] | None = None,
+    why_missing: Callable[[Iterable[str]], str | None] = lambda names: None,
 ) -> Fetched:
     """Have files of one commit on this machine: exactly those named, all or none.
 
@@ -178,6 +179,7 @@ def fetch(
             downloaded. Fetched is the first set that the commit has whole.
         optional: likewise for files that may be missing; one that is too large counts as missing.
         on_progress: told of the bytes there are, and of all to come.
+        why_missing: given the names of all files, says what they lack where one of ``kinds`` is missing, if it knows.
 
     Raises:
         HubError: one of the files is missing or too large, the Hub refuses or is out of reach, the disk is full, ...
@@ -196,7 +198,7 @@ def fetch(
     limits = next((names for names in kinds if names.keys() <= sizes.keys()), kinds[0])
     for name, limit in limits.items():
         if name not in sizes:
-            raise HubError(f"{found.short} has no {name}: it is no model of this kind")
+            raise HubError(f"{found.short} has no {name}: {why_missing(sizes) or 'it is no model of this kind'}")
         if sizes[name] > limit:
             raise HubError(f"{name} of {found.short} has {sizes[name]:,} bytes, more than the {limit:,} expected")
     names = [*limits, *(name for name, limit in (optional or {}).items() if sizes.get(name, limit + 1) <= limit)]

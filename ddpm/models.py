@@ -26,6 +26,7 @@ from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_bytes, write_text
 from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
+from .pipelines import STEM, why_no_weights
 from .schedule import NoiseSchedule
 from .unet import UNet
 from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, write_safetensors
@@ -155,7 +156,8 @@ def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None =
     layout = layout_in(first.folder)
     needed = size_of(layout.read(first.folder, str(first.reference))[1])
     limits = {**layout.described_by, layout.weights: min(needed + 8 + MAX_HEADER, MAX_WEIGHTS)}
-    return fetch(first.reference, limits, optional={RESULTS: MAX_RESULTS}, on_progress=on_progress)
+    return fetch(first.reference, limits, optional={RESULTS: MAX_RESULTS}, on_progress=on_progress,
+                 why_missing=why_no_weights)  # fmt: skip
 
 
 def pinned(reference: str) -> str:
@@ -187,6 +189,8 @@ def resolve(reference: str) -> Path:
         for candidate in _weights_in(path) if is_folder else (path,):
             if candidate.is_file():
                 return candidate
+        if is_folder and (why := why_no_weights(file.name for file in path.rglob(f"{STEM}*"))):
+            raise ModelError(f"no model at {brief(reference)}: {why}")
         raise ModelError(
             f"no model at {brief(reference)}: expected a run folder, a .pt checkpoint, a {WEIGHTS}, or a pipeline of "
             "diffusers with its weights as safetensors"

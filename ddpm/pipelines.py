@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DModel
 
 INDEX = "model_index.json"
-UNET, SCHEDULER, WEIGHTS = "config.json", "scheduler_config.json", "diffusion_pytorch_model.safetensors"
+STEM = "diffusion_pytorch_model"
+UNET, SCHEDULER, WEIGHTS = "config.json", "scheduler_config.json", f"{STEM}.safetensors"
 MAX_JSON = 200_000  # bytes; a scheduler with a list of 1,000 betas has 25,000
 NOISE = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
 PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
@@ -54,9 +56,34 @@ class UNetFile(Section, extra="ignore"):
 
 
 class SchedulerFile(Section, extra="ignore"):
+    """What has to be known of a scheduler that noises by betas, whichever it is."""
+
     num_train_timesteps: int = Field(1000, ge=2, le=10_000)
+    beta_schedule: str
     prediction_type: Literal["epsilon", "sample", "v_prediction"] = "epsilon"
+    use_flow_sigmas: Literal[False] = False
     clip_sample: bool = True
+    clip_sample_range: float = 1.0
+    thresholding: bool = False
+    sample_max_value: float = 1.0
+
+    @model_validator(mode="after")
+    def _clips_to_the_range_of_images(self):
+        if self.thresholding and self.sample_max_value != 1:
+            raise ValueError(
+                f"thresholding (dynamic, up to sample_max_value {self.sample_max_value:g}) is not supported: "
+                "set it to false to sample with x0 clipped to -1..1"
+            )
+        if self.clips and not self.thresholding and self.clip_sample_range != 1:
+            raise ValueError(
+                f"clip_sample_range {self.clip_sample_range:g} is not supported: set it to 1, or clip_sample to false"
+            )
+        return self
+
+    @property
+    def clips(self) -> bool:
+        """Whether x0 is clipped to -1..1, to which dynamic thresholding comes down where it has no room above 1."""
+        return self.thresholding or self.clip_sample
 
 
 # -- what it is as a model of ours -----------------------------------------------------------------------------------
@@ -131,7 +158,7 @@ def read_pipeline(scheduler: Path, unet: Path, reference: str) -> tuple[Pipeline
         data=UnknownData(image_size=described.sample_size, channels=described.in_channels),
         schedule=GivenSchedule(betas=tuple(betas.betas.tolist())),
         diffusion={"prediction_type": PREDICTIONS[noise.prediction_type]},
-        sampling=SamplingConfig(num_steps=min(50, noise.num_train_timesteps), clip=noise.clip_sample),
+        sampling=SamplingConfig(num_steps=min(50, noise.num_train_timesteps), clip=noise.clips),
     )
     return config, network
 
@@ -162,6 +189,30 @@ def load_pipeline_weights(network: PipelineNetwork, path: Path) -> PipelineNetwo
     return PipelineNetwork(unet)
 
 
+def why_no_weights(names: Iterable[str]) -> str | None:
+    """What to say of a pipeline whose files hold its weights otherwise than in ``WEIGHTS``; None where they do not."""
+    found = [name.rpartition("/")[2] for name in names]
+    if WEIGHTS in found:
+        return None
+    if any(re.fullmatch(rf"{STEM}(\.\w+)?-\d+-of-\d+\.safetensors", name) for name in found):
+        return (
+            "its weights are cut into several files (sharded), and only one is read: save it anew with "
+            'pipeline.save_pretrained(folder, max_shard_size="100GB")'
+        )
+    variants = [match[1] for name in found if (match := re.fullmatch(rf"{STEM}\.(\w+)\.safetensors", name))]
+    if variants:
+        return (
+            f"its weights are there as the variant {variants[0]} alone, which is not read: save it anew with "
+            f'DDPMPipeline.from_pretrained(folder, variant="{variants[0]}").save_pretrained(other_folder)'
+        )
+    if f"{STEM}.bin" in found:
+        return (
+            f"its weights are a pickle ({STEM}.bin), which is never read: save it anew with diffusers, which writes "
+            "safetensors"
+        )
+    return None
+
+
 def _folder_name(reference: str) -> str:
     """The last part of a path or of hf://user/repo@revision, as a config may be called."""
     last = reference.rstrip("/").rpartition("/")[2].partition("@")[0]
@@ -173,9 +224,11 @@ def _read(path: Path, kind: type[Section]) -> Any:
         return kind.model_validate(_json(path))
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "it"
+        field = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        got = "" if isinstance(first["input"], dict) else f", got {brief(first['input'])}"
         raise ModelError(
-            f"{path} is of no unconditional pipeline of pixels: {field}: {first['msg']}, got {brief(first['input'])}"
+            f"{path} is of no unconditional pipeline of pixels: {f'{field}: ' if field else ''}{said}{got}"
         ) from None
 
 

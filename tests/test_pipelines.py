@@ -74,6 +74,8 @@ def sampled_by_diffusers(folder, count: int, seed: int, num_steps: int) -> torch
         {"beta_schedule": "scaled_linear", "prediction_type": "sample", "clip_sample": False},
         {"trained_betas": np.linspace(0.001, 0.05, 100).tolist(), "num_train_timesteps": 100},
         {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+        {"thresholding": True, "clip_sample": False},  # up to 1, which is the default: clipping
+        {"clip_sample": False, "clip_sample_range": 3.0},
     ],
 )
 def test_our_ddim_makes_the_images_of_diffusers_own_pipeline(tmp_path, scheduler):
@@ -185,6 +187,13 @@ def renamed(weights) -> None:
         ("unet/config.json", {"block_out_channels": [16, 17]}, "diffusers cannot build"),
         ("unet/config.json", {"down_block_types": ["os.system", "x"]}, "diffusers cannot build"),
         ("scheduler/scheduler_config.json", {"prediction_type": "flow"}, "prediction_type"),
+        ("scheduler/scheduler_config.json", {"use_flow_sigmas": True}, "use_flow_sigmas"),
+        ("scheduler/scheduler_config.json", {"clip_sample_range": 3.0}, "clip_sample_range 3 is not supported: set it"),
+        (
+            "scheduler/scheduler_config.json",
+            {"thresholding": True, "sample_max_value": 1.5},
+            "thresholding (dynamic, up to sample_max_value 1.5) is not supported",
+        ),
         ("scheduler/scheduler_config.json", {"beta_schedule": "x"}, "diffusers cannot build"),
         ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**12}, "num_train_timesteps"),
     ],
@@ -212,10 +221,46 @@ def test_weights_as_a_pickle_and_damaged_files_are_refused(pipeline):
     weights.write_bytes(weights.read_bytes()[:-1])
     refused(pipeline, "bytes, its header says")
     weights.rename(weights.with_suffix(".bin"))
-    refused(pipeline, "with its weights as safetensors")
+    refused(pipeline, "its weights are a pickle")
     (pipeline / "unet" / "config.json").write_text("[" * 10_000)
     weights.with_suffix(".bin").rename(weights)
     refused(pipeline, "is no JSON")
+
+
+def test_half_precision_is_read_where_the_file_has_its_usual_name(tmp_path):
+    from diffusers import DDPMPipeline
+
+    whole = save(tmp_path / "whole")
+    DDPMPipeline.from_pretrained(whole).to(torch.float16).save_pretrained(tmp_path / "half")
+    ours, theirs = load_model(str(tmp_path / "half")).network, load_model(str(whole)).network
+    for (name, value), expected in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(value, expected.half().float()), name
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"variant": "fp16"}, "its weights are there as the variant fp16 alone, which is not read: save it anew"),
+        ({"max_shard_size": "20KB"}, "its weights are cut into several files (sharded), and only one is read"),
+        ({"safe_serialization": False}, "its weights are a pickle (diffusion_pytorch_model.bin), which is never read"),
+    ],
+)
+def test_weights_that_lie_otherwise_are_named_here_and_on_the_hub(original, tmp_path, hub, how, message):
+    from diffusers import DDPMPipeline
+
+    DDPMPipeline.from_pretrained(original).save_pretrained(tmp_path / "other", **how)
+    assert not (tmp_path / "other" / "unet" / "diffusion_pytorch_model.safetensors").exists()
+    refused(tmp_path / "other", message)
+    hub.add("them/other", files_of(tmp_path / "other"))
+    refused("hf://them/other", message)
+
+
+@pytest.mark.parametrize("scheduler", ["ScoreSdeVeScheduler", "EDMEulerScheduler", "FlowMatchEulerDiscreteScheduler"])
+def test_a_scheduler_that_does_not_noise_by_betas_is_not_read_as_one(pipeline, scheduler):
+    import diffusers
+
+    getattr(diffusers, scheduler)().save_pretrained(pipeline / "scheduler")
+    refused(pipeline, "is of no unconditional pipeline of pixels")
 
 
 def test_without_diffusers_it_is_said_what_to_install(pipeline, monkeypatch):
