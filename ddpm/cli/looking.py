@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from torch import Tensor
 
-from ..config import DataConfig, load_config
+from ..config import DataConfig, SamplingConfig, load_config
 from ..files import output_dir, write_bytes
 from ..models import export_model, hub_models, shipped_models, trained_runs
 from ..schedule import SCHEDULES, SPACINGS
@@ -23,13 +23,27 @@ def viz_group() -> None:
 @viz_group.command("schedules")
 @click.option(
     "--schedules",
-    default=",".join(SCHEDULES),
-    help="Names, separated by commas, each with what differs from its defaults: linear,cosine:cosine_s=0.02",
+    help="Names, separated by commas, each with what differs from its defaults: linear,cosine:cosine_s=0.02  "
+    "[default: all; none beside --config]",
 )
-@click.option("--num-timesteps", type=int, default=1000, help="T, of those that do not say :num_timesteps= themselves.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Draw the schedule of this YAML, and its sampler's steps."
+)
+@click.option(
+    "--num-timesteps",
+    type=int,
+    help="T, of --schedules that do not say :num_timesteps= themselves.  [default: the config's, or 1000]",
+)
 @click.option("--over", type=click.Choice(["t", "share", "log_snr"]), default="t", help="The x axis; share is t / T.")
-@click.option("--num-steps", "--steps", type=int, default=10, help="Of the sampler whose timesteps are marked.")
-@click.option("--spacing", type=click.Choice(SPACINGS), default="trailing", help="Which timesteps it visits.")
+@click.option(
+    "--num-steps",
+    "--steps",
+    type=int,
+    help="Of the sampler whose timesteps are marked.  [default: the config's, or 10]",
+)
+@click.option(
+    "--spacing", type=click.Choice(SPACINGS), help="Which timesteps it visits.  [default: the config's, or trailing]"
+)
 @click.option("--image", type=click.Path(path_type=Path), help="The image to noise.  [default: one of the digits]")
 @click.option("--seed", type=int, default=0, help="Of the noise, which is one for all schedules.")
 @click.option(
@@ -38,8 +52,8 @@ def viz_group() -> None:
     help="The .png, .svg or .pdf to write.  [default: curves/schedules.png in the output folder]",
 )
 def viz_schedules(
-    schedules: str, num_timesteps: int, over: str, num_steps: int, spacing: str, image: Path | None, seed: int,
-    out: Path | None,
+    schedules: str | None, config: Path | None, num_timesteps: int | None, over: str, num_steps: int | None,
+    spacing: str | None, image: Path | None, seed: int, out: Path | None,
 ) -> None:  # fmt: skip
     """Draw the noise schedules, as the Schedules page does: OUT has their curves, and beside it are written the
     timesteps that a sampler visits (OUT_steps) and an image under their noise (OUT_noised)."""
@@ -47,7 +61,15 @@ def viz_schedules(
 
     out = out or output_dir() / "curves" / "schedules.png"
     check_suffix("--out", out, ".png", ".svg", ".pdf")
-    drawn = lines(parse_schedules(schedules, num_timesteps=num_timesteps))
+    own = load_config(config) if config else None
+    if own and num_timesteps is not None and schedules is None:
+        raise click.UsageError("--num-timesteps is for --schedules; that of the config is schedule.num_timesteps there")
+    compared = [own.schedule] if own else []
+    if schedules is not None or not own:
+        total = num_timesteps if num_timesteps is not None else own.schedule.num_timesteps if own else 1000
+        compared += parse_schedules(schedules or ",".join(SCHEDULES), num_timesteps=total)
+    drawn, sampling = lines(compared), own.sampling if own else SamplingConfig(num_steps=10)
+    num_steps, spacing = sampling.num_steps if num_steps is None else num_steps, spacing or sampling.spacing
     x0 = _clean_image(image)
     steps, under_noise = (out.with_stem(f"{out.stem}_{what}") for what in ("steps", "noised"))
     save_steps(drawn, num_steps, spacing, steps, over)
