@@ -12,9 +12,10 @@ from ddpm.public import forbid, is_public
 from ddpm.training import jobs
 from ddpm.training.runs import all_runs, read_status
 from ddpm.variants import parse_schedule
-from pages.components.config_form import STALE, TEXT, draft, editor, form, put, start_from, taking, write
+from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
+from pages.components.preflight import findings_of, show_findings
 from pages.components.public import off, show_error
 from pages.components.runs import run_list
 from pages.components.schedules import CARRIED
@@ -87,11 +88,18 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
         st.stop()
 
 current = draft()
-name = str(current.values.get("name", "run"))
+name = current.config.name if current.config else str(current.values.get("name") or "run")
 name_faults = current.faults_of("name")
 taken = current.readable and not name_faults and RunFolder.named(name).path.exists()
 if taken:
     name_faults = [Fault("name", "is taken by an earlier run")]
+findings, obstacle = [], None
+if current.config:
+    try:
+        findings = findings_of(current.config)
+    except DDPMError as error:
+        obstacle = error
+launchable = current.config and not taken and not obstacle and all(finding.kind != "fault" for finding in findings)
 put("train_name", name)
 second.text_input(
     "Name of the run", **taking("train_name", lambda new: write("name", new)), disabled=not current.readable,
@@ -99,18 +107,21 @@ second.text_input(
 )  # fmt: skip
 clicked = third.button(
     "Launch", type="primary", icon=":material/rocket_launch:", key="train_launch", width="stretch",
-    disabled=public or current.config is None or taken,
-    help="Off on this public page." if public else None,
+    disabled=public or not launchable,
+    help="Off on this public page." if public else None if launchable else "What is to be corrected stands below.",
 )  # fmt: skip
 messages = st.container(horizontal=True, vertical_alignment="center")  # always there: what follows keeps its place
 for fault in name_faults:
     messages.markdown(f":red[The name {fault.message}]", width="content")
 if taken:
     free = jobs.free_name(name)
-    messages.button(f"Use {free}", key="train_use_free", on_click=write, args=("name", free))
+    messages.button(f"Use {free}", key="train_use_free", on_click=set_field, args=("name", free))
 if places := dict.fromkeys(current.place(fault) for fault in current.faults if fault.field != "name"):
     messages.markdown(f":red[To correct before this can be launched: {', '.join(places)}]")
-if clicked and current.config and not taken:
+if obstacle:
+    show_error(obstacle)
+show_findings(findings, current)
+if clicked and launchable and not public:
     launch(current.config)
 if launched := st.session_state.pop("train_launched", None):
     st.toast(launched, icon=":material/rocket_launch:")
@@ -151,4 +162,4 @@ it resumes from the last one, and ends with the same weights to the bit as if no
     "https://arxiv.org/abs/2006.11239",
 )
 
-show_costs(current.config, price)
+show_costs(None if obstacle else current.config, price)

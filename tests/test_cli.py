@@ -16,9 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm.config import load_config
 from ddpm.media.figures import duration
 from ddpm.models import load_model
 from ddpm.sampling import generate
+from ddpm.training import jobs
 from tests.conftest import ROOT, TINY
 
 
@@ -298,6 +300,19 @@ def test_train_refuses_bad_configs_and_leaves_nothing(cli, tiny_yaml, tmp_path, 
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["2024", "no", "1e3", "null"])
+def test_a_run_is_called_what_run_says(cli, tiny_yaml, output_dir, name, monkeypatch):
+    done = cli("train", "--config", tiny_yaml, "--run", name, "--set", "training.batch_size=1350")
+    assert done.code == 0, done.err
+    assert load_config(output_dir / name / "config.yaml").name == name
+    # As a page starts it: with the name of its folder behind --run.
+    commands = []
+    monkeypatch.setattr(jobs, "start", lambda folder, status, arguments: commands.append(arguments))
+    folder = jobs.launch(load_config(output_dir / name / "config.yaml"), resume=True)
+    assert cli(*commands[0]).code == 0
+    assert folder.path.name == name
+
+
 def test_two_faults_are_both_told_without_a_traceback(cli, tiny_yaml):
     result = cli("train", "--config", tiny_yaml, "--set", "training.epochs=0", "--set", "training.batch_size=0")
     assert result.code == 1
@@ -326,12 +341,28 @@ def test_viz_schedules_draws_variants_over_log_snr_on_an_image_of_ones_own(cli):
     assert result.code == 0, result.err
 
 
+def test_viz_schedules_draws_the_schedule_of_a_config(cli, tiny_yaml, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "ddpm.media.schedule_figures.save_steps", lambda drawing, steps, spacing, *_: drawn.append((drawing, steps))
+    )
+    assert cli("viz", "schedules", "--config", tiny_yaml, "--out", "s.png").code == 0
+    ((line,), steps) = drawn.pop()
+    assert torch.equal(line.schedule.alphas_cumprod, load_config(tiny_yaml).schedule.build().alphas_cumprod)
+    assert steps == 5
+    assert cli("viz", "schedules", "--config", tiny_yaml, "--schedules", "cosine", "--out", "s.png").code == 0
+    assert [line.schedule.num_timesteps for line in drawn.pop()[0]] == [20, 20]
+    assert cli("viz", "schedules", "--config", tiny_yaml, "--num-timesteps", 9, "--out", "s.png").code == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--schedules", "linear,cosin"), "error: unknown schedule 'cosin': did you mean 'cosine'?"),
         (("--schedules", "cosine:cosine_s=2"), "error: cosine:cosine_s=2: schedule.cosine_s: must be less than or"),
         (("--num-timesteps", 1), "error: linear: schedule.num_timesteps: must be greater than or equal to 2"),
+        (("--num-timesteps", 0), "error: linear: schedule.num_timesteps: must be greater than or equal to 2"),
+        (("--config", "none.yaml"), "error: config none.yaml cannot be read: No such file or directory"),
         (("--num-steps", 2000), "error: num_steps must be between 1 and the model's 1000 timesteps, got 2000"),
         (("--image", "none.png"), "error: none.png cannot be read as an image: "),
         (("--out", "x.bmp"), "error: --out x.bmp: expected a name that ends in .png, .svg or .pdf"),
@@ -438,7 +469,7 @@ def test_as_a_process_it_exits_130_when_interrupted_and_leaves_no_temporary_file
         process.send_signal(signal.SIGINT)
         stderr = process.communicate(timeout=30)[1]
     assert process.returncode == 130
-    assert stderr.startswith("interrupted; saved at step ")
+    assert stderr.splitlines()[-1].startswith("interrupted; saved at step ")
     assert [name for name in files_in(output_dir) if Path(name).name.startswith(".")] == ["tiny/.lock"]
 
 

@@ -1,7 +1,11 @@
 """The evaluation as a whole: what it writes, how it goes on, and what it says where something is missing."""
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -11,8 +15,8 @@ from ddpm.data import ImageSet
 from ddpm.diffusion import Prediction
 from ddpm.errors import DataError, MetricError
 from ddpm.evaluation import evaluate as evaluation
+from ddpm.evaluation import job, lpips_weights
 from ddpm.evaluation import judge as judging
-from ddpm.evaluation import lpips_weights
 from ddpm.evaluation.evaluate import (
     Protocol,
     StageDone,
@@ -22,8 +26,11 @@ from ddpm.evaluation.evaluate import (
     methods_of,
 )
 from ddpm.evaluation.results import RESULTS, find_results, folder_of, read_results, write_results
+from ddpm.files import EvaluationFolder
 from ddpm.models import PRETRAINED, export_model, load_model
+from ddpm.training.runs import read_status
 from ddpm.weights import weights_sha256, write_safetensors
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -308,3 +315,42 @@ def test_a_shipped_model_and_the_run_of_its_name_have_results_of_their_own(tiny,
 
 def test_the_shipped_models_results_are_found():
     assert find_results("mnist", load_model("mnist"))["calibration"]["num_images"] == 10_000
+
+
+@pytest.mark.parametrize("ending", ["interrupted", "closed", "broken"])
+def test_an_evaluation_that_ends_early_leaves_no_running_behind(tmp_path, ending):
+    folder = EvaluationFolder(tmp_path)
+
+    def events():
+        yield StageProgress("calibration", "t = 0", 0.0, None)
+        raise KeyboardInterrupt if ending == "interrupted" else ZeroDivisionError("by chance")
+
+    recorded = job.recorded(folder, events())
+    next(recorded)
+    assert read_status(folder).state == "running"
+    if ending == "closed":
+        recorded.close()
+    else:
+        with pytest.raises((KeyboardInterrupt, ZeroDivisionError)):
+            next(recorded)
+    status = read_status(folder)
+    assert (status.state, status.error) == (("failed", "by chance") if ending == "broken" else ("stopped", None))
+
+
+def test_an_evaluation_that_is_terminated_was_stopped(tiny_run, tmp_path):
+    folder = EvaluationFolder(tiny_run)
+    folder.log.parent.mkdir(exist_ok=True)
+    folder.log.write_text("of an earlier evaluation")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ddpm", "eval", "--model", "run:tiny", "--num-samples", "5000"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not read_status(folder).doing:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted")
+    assert (read_status(folder).state, read_status(folder).error) == ("stopped", None)
+    assert not folder.log.exists()

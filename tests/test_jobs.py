@@ -15,9 +15,10 @@ import torch
 
 from ddpm.config import config_to_yaml, load_config
 from ddpm.device import THREADS
-from ddpm.errors import ModelError
-from ddpm.files import RunFolder, write_text
-from ddpm.training import jobs
+from ddpm.errors import DataError, ModelError
+from ddpm.evaluation import job
+from ddpm.files import EvaluationFolder, RunFolder, write_text
+from ddpm.training import jobs, runs
 from ddpm.training.checkpoint import why_inexact
 from ddpm.training.runs import Run, Status, process_of, read_status, write_status
 
@@ -196,6 +197,68 @@ def test_a_process_that_got_the_same_id_is_not_taken_for_the_run(output_dir):
         assert bystander.poll() is None
     finally:
         bystander.communicate(b"\n")
+
+
+class Ended(psutil.Process):
+    """This process, which no signal reaches, as one that ends between the look at it and the signal."""
+
+    def send_signal(self, number):
+        pass
+
+    def wait(self, timeout=None):
+        return None
+
+
+@pytest.mark.parametrize("end", [jobs.stop, jobs.kill, job.stop])
+def test_a_process_that_has_just_ended_by_itself_needs_no_signal(end, output_dir, monkeypatch):
+    folder, me = EvaluationFolder(output_dir / "x"), Ended()
+    write_status(folder, Status(state="running", pid=me.pid, process_started=me.create_time()))
+    monkeypatch.setattr(jobs, "process_of", lambda status: me)
+
+    def finish(*_):
+        write_status(folder, Status(state="finished", step=7))
+        raise psutil.NoSuchProcess(me.pid)
+
+    monkeypatch.setattr(Ended, "send_signal", finish)
+    end(folder)
+    assert (read_status(folder).state, read_status(folder).step) == ("finished", 7)
+
+
+def test_a_process_that_does_not_end_or_is_somebody_elses_is_said_to(output_dir, monkeypatch):
+    folder, me = RunFolder(output_dir / "x"), Ended()
+    monkeypatch.setattr(jobs, "process_of", lambda status: me)
+
+    def fail(error):
+        def raising(*_):
+            raise error
+
+        return raising
+
+    monkeypatch.setattr(Ended, "wait", fail(psutil.TimeoutExpired(10, me.pid)))
+    with pytest.raises(ModelError, match=f"process {me.pid} was killed and has not ended after 10 s"):
+        jobs.kill(folder)
+    monkeypatch.setattr(Ended, "send_signal", fail(psutil.AccessDenied(me.pid)))
+    for end in (jobs.stop, jobs.kill):
+        with pytest.raises(ModelError, match=f"process {me.pid} belongs to another user"):
+            end(folder)
+
+
+def test_a_run_that_finishes_while_its_status_is_read_has_not_crashed(output_dir, monkeypatch):
+    folder = RunFolder(output_dir / "x")
+    write_status(folder, Status(state="running", pid=1, process_started=1.0))
+
+    def ends(status):
+        write_status(folder, Status(state="finished"))
+
+    monkeypatch.setattr(runs, "process_of", ends)
+    assert read_status(folder).state == "finished"
+
+
+def test_a_folder_that_is_not_there_is_refused_before_the_name_is_taken(tiny_config, output_dir):
+    config = tiny_config(data__dataset="folder", data__path="nowhere", model__num_classes=0)
+    with pytest.raises(DataError, match=r"data\.path nowhere is not a folder"):
+        jobs.launch(config)
+    assert not (output_dir / "tiny").exists()
 
 
 def test_two_processes_do_not_train_one_run(slow_config, output_dir, tiny_config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -69,8 +70,12 @@ def eval_command(
     protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights)
     folder, show = folder_of(reference, model), _Narrator()
     events = evaluate_to(out or folder.evaluation, model, protocol)
-    for event in events if out else recorded(folder, events):
-        show(event)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its status does not go on "running"
+    try:
+        for event in events if out else recorded(folder, events):
+            show(event)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     click.echo(out or folder.evaluation)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Config, load_config, with_overrides
+from ..config import Config, load_config, renamed
 from ..errors import ModelError, unknown
 from ..files import RunFolder, write_bytes
 from ..media.figures import duration
@@ -41,9 +41,7 @@ def train_command(path: Path, run: str | None, resume: bool, overrides: tuple[st
     from ..training.jobs import advance_queue
 
     with joined() as world:
-        config = load_config(path, list(overrides))
-        if run:
-            config = with_overrides(config, [f"name={run}"])
+        config = config_of(path, run, overrides)
         try:
             done = train_run(config, world, resume)
         finally:
@@ -53,20 +51,33 @@ def train_command(path: Path, run: str | None, resume: bool, overrides: tuple[st
         raise click.exceptions.Exit(130)
 
 
+def config_of(path: Path, run: str | None, overrides: tuple[str, ...]) -> Config:
+    """The config that --config, --set and --run mean together."""
+    config = load_config(path, list(overrides))
+    return config if run is None else renamed(config, run)
+
+
 def train_run(config: Config, world: World, resume: bool) -> Run:
     """Train a run, and tell of it in the process that leads."""
+    from ..training.loop import images_per_step
+    from ..training.preflight import check, refuse
     from ..training.runs import Run
 
     echo = click.echo if world.leads else lambda *_, **__: None
     folder = RunFolder.named(config.name)
+    findings = [] if resume else check(config)  # what goes on was told when it began
+    refuse(findings)
     with interruptible() as interrupted, Run(config, folder, resume=resume, world=world) as going:
         state = going.state
         parameters = sum(p.numel() for p in state.model.parameters())
         echo(
             f"run {config.name}: {len(going.train_set):,} training and {len(going.val_set):,} validation images, "
+            f"{images_per_step(len(going.train_set), config.training.batch_size):,} in a step, "
             f"{parameters / 1e6:.2f} M parameters, {state.device}, {str(state.precision).removeprefix('torch.')}"
             + (f", {world.size} processes" if world.size > 1 else "")
         )
+        for finding in findings:
+            echo(finding.line, err=True)
         for reason in going.status.inexact:
             echo(f"going on, not exact to the bit: {reason}")
         listener = TrainingPrinter(state, folder)
@@ -169,9 +180,13 @@ def list_runs() -> None:
 def runs_launch(path: Path, run: str | None, overrides: tuple[str, ...]) -> None:
     """Train in the background; the run goes on when this terminal closes."""
     from ..training.jobs import launch
+    from ..training.preflight import check
 
-    config = load_config(path, [*overrides, *([f"name={run}"] if run else [])])
-    click.echo(f"{launch(config).path}")
+    config = config_of(path, run, overrides)
+    folder = launch(config)
+    for finding in check(config):
+        click.echo(finding.line, err=True)
+    click.echo(folder.path)
 
 
 def run_named(name: str) -> RunFolder:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psutil
 
-from ..errors import DDPMError, ModelError, one_line
+from ..errors import ModelError, one_line
 from ..files import EvaluationFolder
 from ..training import jobs
 from ..training.runs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
@@ -33,15 +33,20 @@ def launch(
 
 
 def stop(folder: EvaluationFolder) -> None:
-    """End an evaluation at once; its finished stages are kept, and taken from there by the next."""
+    """End an evaluation at once; its finished stages are kept, and taken from there by the next.
+
+    Raises:
+        ModelError: its process is somebody else's, or does not end.
+    """
     jobs.kill(folder)
-    write_status(folder, Status(state="stopped"))
 
 
 def recorded(folder: EvaluationFolder, events: Iterator[Event]) -> Iterator[Event]:
     """Pass the events of an evaluation on, and keep its status up to date."""
     me = psutil.Process()
     status = Status(state="running", pid=me.pid, process_started=me.create_time(), total_steps=PARTS)
+    if read_status(folder).pid != me.pid:  # nobody launched this one, and the log is of another
+        folder.log.unlink(missing_ok=True)
     write_status(folder, status)
     written = time.monotonic()
     try:
@@ -52,7 +57,10 @@ def recorded(folder: EvaluationFolder, events: Iterator[Event]) -> Iterator[Even
                 status = status.model_copy(update=at)
                 write_status(folder, status)
             yield event
-    except (DDPMError, OSError) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        write_status(folder, status.model_copy(update={"state": "stopped", "eta": None, "doing": None}))
+        raise
+    except BaseException as error:
         write_status(folder, status.model_copy(update={"state": "failed", "error": one_line(error), "eta": None}))
         raise
     write_status(folder, status.model_copy(update={"state": "finished", "step": PARTS, "eta": None, "doing": None}))

@@ -100,7 +100,7 @@ class World:
 
     def cause(self, error: BaseException) -> tuple[int, str]:
         """The rank of the process that failed first, and its error: the others only lost their connection to it."""
-        mine = one_line(_explained(error))
+        mine = one_line(lost_others(error))
         if self.store is None:
             return self.rank, mine
         try:
@@ -110,10 +110,10 @@ class World:
         return int(rank), text
 
 
-def _explained(error: BaseException) -> BaseException:
+def lost_others(error: BaseException) -> BaseException:
     """The error to show, where ``error`` is that a collective operation found nobody at the other end."""
     lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
-    return DDPMError("lost the other processes; the last checkpoint is intact") if lost else error
+    return DDPMError("lost the other processes") if lost else error
 
 
 @contextmanager
@@ -136,5 +136,5 @@ def joined() -> Iterator[World]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all now, but this one has something to say
         if world.cause(error)[0] != rank:
             raise SystemExit(1) from None
-        raise _explained(error) from None
+        raise lost_others(error) from None
     dist.destroy_process_group()  # not after an error: it would wait for processes that wait for this one

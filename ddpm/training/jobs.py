@@ -20,9 +20,10 @@ import psutil
 
 from ..config import Config, config_to_yaml
 from ..device import THREADS
-from ..errors import ConfigError, ModelError
+from ..errors import ConfigError, ModelError, one_line
 from ..files import EvaluationFolder, RunFolder, output_dir
-from .runs import ACTIVE, Status, all_runs, process_of, read_status, write_status
+from .preflight import check, refuse
+from .runs import ACTIVE, Status, all_runs, process_of, read_status, refusal, write_status
 
 _children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
 
@@ -67,15 +68,16 @@ def launch(config: Config, *, resume: bool = False) -> RunFolder:
 
     Raises:
         ModelError: a run of that name is there already, or with ``resume`` nothing to resume.
+        ConfigError, DataError: it cannot begin, see ``ddpm.training.preflight``. The name is not taken then.
     """
     folder = RunFolder.named(config.name)
     status = read_status(folder)
     if folder.exists() and status.state in ACTIVE:
         raise ModelError(f"run {config.name} is {status.state} already")
-    if resume and not folder.checkpoint("latest").is_file():
-        raise ModelError(f"run {config.name} has nothing to resume")
-    if not resume and folder.path.exists() and any(folder.path.iterdir()):
-        raise ModelError(f"run {config.name} exists already: resume it, or choose another name")
+    if (resume or (folder.path.exists() and any(folder.path.iterdir()))) and (why := refusal(folder, resume)):
+        raise ModelError(why)
+    if not resume:
+        refuse(check(config))
     folder.keep_config(config_to_yaml(config))
     write_status(folder, status.model_copy(update={"state": "queued", "error": None, "queued_at": time.time()}))
     advance_queue()
@@ -114,8 +116,8 @@ def start(folder: RunFolder, status: Status, arguments: list[str]) -> None:
             start_new_session=True,
             env={"OMP_NUM_THREADS": str(threads_per_run()), **os.environ},
         )
+    started = psutil.Process(child.pid).create_time()  # before somebody can bury it
     _children[:] = [one for one in _children if one.poll() is None] + [child]  # polling buries the dead
-    started = psutil.Process(child.pid).create_time()
     write_status(folder, status.model_copy(update={"state": "running", "pid": child.pid, "process_started": started}))
 
 
@@ -125,17 +127,38 @@ def stop(folder: RunFolder) -> None:
     if status.state == "queued":
         write_status(folder, status.model_copy(update={"state": "stopped"}))
     elif process := process_of(status):
-        process.send_signal(signal.SIGTERM)
+        _send(process, signal.SIGTERM)
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    """Signal a process, which may just have ended by itself.
+
+    Raises:
+        ModelError: it is somebody else's.
+    """
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.AccessDenied as error:
+        raise ModelError(f"process {process.pid} belongs to another user: {one_line(error)}") from None
 
 
 def kill(folder: RunFolder) -> None:
-    """End a run at once, as ``stopped``; what it learnt since its last checkpoint is lost, nothing else."""
-    status = read_status(folder)
-    if process := process_of(status):
-        process.kill()
-        process.wait(10)
-        last = read_status(folder).model_copy(update={"state": "stopped", "error": None, "eta": None})
-        write_status(folder, last)
+    """End a run at once, as ``stopped``; what it learnt since its last checkpoint is lost, nothing else.
+
+    Raises:
+        ModelError: its process is somebody else's, or does not end.
+    """
+    if process := process_of(read_status(folder)):
+        _send(process, signal.SIGKILL)
+        try:
+            process.wait(10)
+        except psutil.TimeoutExpired:
+            raise ModelError(f"process {process.pid} was killed and has not ended after 10 s: try again") from None
+        last = read_status(folder)
+        if last.state == "crashed":  # else it had just ended by itself
+            write_status(folder, last.model_copy(update={"state": "stopped", "error": None, "eta": None}))
 
 
 def delete(folder: RunFolder) -> None:

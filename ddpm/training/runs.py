@@ -26,8 +26,8 @@ from ..data import ImageSet, load_dataset
 from ..errors import DDPMError, ModelError
 from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
 from .checkpoint import restore, save_checkpoint, save_ema
-from .distributed import World
-from .loop import Event, Progress, Stopped, TrainState, Validated, train
+from .distributed import World, lost_others
+from .loop import Event, Progress, Stopped, TrainState, Validated, check_labels, train
 
 ACTIVE = ("queued", "running")
 STATUS_SECONDS = 1.0  # between two writes of status.json
@@ -64,17 +64,24 @@ def write_status(folder: RunFolder, status: Status) -> None:
 
 def read_status(folder: RunFolder) -> Status:
     """The status of a run as it is now; a run whose process has vanished is ``crashed``, with the end of its log."""
+    status = _status_on_disk(folder)
+    while status.state == "running" and process_of(status) is None:
+        again = _status_on_disk(folder)
+        if again == status:  # else it was written by a process that ended meanwhile
+            return status.model_copy(update={"state": "crashed", "error": folder.log_tail(5) or "the process vanished"})
+        status = again
+    return status
+
+
+def _status_on_disk(folder: RunFolder) -> Status:
     try:
-        status = Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
+        return Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return Status(state="stopped")
     except OSError as error:
         return Status(state="crashed", error=f"{folder.status} cannot be read: {error.strerror}")
     except (ValidationError, UnicodeDecodeError):
         return Status(state="crashed", error=f"{folder.status} is damaged")
-    if status.state == "running" and process_of(status) is None:
-        return status.model_copy(update={"state": "crashed", "error": folder.log_tail(5) or "the process vanished"})
-    return status
 
 
 def process_of(status: Status) -> psutil.Process | None:
@@ -93,6 +100,23 @@ def all_runs() -> list[RunFolder]:
     """Every run folder, the newest first."""
     found = [RunFolder(path.parent) for path in output_dir().glob("*/config.yaml")]
     return sorted(found, key=lambda folder: folder.config.stat().st_mtime, reverse=True)
+
+
+def refusal(folder: RunFolder, resume: bool) -> str | None:
+    """Why a run cannot be begun in ``folder``, which is not empty, or not be resumed, and what works; None where it
+    can."""
+    if folder.checkpoint("latest").is_file():
+        there = f"{folder.path} holds a run already"
+        return None if resume else f"{there}: continue it with --resume or choose another --run"
+    if not folder.exists() and not folder.metrics.exists():
+        holds_none = f"{folder.path} holds no run"
+        return f"nothing to resume: {holds_none}" if resume else f"{holds_none} and is not empty: choose another --run"
+    ended = f"run {folder.path.name} ended before its first checkpoint: {_anew(folder)}"
+    return f"nothing to resume: {ended}" if resume else ended
+
+
+def _anew(folder: RunFolder) -> str:
+    return f"delete it (python -m ddpm runs delete {folder.path.name}) or choose another --run"
 
 
 # -- training a run ------------------------------------------------------------------------------------------------
@@ -121,19 +145,18 @@ class Run:
         """
         self.config, self.folder, self.resume, self._data = config, folder, resume, data
         self.world = world or World()
+        self.saved: int | None = None  # the step of the latest checkpoint
 
     def __enter__(self) -> Run:
         latest = self.folder.checkpoint("latest")
-        if self.resume and not latest.is_file():
-            raise ModelError(f"nothing to resume: {latest} does not exist")
-        if not self.resume and (latest.exists() or self.folder.metrics.exists()):
-            raise ModelError(
-                f"{self.folder.path} holds a run already: continue it with --resume or choose another --run"
-            )
+        begun = latest.exists() or self.folder.metrics.exists()
+        if (self.resume or begun) and (why := refusal(self.folder, self.resume)):
+            raise ModelError(why)
         with self.world.one_first():
             self.train_set, self.val_set = self._data or tuple(
                 load_dataset(self.config.data, split) for split in ("train", "val")
             )
+        check_labels(self.train_set, self.config)
         self.world.check(self.config.training, len(self.train_set))
         try:
             self.state = TrainState(self.config, self.world)
@@ -153,6 +176,7 @@ class Run:
         if self.world.leads:
             remove_leftovers(self.folder.path)
         inexact = restore(self.state, latest) if self.resume else []
+        self.saved = self.state.step if self.resume else None
         if self.world.leads:
             _forget_after(self.folder.metrics, self.state.step)
             self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
@@ -168,12 +192,10 @@ class Run:
 
     def __exit__(self, kind, error, traceback) -> None:
         try:
-            if error is not None:
-                explained = _explained(
-                    error,
-                    f"at step {self.state.step}: lower training.batch_size (now {self.config.training.batch_size}) or "
-                    "model.base_channels; the last checkpoint is intact",
-                )
+            if isinstance(error, KeyboardInterrupt):
+                self._set(state="stopped", eta=None)
+            elif error is not None:
+                explained = self._told(error)
                 with suppress(OSError):  # a full disk takes no status either, which must not hide why
                     self._set(state="failed", error=self.world.cause(explained)[1], eta=None)
                 if explained is not error:
@@ -182,6 +204,24 @@ class Run:
                 self._set(state="stopped", eta=None)
         finally:
             self._lock.__exit__(None, None, None)
+
+    def _told(self, error: BaseException) -> BaseException:
+        """The error that ended the training, with what can be gone on with."""
+        explained = lost_others(
+            _explained(
+                error,
+                f"at step {self.state.step}: lower training.batch_size (now {self.config.training.batch_size}) or "
+                "model.base_channels",
+            )
+        )
+        if not isinstance(explained, DDPMError):
+            return error
+        left = (
+            f"run {self.folder.path.name} had no checkpoint yet: {_anew(self.folder)}"
+            if self.saved is None
+            else f"--resume goes on from the checkpoint of step {self.saved:,}"
+        )
+        return type(explained)(f"{explained}; {left}")
 
     def events(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:
         """``train``, every event recorded in the folder before it is passed on."""
@@ -203,15 +243,18 @@ class Run:
                 if time.time() - self.status.updated > STATUS_SECONDS:
                     self._set()
             case Validated():
-                save_checkpoint(self.state, self.folder.checkpoint("latest"))
-                save_ema(self.state, self.folder.checkpoint("ema"))
+                self._save()
                 if event.is_best:
                     save_ema(self.state, self.folder.checkpoint("best"))
                 self._set(val_loss=event.val_loss, best_val_loss=self.state.best_val_loss)
             case Stopped():
-                save_checkpoint(self.state, self.folder.checkpoint("latest"))
-                save_ema(self.state, self.folder.checkpoint("ema"))
+                self._save()
                 self._set(state="stopped", eta=None)
+
+    def _save(self) -> None:
+        save_checkpoint(self.state, self.folder.checkpoint("latest"))
+        self.saved = self.state.step
+        save_ema(self.state, self.folder.checkpoint("ema"))
 
     def _set(self, **changes) -> None:
         self.status = self.status.model_copy(update={**changes, "updated": time.time()})

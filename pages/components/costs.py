@@ -12,18 +12,19 @@ from ddpm.training.estimate import Estimate, estimate, free_memory, measure_spee
 from ddpm.training.jobs import threads_per_run
 
 from .models import computing
+from .preflight import known_of
 from .public import show_error
 from .runs import any_active
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
-def _kept(what: str, config_text: str) -> list[Any]:
+def _kept(what: str, of: str) -> list[Any]:
     """A place to keep what is known of a config. One cannot wait for one's turn inside a cache."""
     return []
 
 
 def _estimate(config: Config) -> Estimate:
-    kept = _kept("estimate", config_to_yaml(config))
+    kept = _kept("estimate", f"{config_to_yaml(config)}{known_of(config.data)}")
     if not kept:
         with computing("estimate"):  # five seconds for the largest network that a config can ask for
             kept[:] = [estimate(config)]
@@ -33,7 +34,7 @@ def _estimate(config: Config) -> Estimate:
 def _speed(config: Config) -> float | None:
     """Images a second on this machine; None in public mode, where none is trained, and while a run is going, which a
     measurement would slow and be slowed by."""
-    kept = _kept("speed", config_to_yaml(_speed_depends_on(config)))
+    kept = _kept("speed", f"{config_to_yaml(_speed_depends_on(config))}{known_of(config.data)}")
     if not (kept or is_public() or any_active()):
         with computing("speed", threads=threads_per_run()):
             kept[:] = [measure_speed(config)]
@@ -63,9 +64,13 @@ def show_costs(config: Config | None, place) -> None:
             "Memory",
             told and f"{told.memory / 1e9:.2f} GB",
             "Tensors at the peak of a step: weights, gradients, AdamW's moments, the average, and what the backward "
-            "pass needs of a batch. The process and its kernels take a few hundred MB more.",
+            "pass needs of the images of a step. The process and its kernels take a few hundred MB more.",
         ),
-        ("Steps", told and f"{told.steps:,}", "Epochs × whole batches in an epoch."),
+        (
+            "Steps",
+            told and f"{told.steps:,}",
+            "Epochs × whole batches in an epoch" + (f"; a step has {told.images_per_step:,} images." if told else "."),
+        ),
     ):
         cells.metric(label, value or "–", help=meaning, width="content")
     time = cells.empty()
@@ -83,8 +88,10 @@ def show_costs(config: Config | None, place) -> None:
         rate = _speed(config)
     meaning = "Of the training steps alone; measured on this machine while no run is going and memory suffices."
     if rate:
-        meaning = f"Of the training steps at {rate:,.0f} images/s, the median of a few real ones here; validation and "
-        "sample grids come on top."
+        meaning = (
+            f"Of the training steps at {rate:,.0f} images/s, the median of a few real ones here; validation and "
+            "sample grids come on top."
+        )
     time.metric("Time here", f"≥ {span(told.images / rate)}" if rate else "–", help=meaning, width="content")
 
 

@@ -1,14 +1,14 @@
 """A new evaluation, started from a page as a process of its own, and the report of what there is."""
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
 
-from ddpm.errors import DDPMError
+from ddpm.errors import DDPMError, one_line
 from ddpm.evaluation import job
 from ddpm.evaluation.results import folder_of
-from ddpm.files import EvaluationFolder
 from ddpm.media.figures import duration
 from ddpm.media.report import write_report
 from ddpm.models import Model
@@ -46,7 +46,7 @@ def evaluation_job(reference: str, model: Model) -> None:
         if status.state in ACTIVE:
             left = f", {duration(status.eta)} left" if status.eta is not None else ""
             st.progress(status.step / job.PARTS, f"{status.doing or 'starting'}{left}")
-            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=job.stop, args=(folder,),
+            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=_tried, args=(job.stop, folder),
                       help="What is finished is kept: the next evaluation goes on from there.")  # fmt: skip
         elif status.error:
             show_error(status.error)
@@ -66,7 +66,7 @@ def evaluation_job(reference: str, model: Model) -> None:
         per_class = st.toggle("Per class", key="eval_per_class", help="The calibration for every class as well.")
         st.button(
             "Evaluate", type="primary", icon=":material/fact_check:", key="eval_start", disabled=live,
-            on_click=_launched, args=(reference, folder),
+            on_click=_tried, args=(job.launch, reference, folder),
             kwargs={"num_samples": count, "all_methods": methods, "per_class": per_class},
             help="Runs on when you leave. What is known already, made in the same way, is not computed again.",
         )  # fmt: skip
@@ -74,9 +74,9 @@ def evaluation_job(reference: str, model: Model) -> None:
         show_error(problem)
 
 
-def _launched(reference: str, folder: EvaluationFolder, **how: int | bool) -> None:
+def _tried(do: Callable[..., None], *arguments, **how: int | bool) -> None:
     try:
         forbid("Evaluating")
-        job.launch(reference, folder, **how)
+        do(*arguments, **how)
     except (DDPMError, OSError) as error:
-        st.session_state.eval_problem = str(error)
+        st.session_state.eval_problem = one_line(error)

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ddpm.config import load_config
-from ddpm.errors import DDPMError
+from ddpm.errors import DDPMError, one_line
 from ddpm.files import RunFolder
 from ddpm.media.figures import span
 from ddpm.public import forbid, is_public, redacted
@@ -130,7 +130,10 @@ def buttons(folder: RunFolder, status: Status) -> None:
     if status.state != "finished" and folder.checkpoint("latest").is_file():
         st.caption(exactness(folder, folder.checkpoint("latest").stat().st_mtime))
     elif status.state != "finished":
-        st.caption("It ended before its first checkpoint (training.val_every says when that comes): nothing to resume.")
+        st.caption(
+            "It ended before its first checkpoint (training.val_every says when that comes), so there is nothing to "
+            "resume: delete it, or launch it anew under another name."
+        )
 
 
 def resume(folder: RunFolder) -> None:
@@ -154,4 +157,4 @@ def _tried(do, folder: RunFolder) -> None:
         forbid("Stopping, resuming and deleting runs")
         do(folder)
     except (DDPMError, OSError) as error:
-        st.session_state[NO_RUN] = str(error)
+        st.session_state[NO_RUN] = one_line(error)

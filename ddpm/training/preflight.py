@@ -1,0 +1,197 @@
+"""What is known to go wrong in a training before its first step: from its config, and from a look at its images.
+
+Each finding names the field to change, and where one value of it would be right by itself, that value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from ..config import Config, DataConfig, change, config_from_dict
+from ..data import _classes, _listed, read_image
+from ..device import resolve_device, resolve_precision
+from ..errors import ConfigError, DataError, Fault
+from ..schedule import spaced_timesteps, starting_point
+from .estimate import Sizes, sizes
+from .loop import images_per_step, steps_per_epoch
+
+FEW = 10  # images, of which a mean says little
+TOO_FEW = 2  # images to evaluate with
+COLOUR = 24  # levels between the channels of a pixel; compression alone makes less
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not fit."""
+
+    field: str
+    """The field of the config to change, ``training.warmup_steps``."""
+    text: str
+    """What is wrong and what comes of it: a sentence without its full stop."""
+    value: Any = None
+    """What would fit the field; None where it takes more than that."""
+    instead: str = ""
+    """What would help as well."""
+    kind: Literal["fault", "warning", "note"] = "warning"
+    """With a fault no training begins; a note is good to know, and nothing is wrong."""
+
+    def __str__(self) -> str:
+        fits = "" if self.value is None else f"{shown(self.value)} would fit"
+        remedy = ", or ".join(filter(None, (fits, self.instead)))
+        return f"{self.field}: {self.text}{f' ({remedy})' if remedy else ''}"
+
+    @property
+    def line(self) -> str:
+        """For the command line."""
+        return f"{self.kind}: {self}"
+
+
+class Facts(NamedTuple):
+    """What has to be known of a dataset; None where it is no folder, or cannot be told."""
+
+    sizes: Sizes
+    class_folders: int | None = None
+    coloured: bool | None = None
+
+
+def facts(data: DataConfig) -> Facts:
+    """Count the images of a dataset, and look at one of them.
+
+    Raises:
+        DataError: its folder is not there, or cannot be used.
+    """
+    found = sizes(data)
+    if data.dataset != "folder":
+        return Facts(found)
+    root = Path(data.path)
+    return Facts(found, len(_classes(root)), _coloured([path for path, _ in _listed(root, True)]))
+
+
+def _coloured(paths: Sequence[Path]) -> bool | None:
+    """Whether the first image that can be read is in colour; None where none of the first few can."""
+    for path in paths[:FEW]:
+        try:
+            pixels = read_image(path, 64, 3).int()
+        except DataError:  # the training names it, and says what it makes of it
+            continue
+        return bool(((pixels.amax(0) - pixels.amin(0)) > COLOUR).float().mean() > 0.01)
+    return None
+
+
+def check(config: Config, known: Facts | None = None) -> list[Finding]:
+    """``preflight`` on this machine, with the facts of the config's own dataset unless they are ``known``.
+
+    Raises:
+        ConfigError: the device or the precision is not to be had here.
+        DataError: see ``facts``.
+    """
+    resolve_precision(config.training.precision, resolve_device(config.training.device))
+    return preflight(config, known or facts(config.data))
+
+
+def preflight(config: Config, known: Facts) -> list[Finding]:
+    """What does not fit in a training; empty where all is well."""
+    return [*_of_the_images(config, known), *_of_the_steps(config, known.sizes), *_of_the_schedule(config)]
+
+
+def refuse(findings: Sequence[Finding]) -> None:
+    """Raise ConfigError for the first finding with which a training cannot begin."""
+    for finding in findings:
+        if finding.kind == "fault":
+            raise ConfigError(str(finding), (Fault(finding.field, finding.text),))
+
+
+def shown(value: Any) -> str:
+    """A value as YAML and ``--set`` have it."""
+    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _of_the_images(config: Config, known: Facts) -> Iterator[Finding]:
+    train, val, test = known.sizes.train, known.sizes.val, known.sizes.test
+    classes, folders = config.model.num_classes, known.class_folders
+    if folders is not None and classes and classes != folders:
+        have = f"the folder has {_count(folders, 'class folder')}" if folders else "the folder has no class folders"
+        yield Finding("model.num_classes", f"{classes} classes are asked for, and {have}", folders, kind="fault")
+    if known.coloured and config.data.channels == 1:
+        yield Finding("data.channels", "the images are in colour, and read as grey", 3)
+    if test is not None and test < TOO_FEW:
+        few = f"of {train + val + test} images {test or 'none'} {'is' if test < 2 else 'are'} kept for the test"
+        yield Finding("data.path", f"{few}, too few to evaluate the model with", instead="20 images or more")
+    elif test is not None:
+        yield Finding("data.path", f"{test:,} of {train + val + test:,} images are set aside for the test, {val:,} to "
+                      f"validate; {train:,} are learnt from", kind="note")  # fmt: skip
+    if val < FEW:
+        enough = math.ceil(100 * FEW / (train + val)) / 100
+        yield Finding(
+            "data.val_fraction",
+            f"{_count(val, 'image')} to validate with: the validation loss, which decides what is the best checkpoint, "
+            "would be left to chance",
+            enough if enough < 0.5 else None,
+            instead="more images",
+        )
+
+
+def _of_the_steps(config: Config, have: Sizes) -> Iterator[Finding]:
+    training, horizon = config.training, 1 / (1 - config.training.ema_decay)
+    steps = training.epochs * steps_per_epoch(have.train, training.batch_size)
+    if images_per_step(have.train, training.batch_size) < training.batch_size:
+        fits = 2 ** max(0, int(math.log2(max(1, have.train / 4))))
+        yield Finding(
+            "training.batch_size", f"{training.batch_size:,} images to a step, and there are {have.train:,} in all: an "
+            "epoch is a single step", fits,
+        )  # fmt: skip
+    if steps <= training.warmup_steps:
+        yield Finding(
+            "training.warmup_steps",
+            f"{_count(steps, 'step')} in all, under a warm-up of {training.warmup_steps:,}: the learning rate would "
+            "never reach its peak",
+            steps // 10,
+            instead="more epochs",
+        )
+    if horizon > steps:
+        yield Finding(
+            "training.ema_decay",
+            f"the averaged weights, which are sampled, are to look back over {horizon:,.0f} steps, and there are "
+            f"{steps:,}",
+            round(max(0.0, 1 - 10 / steps), 4),
+            instead="more epochs",
+        )
+
+
+def _of_the_schedule(config: Config) -> Iterator[Finding]:
+    def start(config: Config):
+        sampling, schedule = config.sampling, config.schedule.build()
+        visited = spaced_timesteps(schedule.num_timesteps, sampling.num_steps, sampling.spacing)
+        return starting_point(schedule, visited, math.prod(config.image_shape))
+
+    found = start(config)
+    if not found.harmful:
+        return
+    text = f"{'; '.join(found.problems)}: samples cannot reach full black or white"
+    for field, value in CURES:
+        values = config.model_dump(mode="json")
+        change(values, field, value)
+        try:
+            if not start(config_from_dict(values)).harmful:
+                yield Finding(field, text, value)
+                return
+        except ConfigError:
+            continue  # as zero terminal SNR under eps-prediction
+    yield Finding("schedule.name", text)
+
+
+CURES = (
+    ("sampling.spacing", "trailing"),
+    ("schedule.num_timesteps", 1000),
+    ("schedule.zero_terminal_snr", True),
+    ("schedule.name", "cosine"),
+)
+"""What may let a sampler start from noise alone, in the order in which it is tried."""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
