@@ -14,7 +14,7 @@ from pathlib import Path
 from ddpm.errors import DDPMError, one_line
 from ddpm.files import write_text
 
-TASKS = ("sample", "digits", "train", "quality", "picture", "overhead")
+TASKS = ("sample", "digits", "train", "quality", "picture", "overhead", "busy")
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,10 +30,10 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def tasks_of(arguments: argparse.Namespace) -> list[str]:
-    """The tasks to run. The time to quality takes ``--full`` or its name."""
+    """The tasks to run. The time to quality takes ``--full`` or its name, a busy machine its name."""
     if arguments.only:
         return [task for task in TASKS if task in arguments.only]
-    return [task for task in TASKS if task != "quality" or arguments.full]
+    return [task for task in TASKS if task != "busy" and (task != "quality" or arguments.full)]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from . import digits, overhead, picture, quality, sample, training  # what they import takes seconds
+    from . import busy, digits, overhead, picture, quality, sample, training  # what they import takes seconds
     from .machine import this_machine
     from .rows import json_text, table
 
@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> None:
         "quality": quality.rows,
         "picture": picture.rows,
         "overhead": overhead.rows,
+        "busy": busy.rows,
     }
     machine = this_machine()
     print(machine, flush=True)

@@ -16,15 +16,18 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
 
+from ddpm import models
 from ddpm.config import Config, load_config, sampling_settings
 from ddpm.data import ImageSet, load_dataset
+from ddpm.device import over_cores
 from ddpm.errors import DataError
 from ddpm.files import RunFolder
-from ddpm.models import Model, load_model
+from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.training.checkpoint import save_checkpoint, save_ema
 from ddpm.training.loop import TrainState
@@ -118,28 +121,28 @@ def training_rounds(
 
 
 class Recorded:
-    """The calls of a network that sampling makes, to be made again without the sampler, in the same modes."""
+    """The calls of a network that sampling makes, to be made again without the sampler, over the same cores."""
 
-    def __init__(self, model: Model, draw: Callable[[], object]):
-        self.calls: list[tuple[Callable, tuple, dict, bool]] = []
-        self.precision = torch.get_autocast_dtype("cpu")
-        handle = model.network.register_forward_pre_hook(self._keep, with_kwargs=True)
-        try:
+    def __init__(self, draw: Callable[[], object]):
+        self.calls: list[tuple[Callable, tuple]] = []
+        with mock.patch.object(models, "over_cores", self._recording):
             draw()
-        finally:
-            handle.remove()
         if not self.calls:
             raise SystemExit("overhead: sampling did not call the model's network, so there is nothing to compare with")
 
-    def _keep(self, network, arguments, options) -> None:
-        self.calls.append((network, arguments, options, torch.is_autocast_enabled("cpu")))
-        self.precision = torch.get_autocast_dtype("cpu")
+    def _recording(self, network: Callable) -> Callable:
+        shared = over_cores(network)
+
+        def call(*batch):
+            self.calls.append((shared, batch))
+            return shared(*batch)
+
+        return call
 
     def __call__(self) -> None:
-        autocast = self.calls[0][-1]
-        with torch.inference_mode(), torch.autocast("cpu", self.precision, enabled=autocast):
-            for network, arguments, options, _ in self.calls:
-                network(*arguments, **options)
+        with torch.inference_mode():
+            for network, batch in self.calls:
+                network(*batch)
 
 
 def sampling_rounds(rounds: int, count: int = 16, steps: int = 50) -> tuple[list[float], list[float]]:
@@ -150,7 +153,7 @@ def sampling_rounds(rounds: int, count: int = 16, steps: int = 50) -> tuple[list
     def draw() -> None:
         generate(model, count, settings=settings)
 
-    seconds = interleaved({"complete": draw, "bare": Recorded(model, draw)}, rounds)
+    seconds = interleaved({"complete": draw, "bare": Recorded(draw)}, rounds)
     return seconds["complete"], seconds["bare"]
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MORE_IS_BETTER = {"images/s": True} | dict.fromkeys(("s", "min", "eps-MSE", "Fréchet distance", "MB", "%"), False)
+LESS_IS_BETTER = ("s", "min", "eps-MSE", "Fréchet distance", "MB", "%", "times")
+MORE_IS_BETTER = {"images/s": True} | dict.fromkeys(LESS_IS_BETTER, False)
 """Every unit."""
 
 

@@ -11,6 +11,7 @@ hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://U
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from .compiled import Compiled
 from .config import Config, config_to_yaml
-from .device import resolve_device
+from .device import over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_bytes, write_text
@@ -100,9 +101,13 @@ class Model:
     ) -> Denoiser:
         """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``; in mixed precision unless
         ``precision`` is float32; the rest is that of ``make_denoiser``."""
-        mixed = precision != torch.float32
+
+        def network(*batch: Tensor | None) -> Tensor:
+            with torch.autocast(self.device.type, precision) if precision != torch.float32 else nullcontext():
+                return self.network(*batch)
+
         return make_denoiser(
-            torch.autocast(self.device.type, precision)(self.network) if mixed else self.network,
+            network if isinstance(self.network, Compiled) else over_cores(network),
             self.schedule,
             self.config.diffusion.prediction_type,
             y,

@@ -1,7 +1,8 @@
-"""How many threads there are to compute with, and steps that never wait for a device."""
+"""How many threads there are to compute with, how they share a batch, and steps that never wait for a device."""
 
 import dataclasses
 import math
+import threading
 from contextlib import nullcontext
 
 import pytest
@@ -9,11 +10,14 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ddpm.config import SamplingConfig
+from ddpm.config import SamplingConfig, sampling_settings
 from ddpm.data import load_dataset
-from ddpm.device import THREADS, allowed_cores
+from ddpm.device import THREADS, allowed_cores, over_cores
 from ddpm.diffusion import loss_weights
-from ddpm.sampling import sample
+from ddpm.evaluation.calibration import calibrate
+from ddpm.evaluation.classifier import classify, extract_features
+from ddpm.models import load_model
+from ddpm.sampling import generate, sample
 from ddpm.training.loop import TrainState, _train_step, _Window
 
 
@@ -28,6 +32,81 @@ def test_a_container_computes_with_the_cores_it_was_given(tmp_path, content, cor
 def test_where_nothing_limits_it_every_core_counts(tmp_path):
     assert allowed_cores(tmp_path / "missing") == math.inf
     assert 1 <= THREADS <= torch.get_num_threads()
+
+
+# -- one thread for every part of a batch --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three_cores():
+    """This thread computes with three threads, whatever the machine has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("images", "parts"), [(1, [1]), (2, [1, 1]), (3, [1, 1, 1]), (4, [2, 2]), (64, [22, 22, 20])])
+def test_every_part_of_a_batch_has_a_thread_of_its_own(three_cores, images, parts):
+    seen = []
+
+    def double(x, nothing):
+        assert nothing is None
+        assert torch.get_num_threads() == 1  # no barrier at any layer
+        assert torch.equal(over_cores(lambda y: y + 1)(x), x + 1)  # called within a part, it stays in its thread
+        seen.append((len(x), threading.get_ident()))
+        return 2 * x
+
+    x = torch.arange(images)[:, None]
+    assert torch.equal(over_cores(double)(x, None), 2 * x)
+    assert torch.get_num_threads() == 3
+    assert sorted((count for count, _ in seen), reverse=True) == parts
+    assert threading.get_ident() in {thread for _, thread in seen}
+
+
+def test_a_batch_that_is_split_is_computed_in_the_modes_of_its_caller(three_cores):
+    x, modes = torch.ones(6, 1, requires_grad=True), []
+
+    def look(part):
+        modes.append((torch.is_inference_mode_enabled(), torch.is_grad_enabled()))
+        return part.square()
+
+    over_cores(look)(x).sum().backward()
+    assert torch.equal(x.grad, torch.full((6, 1), 2.0))
+    with torch.inference_mode():
+        over_cores(look)(x)
+    with torch.no_grad():
+        over_cores(look)(x)
+    assert modes == [(False, True)] * 3 + [(True, False)] * 3 + [(False, False)] * 3
+
+
+def test_an_error_in_a_part_is_the_callers(three_cores):
+    def refuse(x):
+        raise ZeroDivisionError(int(x[0]))
+
+    with pytest.raises(ZeroDivisionError):
+        over_cores(refuse)(torch.arange(6))
+    assert torch.get_num_threads() == 3
+
+
+@pytest.mark.parametrize("reference", ["mnist", "digits"])
+def test_pictures_do_not_depend_on_how_many_cores_share_them(three_cores, reference):
+    model = load_model(reference)
+    settings = sampling_settings(model.config, num_steps=5)
+    split = generate(model, 5, labels=[3, 8], settings=settings)
+    torch.set_num_threads(1)
+    assert (split - generate(model, 5, labels=[3, 8], settings=settings)).abs().max() < 1e-5
+
+
+def test_calibration_and_the_classifier_do_not_depend_on_how_many_cores_share_them(three_cores, random_model):
+    model, images = random_model(), torch.rand(7, 1, 8, 8) * 2 - 1
+    digits = torch.rand(7, 1, 32, 32) * 2 - 1
+    rows = list(calibrate(model, images, [3, 15])), classify(digits), extract_features(digits)
+    torch.set_num_threads(1)
+    alone = list(calibrate(model, images, [3, 15])), classify(digits), extract_features(digits)
+    for row, other in zip(rows[0], alone[0], strict=True):
+        assert dataclasses.astuple(row) == pytest.approx(dataclasses.astuple(other), rel=1e-4, abs=1e-5)
+    torch.testing.assert_close(rows[1:], alone[1:])
 
 
 # -- a device whose numbers cannot be read -------------------------------------------------------------------------

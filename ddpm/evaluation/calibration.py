@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..device import over_cores
 from ..diffusion import Denoiser, q_sample
 from ..models import Model
 from ..randomness import ImageNoise
@@ -112,20 +113,24 @@ def image_errors(
         seed: image k at timestep t has the noise of (seed, t, k), whatever the batch size and the denoiser.
     """
     has_ssim = min(images.shape[-2:]) >= SSIM_MIN_SIZE
+
+    @over_cores
+    def errors_of(x0: Tensor, eps: Tensor, steps: Tensor) -> Tensor:
+        """(n, 3) or, with SSIM, (n, 4)."""
+        prediction = denoise(q_sample(schedule, x0, steps, eps), steps)
+        squares = [(prediction.eps - eps).square(), (prediction.x0 - x0).square()]
+        found = [*(square.flatten(1).mean(1) for square in squares), psnr(prediction.x0, x0)]
+        return torch.stack([*found, ssim(prediction.x0, x0)] if has_ssim else found, 1).cpu()
+
     for t in timesteps:
-        mse, mse_x0, peak, structure = [], [], [], []
+        found = []
         for first in range(0, len(images), batch_size):
             x0 = images[first : first + batch_size].to(device)
             keys = [f"calibration/{t}/{first + k}" for k in range(len(x0))]
             eps = ImageNoise(seed, keys, x0.shape[1:], device)()
-            steps = torch.full((len(x0),), t, device=device)
-            prediction = denoise(q_sample(schedule, x0, steps, eps), steps)
-            mse.append((prediction.eps - eps).square().flatten(1).mean(1).cpu())
-            mse_x0.append((prediction.x0 - x0).square().flatten(1).mean(1).cpu())
-            peak.append(psnr(prediction.x0, x0).cpu())
-            structure.append(ssim(prediction.x0, x0).cpu() if has_ssim else torch.empty(0))
-        ssim_of_all = torch.cat(structure) if has_ssim else None
-        yield ImageErrors(t, schedule.snr[t].item(), torch.cat(mse), torch.cat(mse_x0), torch.cat(peak), ssim_of_all)
+            found.append(errors_of(x0, eps, torch.full((len(x0),), t, device=device)))
+        mse, mse_x0, peak, *structure = torch.cat(found).unbind(1)
+        yield ImageErrors(t, schedule.snr[t].item(), mse, mse_x0, peak, structure[0] if structure else None)
 
 
 def calibrate(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..config import DataConfig
 from ..data import ImageSet, epoch_order, to_float
+from ..device import over_cores
 from ..randomness import derive_seed
 from ..weights import load_weights, read_safetensors
 
@@ -66,15 +67,15 @@ def load_classifier() -> Classifier:
 @torch.inference_mode()
 def classify(images: Tensor, batch_size: int = 500) -> Tensor:
     """Probabilities of the ten digits, (N, 10), for images (N, 1, H, W) in [-1, 1]."""
-    model = load_classifier()
+    model = over_cores(load_classifier())
     return torch.cat([model(chunk).softmax(1) for chunk in images.split(batch_size)])
 
 
 @torch.inference_mode()
 def extract_features(images: Tensor, batch_size: int = 500) -> Tensor:
     """The shipped classifier's penultimate layer, (N, 96), for images (N, 1, H, W) in [-1, 1]."""
-    model = load_classifier()
-    return torch.cat([model.features(chunk) for chunk in images.split(batch_size)])
+    features = over_cores(load_classifier().features)
+    return torch.cat([features(chunk) for chunk in images.split(batch_size)])
 
 
 def accuracy(model: Classifier, images: ImageSet, batch_size: int = 500) -> float:

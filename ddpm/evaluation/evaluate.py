@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import platform
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -182,10 +183,13 @@ class _Evaluation:
         return table
 
     def sampling(self, method: Method) -> Iterator[StageProgress]:
-        labels, looks, batches = list(range(self.model.num_classes)) or None, Counter(), []
-        hook = self.model.network.register_forward_hook(
-            lambda network, inputs, output: looks.update(made=len(inputs[0]), untold=len(inputs[0]))
-        )
+        labels, looks, batches, counting = list(range(self.model.num_classes)) or None, Counter(), [], threading.Lock()
+
+        def count_looks(network, inputs, output) -> None:
+            with counting:  # the parts of a batch are looked at in threads of their own
+                looks.update(made=len(inputs[0]), untold=len(inputs[0]))
+
+        hook = self.model.network.register_forward_hook(count_looks)
         try:
             for first in range(0, method.num_samples, BATCH_SIZE):
                 count = min(BATCH_SIZE, method.num_samples - first)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import to_float
+from ..device import over_cores
 from ..errors import MetricError
 from ..randomness import derive_seed
 
@@ -145,7 +146,7 @@ def lpips_diversity(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor]
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed("lpips", seed)))
     chosen = images[order[: LPIPS_PAIRS + 1]].expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        return distance(chosen[:-1], chosen[1:]).double().mean().item()
+        return over_cores(distance)(chosen[:-1], chosen[1:]).double().mean().item()
 
 
 def check_lpips_size(pixels: int) -> None:
