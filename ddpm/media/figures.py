@@ -46,6 +46,9 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
+ABOVE = {"orientation": "h", "y": 1.03, "yanchor": "bottom"}  # a legend that grows upwards, not into the figure
+
+
 def _styled(figure: go.Figure, x_label: str, height: int, showlegend: bool = False) -> go.Figure:
     return figure.update_layout(
         height=height,
@@ -343,7 +346,7 @@ def calibration_figure(
             )  # fmt: skip
     if metric == "mse":
         figure.update_yaxes(type="log", exponentformat="e")
-    return _styled(figure, "t", height, showlegend=True).update_layout(legend={"orientation": "h", "y": 1.12})
+    return _styled(figure, "t", height, showlegend=True).update_layout(legend=ABOVE)
 
 
 def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric: str, height: int = 320) -> go.Figure:
@@ -380,8 +383,9 @@ def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric
         figure.update_yaxes(tickformat=".0%")
     elif metric in DISTANCES:
         figure.update_yaxes(rangemode="tozero")
+    height += 20 * (len(figure.data) // 3)  # rows of the legend where the page is narrow
     return _styled(figure, "network evaluations per image", height, showlegend=True).update_layout(
-        hovermode="closest", legend={"orientation": "h", "y": 1.12}
+        hovermode="closest", legend=ABOVE
     )
 
 
@@ -417,7 +421,7 @@ def class_figure(counts: Sequence[int], real: Sequence[int] | Any, height: int =
                            marker={"color": colour}, hovertemplate="%{y:.1%}")  # fmt: skip
     figure.update_xaxes(type="category")
     figure.update_yaxes(tickformat=".0%")
-    return _styled(figure, "taken for", height, showlegend=True).update_layout(legend={"orientation": "h", "y": 1.12})
+    return _styled(figure, "taken for", height, showlegend=True).update_layout(legend=ABOVE)
 
 
 def _drawable(values: Iterable[Any]) -> list[float]:

@@ -58,12 +58,17 @@ PAGES = (
 )
 
 
-# Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither. On a phone the sidebar
-# is behind two small angles: they say what is there.
+# Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither. Its columns stand side
+# by side down to 640 pixels, 300 of them the sidebar's: at 150 % of a laptop's screen tabs, labels and figures were cut.
+# On a phone the sidebar is behind two small angles: they say what is there.
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem; max-width: 72rem; }
 [data-testid=stExpandSidebarButton]::after { content: "Pages and settings"; font-size: 0.9rem; padding: 0 0.5rem; }
 [data-testid=stExpandSidebarButton] { width: auto; border: 1px solid currentColor; border-radius: 4px; }
+@media (max-width: 60rem) {
+  [data-testid=stHorizontalBlock]:not([data-testid=stColumn] *) { flex-wrap: wrap; }
+  [data-testid=stColumn]:not([data-testid=stColumn] *) { min-width: min(100%, 15rem); }
+}
 </style>"""
 
 

@@ -10,7 +10,8 @@ LOOK = """(part) => {
   const found = [...part.querySelectorAll('.katex-error')].map((e) => 'refused by KaTeX: ' + e.textContent);
   const read = part.cloneNode(true);
   read.querySelectorAll('.katex, code, pre, textarea, input, style, script, svg').forEach((e) => e.remove());
-  const stray = read.textContent.match(/.{0,40}[$\\\\].{0,40}/g);
+  const variable = /\\$[A-Z][A-Z_]{3,}/g;  // of the environment
+  const stray = read.textContent.replace(variable, '').match(/.{0,40}[$\\\\].{0,40}/g);
   if (stray) found.push(...stray.map((text) => 'stray: ' + text));
   const full = 'img, svg, canvas, input, textarea, button, table, iframe, [data-testid=stDataFrame]';
   if (!part.textContent.trim() && !part.querySelector(full)) found.push('empty: ' + part.outerHTML.slice(0, 200));
