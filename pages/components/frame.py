@@ -59,7 +59,7 @@ PAGES = (
 
 
 # Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither. Its columns stand side
-# by side down to 640 pixels, 300 of them the sidebar's: at 150 % of a laptop's screen tabs, labels and figures were cut.
+# by side down to 640 pixels, 300 of them the sidebar's: at 150 % of a laptop's screen tabs and figures were cut.
 # On a phone the sidebar is behind two small angles: they say what is there.
 STYLE = """<style>
 [data-testid=stMainBlockContainer] { padding-top: 3.5rem; max-width: 72rem; }
