@@ -30,6 +30,7 @@ from ddpm.public import check_model, extra_models, is_public
 from ddpm.training.jobs import free_threads
 from ddpm.weights import values_sha256
 
+from .memory import give_back
 from .public import show_error
 from .turns import Place, Replaced, Turn, Turns
 
@@ -75,6 +76,8 @@ def computing(
         if on_page:
             st.stop()
         raise
+    finally:
+        give_back()
 
 
 def in_turn(make: Callable[..., bytes], get: Callable[[], tuple] = tuple) -> Callable[[], bytes]:
