@@ -5,20 +5,20 @@ import random
 import streamlit as st
 
 from ddpm.errors import DDPMError
+from ddpm.names import as_markdown
+from pages.components.classes import article, asked_for, label_of, options
 from pages.components.frame import about, page, shown_pages
 from pages.components.gallery import picture_of
 from pages.components.models import cached_model, default_model
 from pages.components.opening import HOME_CLASS
 from pages.components.pictures import show
 from pages.components.public import show_error
-from pages.components.sampling import Request
+from pages.components.sampling import Request, Result
 
 page(
     "DDPM Lab",
     "A diffusion model turns noise into an image, a little at a time. Below one does it, just for you.",
 )
-
-DIGITS = ("mnist", "digits")  # datasets whose classes are called by what they show
 
 reference = default_model()
 if reference is None:
@@ -29,30 +29,52 @@ if reference is None:
     st.stop()
 
 
+MOST_OPEN = 120  # letters of all names together
+
+
 def roll() -> None:
     st.query_params["seed"] = str(random.randrange(10_000))
+
+
+def _pick(question: str) -> int:
+    """The label of the class to draw: a few short names lie open, many are in a list."""
+    names = model.class_names
+    offered, first = options("home_digit", names), min(HOME_CLASS, len(names) - 1)
+    plain = all(as_markdown(name) == name for name in offered)  # pills read Markdown, and put it into the link
+    if plain and sum(map(len, offered)) <= MOST_OPEN:
+        choice = st.pills(question, offered, default=offered[first], key="home_digit", bind="query-params",
+                          required=True)  # fmt: skip
+    else:
+        choice = st.selectbox(question, offered, first, key="home_digit", bind="query-params", width=240)
+    return label_of(names, choice)
+
+
+def _read(result: Result) -> str:
+    """What the classifier sees in the picture, where it knows such images: not always what was asked for."""
+    if result.probabilities is None:
+        return ""
+    seen = str(int(result.probabilities[-1, 0].argmax()))
+    return f"; the classifier sees {article(seen)} {seen}"
 
 
 seed = st.query_params.get("seed", "0")
 seed = int(seed) if seed.isdecimal() and len(seed) < 10 else 0
 try:
-    model, asked = cached_model(reference), None
+    model, label = cached_model(reference), None
 except DDPMError as error:
     show_error(error)
     st.stop()
-thing = "digit" if model.config.data.dataset in DIGITS else "class"
+thing = "digit" if model.config.noun == "digit" else "class"
 with st.container(horizontal=True, vertical_alignment="bottom"):
     if model.num_classes:
-        classes = range(model.num_classes)
-        asked = st.pills(f"Which {thing}?", classes, default=min(HOME_CLASS, classes[-1]), key="home_digit",
-                         bind="query-params", required=True)  # fmt: skip
+        label = _pick(f"Which {thing}?")
     st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
 # As high as the picture, also before it is there: two rows of squares, a moment each.
 MOMENTS = 7
 st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}</style>")
 place = st.container(key="home_picture").empty()
-request = Request(reference, 1, None if asked is None else (asked,), model.config.sampling, seed)
+request = Request(reference, 1, None if label is None else (label,), model.config.sampling, seed)
 # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
 try:
     result = picture_of(
@@ -63,11 +85,12 @@ try:
 except DDPMError as error:
     show_error(error)
     st.stop()
-drawn = "an image" if asked is None else f"a {asked}" if thing == "digit" else f"class {asked}"
-show(result.trajectory.strip(MOMENTS), f"From noise to {drawn}, in {MOMENTS} moments", place=place)
+asked = asked_for(model, label)
+show(result.trajectory.strip(MOMENTS), f"From noise to an image, asked for {asked}, in {MOMENTS} moments", place=place)
 st.caption(
-    f"Above, from pure noise to {drawn}: {MOMENTS} of the {request.settings.num_steps + 1} states that the sampler "
-    f"went through. Below each, the clean image that the network then guessed behind it. "
+    f"Asked for {as_markdown(asked)}{_read(result)}. Above, from pure noise to the image: {MOMENTS} of the "
+    f"{request.settings.num_steps + 1} states that the sampler went through. Below each, the clean image that the "
+    "network then guessed behind it. "
     + (
         "It came with the app; **Roll again** draws another."
         if result.seconds is None

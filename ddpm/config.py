@@ -518,6 +518,12 @@ class Config(Section):
             return ()
         return self.data.known_class_names or tuple(map(str, range(self.model.num_classes)))
 
+    @property
+    def noun(self) -> str:
+        """What its images are called, one of them: digit or image."""
+        info = DATASETS.get(self.data.dataset)
+        return "digit" if info and info.class_names == _DIGITS else "image"
+
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of ``ddpm.unet.UNet``."""
         return {"in_channels": self.data.channels, "image_size": self.data.image_size, **self.model.model_dump()}

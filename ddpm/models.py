@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from .compiled import Compiled
-from .config import Config, config_to_yaml
+from .config import Config, config_to_yaml, load_config
 from .device import over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, write_bytes, write_text
 from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
+from .names import listed
 from .pipelines import STEM, why_no_weights
 from .schedule import NoiseSchedule
 from .unet import UNet
@@ -86,7 +87,10 @@ class Model:
             raise ConfigError(f"{self.source} is unconditional: it takes no labels, got {list(labels)[:5]}")
         for label in labels:
             if not -1 <= label < self.num_classes:
-                raise ConfigError(f"label {label} is out of range: 0 to {self.num_classes - 1}, or -1 for no class")
+                raise ConfigError(
+                    f"label {label} is out of range: 0 to {self.num_classes - 1} for {listed(self.class_names)}, or -1 "
+                    "for no class"
+                )
         chosen = repeat_labels(labels, indices)
         return torch.tensor([self.num_classes if label == -1 else label for label in chosen], device=self.device)
 
@@ -251,6 +255,20 @@ def describe_source(reference: str, path: Path) -> str:
     if PRETRAINED in path.parents:
         return f"shipped model {path.parent.name!r}"
     return f"run {path.parent.parent.name!r}" if path.name == "ema.pt" else str(path)
+
+
+def config_of(reference: str) -> Config | None:
+    """The config of a model that is on this machine, without its weights; None where only its weights hold it.
+
+    Raises:
+        ModelError: no such model, or its config is not valid.
+    """
+    path = resolve(reference)
+    if found := layout_at(path):
+        layout, folder = found
+        return layout.read(folder, reference)[0]
+    beside = path.parent.parent / CONFIG  # a run's
+    return load_config(beside) if beside.is_file() else None
 
 
 def export_model(reference: str, folder: Path) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -35,6 +37,38 @@ def label_named(names: Sequence[str], text: str) -> int:
                       f"{len(names) - 1}")  # fmt: skip
 
 
+def labels_named(names: Sequence[str], text: str) -> list[int] | None:
+    """The labels that ``text`` means: names or numbers between commas, as ``label_named`` finds them; -1 is no class,
+    as "none" is for all. A name with a comma in it stands in double quotes. Turned round by ``labels_text``.
+
+    Raises:
+        ConfigError: there is no such class; says which there are.
+    """
+    if text.strip() == "none":
+        return None
+    parts = next(csv.reader([text]), [""])
+    exact = [part if part in names else part.strip() for part in parts]
+    return [-1 if part == "-1" and part not in names else label_named(names, part) for part in exact]
+
+
+def labels_text(names: Sequence[str], labels: Sequence[int] | None) -> str:
+    """Labels as ``labels_named`` reads them, by name."""
+    if not labels:
+        return "none"
+    words = [names[label] if label >= 0 else "-1" for label in labels]
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(words)
+    return str(labels[0]) if line.getvalue() == "none" else line.getvalue()
+
+
+def in_turn(names: Sequence[str], most: int = SHOWN) -> str:
+    """Which classes are drawn one after the other, for a caption in Markdown: "0 to 9", else "cat, dog"."""
+    if tuple(names) == tuple(map(str, range(len(names)))):
+        return f"0 to {len(names) - 1}"
+    more = len(names) - most
+    return ", ".join(map(as_markdown, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+
+
 def as_markdown(name: str) -> str:
-    """A name so that Markdown, HTML in it and LaTeX show it as it is."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-.!|~$:&])", r"\\\1", name)
+    """A name so that Markdown, with HTML, LaTeX and links in it, shows it as it is."""
+    return re.sub(r"[\\`*_{}\[\]<>|~$:&#@.)]|^[-+=]", r"\\\g<0>", name)

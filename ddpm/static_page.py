@@ -103,6 +103,7 @@ def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
         "links": dict(links),
         "shape": config.image_shape,
         "numClasses": config.model.num_classes,
+        "classNames": config.class_names,
         "predictionType": config.diffusion.prediction_type,
         "clip": sampling.clip,
         "guidanceInterval": sampling.guidance_interval,

@@ -14,7 +14,7 @@ from pages.components.pictures import show
 from pages.components.public import off, show_error
 from pages.components.runs import suggestions
 
-page("Curves", "Watch training runs learn: the loss falls, the digits come out of the noise.")
+page("Curves", "Watch training runs learn: the loss falls, the images come out of the noise.")
 
 BOUND = {"bind": "query-params"}
 runs = {folder.path.name: folder for folder in all_runs()}
@@ -87,7 +87,7 @@ def curves() -> None:
             )
             st.plotly_chart(figure, key=f"curves_plot_{key}", config={"displayModeBar": False})
     first = next(iter(histories))
-    st.markdown(f"**loss by band of t**, {first}", help="Small t is fine detail, large t is which digit it will be.")
+    st.markdown(f"**loss by band of t**, {first}", help="Small t is fine detail, large t is what it will show.")
     st.plotly_chart(
         bands_figure(histories[first], axis=axis, smoothing=smoothing),
         key="curves_plot_bands",

@@ -6,7 +6,15 @@ from functools import partial
 import streamlit as st
 
 from ddpm.errors import DDPMError
-from ddpm.evaluation.results import absences, find_results, headline, results_csv, sample_stages, stage_label
+from ddpm.evaluation.results import (
+    absences,
+    class_names,
+    find_results,
+    headline,
+    results_csv,
+    sample_stages,
+    stage_label,
+)
 from ddpm.media.figures import span
 from ddpm.public import is_public, redacted
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
@@ -54,7 +62,7 @@ if reference in found:
     tables = {name: every.get("calibration", {}) for name, every in found.items()}
     tables = {name: table for name, table in tables.items() if "timesteps" in table}
     if reference in tables:
-        calibration(tables)
+        calibration(tables, class_names(results))
     else:
         missing(absences({"Calibration": results.get("calibration", {})}))
 

@@ -3,10 +3,12 @@
 import streamlit as st
 
 from ddpm.errors import DDPMError
+from ddpm.models import NO_CLASS
 from ddpm.samplers import SAMPLERS
+from pages.components.classes import label_of, options
 from pages.components.frame import about, page
 from pages.components.ladder import Ladder, climb_with_preview, draw, plans
-from pages.components.models import pick_model
+from pages.components.models import cached_model, pick_model
 from pages.components.public import show_error
 
 page(
@@ -20,10 +22,10 @@ BOUND = {"bind": "query-params"}
 reference, model = pick_model("ladder_model")
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    classes = [str(k) for k in range(model.num_classes)]
-    drawn = st.selectbox("Draw", [*classes, "no class"], min(3, len(classes)), key="ladder_draw", width=150, **BOUND)
+    offered = options("ladder_draw", model.class_names, last=[NO_CLASS])
+    drawn = st.selectbox("Draw", offered, min(3, model.num_classes), key="ladder_draw", width=190, **BOUND)
     seed = st.number_input("Seed", step=1, key="ladder_seed", width=150, **BOUND)
-    label = int(drawn) if drawn.isdigit() else None
+    label = label_of(model.class_names, drawn)
     possible = plans(model, None if label is None else [label])
     most = st.selectbox(
         "Up to",
@@ -68,7 +70,7 @@ else:
     )
 
 with st.expander("The same ladder from the command line", icon=":material/terminal:"):
-    st.code(shown.command_line(), language="bash", wrap_lines=True)
+    st.code(shown.command_line(cached_model(shown.reference)), language="bash", wrap_lines=True)
 
 about(
     "A network that removes noise defines a curve from every $x_T$ to an image: the *probability-flow ODE*. DDIM with "

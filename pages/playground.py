@@ -6,6 +6,8 @@ import streamlit as st
 
 from ddpm.errors import DDPMError
 from ddpm.media.images import enlarge, make_grid
+from ddpm.models import NO_CLASS
+from pages.components.classes import ALL, label_of, options
 from pages.components.downloads import downloads
 from pages.components.frame import about, page, share_link
 from pages.components.gallery import Shown, kept, picture_with_preview, shown_of
@@ -19,7 +21,7 @@ from pages.components.sampling import MAX_IMAGES, Request, Result, sampler_contr
 
 page(
     "Playground",
-    "Generate digits, change one setting at a time, and watch each image come out of the noise. "
+    "Generate images, change one setting at a time, and watch each image come out of the noise. "
     "The model and its sampler are set in the sidebar.",
 )
 
@@ -57,14 +59,13 @@ def draw_again(shown: Shown) -> Result:
 
 reference, model = pick_model("play_model")
 
-classes = [str(k) for k in range(model.num_classes)]
 row = st.container()
 with row, st.container(horizontal=True, vertical_alignment="bottom"):
     draw = st.selectbox(
         "Draw",
-        ["all classes", *classes, "no class"] if classes else ["no class"],
+        options("play_draw", model.class_names, first=[ALL] if model.num_classes else [], last=[NO_CLASS]),
         key="play_draw",
-        width=150,
+        width=190,
         help="Which class to ask for. 'no class' leaves the choice to the model.",
         **BOUND,
     )
@@ -79,7 +80,8 @@ with row, st.container(horizontal=True, vertical_alignment="bottom"):
     )
     buttons = st.container(horizontal=True, width="content")
 
-labels = tuple(range(model.num_classes)) if draw == "all classes" else (int(draw),) if draw.isdigit() else None
+label = label_of(model.class_names, draw)
+labels = tuple(range(model.num_classes)) if draw == ALL else None if label is None else (label,)
 picture, facts = st.columns([3, 2], gap="large")
 picture, progress = picture.empty(), facts.empty()
 result: Result | None = None
@@ -150,9 +152,9 @@ with st.expander("A link to this picture", icon=":material/link:"):
         "told whether the picture is the same."
     )
 with st.expander("The same picture from the command line", icon=":material/terminal:"):
-    st.code(asked.command_line(), language="bash", wrap_lines=True)
+    st.code(asked.command_line(cached_model(asked.reference)), language="bash", wrap_lines=True)
 with st.expander("The same picture in Python", icon=":material/code:"):
-    st.code(asked.python(), language="python", wrap_lines=True)
+    st.code(asked.python(cached_model(asked.reference)), language="python", wrap_lines=True)
 
 about(
     r"""
@@ -162,7 +164,7 @@ DDIM goes to the next timestep $s < t$ by mixing the two again, with less noise:
 $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z.$$
 
 DDPM is the case $\eta = 1$, with as much fresh noise $z$ as the forward process took away. Early steps decide the shape
-(and, where no class is asked for, which digit), late ones the edges: compare $x_t$ with the predicted $x_0$.
+(and, where no class is asked for, what the image shows), late ones the edges: compare $x_t$ with the predicted $x_0$.
 """,
     "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models",
     "https://arxiv.org/abs/2010.02502",

@@ -4,7 +4,7 @@ import pytest
 
 from ddpm.config import DATASETS, Config, change, config_from_dict, config_from_yaml, config_to_yaml, with_overrides
 from ddpm.errors import ConfigError
-from ddpm.names import as_markdown, label_named, listed
+from ddpm.names import as_markdown, in_turn, label_named, labels_named, labels_text, listed
 
 PETS = {"dataset": "folder", "path": "pets", "image_size": 8}
 HOSTILE = ["*<b>x", "a,b", "no", "1e3", "null", "0x1", "#: - [", " ä ", "\U0001f600", "'\"", "\u200d", "x" * 100]
@@ -128,6 +128,21 @@ def test_an_unknown_class_is_told_which_there_are(text):
     with pytest.raises(ConfigError, match=r"valid are 'cat', 'dog', or their numbers, 0 to 1$") as error:
         label_named(("cat", "dog"), text)
     assert ("did you mean 'dog'" in str(error.value)) == (text == "dgo")
+
+
+@pytest.mark.parametrize("names", [HOSTILE, ("none", "-1", "cat"), tuple("0123456789"), ("1", "2", "10")])
+def test_labels_survive_their_way_through_a_command(names):
+    for label in range(len(names)):
+        assert labels_named(names, labels_text(names, [label])) == [label]
+    every = list(range(len(names)))
+    assert labels_named(names, labels_text(names, every)) == every
+    assert labels_named(names, labels_text(names, None)) is None
+
+
+def test_classes_in_turn_are_told_shortly():
+    assert in_turn(tuple("0123456789")) == "0 to 9"
+    assert in_turn(("cat", "*dog")) == r"cat, \*dog"
+    assert in_turn([f"c{k}" for k in range(1000)]).endswith(" and 988 more")
 
 
 def test_of_a_thousand_classes_a_message_lists_a_few():

@@ -54,7 +54,7 @@ def test_damaged_metrics_are_named_on_the_curves_page(open_page, tiny_run):
     assert "line 1: not a record" in app.error[0].value
 
 
-@pytest.mark.parametrize(("classes", "drawn"), [(0, "an image"), (10, "class 3")])
+@pytest.mark.parametrize(("classes", "drawn"), [(0, "no class"), (10, "the class dress")])
 def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkeypatch, tmp_path, classes, drawn):
     model = random_model(data={"dataset": "fashion_mnist", "image_size": 8}, model={"num_classes": classes})
     write_safetensors(model.network, tmp_path / "garments" / WEIGHTS)
@@ -62,7 +62,7 @@ def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkey
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
     app = open_page("streamlit_app.py")
     assert not app.error
-    assert any(f"from pure noise to {drawn}:" in text.value for text in app.caption)
+    assert any(text.value.startswith(f"Asked for {drawn}. Above") for text in app.caption)
 
 
 def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, tmp_path):
@@ -81,12 +81,14 @@ def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path):
     assert request.indices == [0, 129, 2, 3, 4, 5]  # the same class, beyond all that can be asked for
     shown = np.asarray(enlarge(make_grid(run(request, model).trajectory.images)))
 
-    command = [sys.executable if word == "python" else word for word in shlex.split(request.command_line())]
+    command = [sys.executable if word == "python" else word for word in shlex.split(request.command_line(model))]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert np.abs(np.asarray(Image.open(tmp_path / "digits.png")).astype(int) - shown).max() <= 2
 
-    subprocess.run([sys.executable, "-c", request.python()], cwd=tmp_path, env=environment, check=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-c", request.python(model)], cwd=tmp_path, env=environment, check=True, timeout=120
+    )
     assert np.abs(np.asarray(Image.open(tmp_path / "digits.png")).astype(int) - shown).max() <= 2
 
 
@@ -98,6 +100,8 @@ def test_figures_and_theme_use_one_palette():
 
 
 def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
+    from ddpm.models import load_model
+
     app = open_page("pages/ladder.py", ladder_model="run:tiny", ladder_most="10 steps")
     assert not app.exception
     assert "draws one image in 9 ways" in app.info[0].value
@@ -106,8 +110,8 @@ def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     assert not app.info
     ladder = app.session_state.ladder
     assert ladder.complete
-    assert app.code[0].value == ladder.command_line()
-    assert "--steps 5,10,20" in ladder.command_line()
+    assert app.code[0].value == ladder.command_line(load_model("run:tiny"))
+    assert "--steps 5,10,20" in ladder.command_line(load_model("run:tiny"))
     app.number_input(key="ladder_seed").set_value(3).run()
     assert "The settings have changed" in app.info[0].value
 

@@ -8,8 +8,10 @@ import click
 from torch import Tensor
 
 from ..config import DataConfig, SamplingConfig, load_config
+from ..errors import DDPMError, one_line
 from ..files import output_dir, write_bytes
-from ..models import export_model, hub_models, shipped_models, trained_runs
+from ..models import config_of, export_model, hub_models, shipped_models, trained_runs
+from ..names import listed
 from ..schedule import SCHEDULES, SPACINGS
 from ..variants import parse_schedules
 from .options import check_suffix, model_option
@@ -128,10 +130,17 @@ def export_command(reference: str, out: Path) -> None:
 
 @click.command("models")
 def models_command() -> None:
-    """List the models that can be sampled."""
+    """List the models that can be sampled, and the classes that they can be asked for."""
     for name in shipped_models():
-        click.echo(f"{name}  (shipped)")
-    for name in trained_runs():
-        click.echo(f"run:{name}")
-    for name in hub_models():
-        click.echo(name)
+        click.echo(f"{name}  (shipped)  {_what_it_draws(name)}")
+    for reference in (*(f"run:{name}" for name in trained_runs()), *hub_models()):
+        click.echo(f"{reference}  {_what_it_draws(reference)}")
+
+
+def _what_it_draws(reference: str) -> str:
+    try:
+        config = config_of(reference)
+    except DDPMError as error:
+        return f"cannot be read: {one_line(error)}"
+    names = config.class_names if config else ()
+    return f"{len(names)} classes: {listed(names)}" if names else "no classes"

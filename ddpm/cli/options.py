@@ -11,6 +11,7 @@ import click
 from ..config import SamplingConfig, load_config
 from ..errors import ConfigError
 from ..models import Model, load_model, pinned, reference_of, resolve
+from ..names import labels_named
 from ..samplers import SAMPLERS, VARIANCES
 from ..schedule import SPACINGS
 
@@ -40,7 +41,9 @@ _WHAT = (
         "--guidance-interval", nargs=2, type=int, metavar="FIRST LAST", help="Timesteps at which guidance acts."
     ),
     click.option(
-        "--labels", metavar="0,1,...", help="Classes, repeated to fill; 'none' for no class. Default: all in turn."
+        "--labels",
+        metavar="cat,dog",
+        help="Classes by name, else by number, repeated to fill; -1 is no class, 'none' for all. Default: all in turn.",
     ),
     click.option("--seed", type=int, default=0, help="Image k of a seed is the same however many there are."),
     click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto."),
@@ -76,11 +79,14 @@ def labels_of(model: Model, text: str | None) -> list[int] | None:
     """The labels that --labels means, checked against the model; left out, it is all classes in turn."""
     if text is None:
         return list(range(model.num_classes)) or None
-    if text == "none":
+    if text.strip() == "none":
         return None
-    labels = numbers("--labels", text, "numbers such as 0,1,2 or 'none'")
-    model.class_labels(labels, range(len(labels)))
-    return labels
+    if not model.num_classes:
+        raise ConfigError(f"{model.source} is unconditional: it takes no --labels, got {text!r}")
+    try:
+        return labels_named(model.class_names, text)
+    except ConfigError as error:
+        raise ConfigError(f"--labels: {error}") from None
 
 
 def indices_of(text: str | None, num_samples: int) -> Sequence[int]:
@@ -93,12 +99,12 @@ def indices_of(text: str | None, num_samples: int) -> Sequence[int]:
     return indices
 
 
-def numbers(option: str, text: str, expected: str = "numbers such as 0,1,66") -> list[int]:
+def numbers(option: str, text: str) -> list[int]:
     """What an option means that takes whole numbers between commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ConfigError(f"{option} takes {expected}, got {text!r}") from None
+        raise ConfigError(f"{option} takes numbers such as 0,1,66, got {text!r}") from None
 
 
 def default_name(kind: str, settings: SamplingConfig, seed: int, count: int) -> str:

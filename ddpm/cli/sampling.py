@@ -49,7 +49,9 @@ def sample_group() -> None:
     "--out", type=click.Path(path_type=Path), help="The PNG to write.  [default: in the model's output folder]"
 )
 @click.option(
-    "--npz", type=click.Path(path_type=Path), help="Also write arrays images uint8 (N,H,W,C) and labels (N,)."
+    "--npz",
+    type=click.Path(path_type=Path),
+    help="Also write arrays images uint8 (N,H,W,C), labels (N,) and class_names.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, help="Images at once.")
 @click.option(
@@ -79,7 +81,7 @@ def sample_grid(
     write_bytes(out, png_bytes(enlarge(make_grid(images))))
     click.echo(out)
     if npz:
-        write_bytes(npz, npz_bytes(images, repeat_labels(chosen, wanted)))
+        write_bytes(npz, npz_bytes(images, repeat_labels(chosen, wanted), model.class_names))
         click.echo(npz)
 
 

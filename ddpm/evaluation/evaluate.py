@@ -288,6 +288,7 @@ def _summary(work: _Evaluation, results: dict[str, Any]) -> dict[str, Any]:
         "sha256": work.sha256,
         "weights": "averaged (EMA)",
         "dataset": work.model.config.data.dataset,
+        "class_names": list(work.real.test.class_names) if work.real.test else [],
         "num_samples": protocol.num_samples,
         "classes": "balanced" if work.model.num_classes else "none",
         "seed": protocol.seed,

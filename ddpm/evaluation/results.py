@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import SamplingConfig
+from ..config import DATASETS, SamplingConfig
 from ..errors import DataError, MetricError
 from ..files import EvaluationFolder, write_text
 from ..hub import HubReference
@@ -229,6 +229,19 @@ def missing_metrics(stages: Iterable[Stage], *, everywhere: bool = True) -> dict
     }
 
 
+def class_names(results: Stage) -> tuple[str, ...]:
+    """The names of the classes of the test images, in the order of their labels, as far as they are known: results from
+    before classes had names tell those of a dataset that has its own."""
+    made_by = results.get("made_by", {})
+    dataset = DATASETS.get(made_by.get("dataset"))
+    return tuple(made_by.get("class_names", dataset.class_names if dataset else ()))
+
+
+def name_in(names: Sequence[str], label: str) -> str:
+    """The name of a class that results know by its number."""
+    return names[int(label)] if label.isdecimal() and int(label) < len(names) else label
+
+
 def results_csv(results: Stage) -> str:
     """The numbers of an evaluation as CSV: stage, timestep, metric, value, and that of real images.
 
@@ -238,7 +251,7 @@ def results_csv(results: Stage) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(("stage", "t", "metric", "value", "real"))
-    for stage, table in calibration_tables(results.get("calibration", {})):
+    for stage, table in calibration_tables(results.get("calibration", {}), class_names(results)):
         for name, values in table.items():
             if isinstance(values, list | tuple) and name != "timesteps":
                 pairs = zip(table["timesteps"], values, strict=True)
@@ -250,9 +263,9 @@ def results_csv(results: Stage) -> str:
     return buffer.getvalue()
 
 
-def calibration_tables(calibration: Stage) -> Iterator[tuple[str, Stage]]:
+def calibration_tables(calibration: Stage, names: Sequence[str] = ()) -> Iterator[tuple[str, Stage]]:
     """The calibration, and what it holds to compare with, by name; none where it is unavailable."""
-    per_class = {f"class {k}": table for k, table in calibration.get("per_class", {}).items()}
+    per_class = {f"class {name_in(names, k)}": table for k, table in calibration.get("per_class", {}).items()}
     others = {key: calibration.get(key, {}) for key in ("wiener", "seed_report")} | per_class
     for name, table in {"": calibration, **others}.items():
         if isinstance(table, Mapping) and "timesteps" in table:

@@ -137,10 +137,14 @@ def mp4_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
         return path.read_bytes()
 
 
-def npz_bytes(images: Tensor, labels: Sequence[int]) -> bytes:
-    """``images`` uint8 (N, H, W, C) and ``labels`` int64 (N,), -1 where unconditional, as a compressed NPZ."""
+def npz_bytes(images: Tensor, labels: Sequence[int], class_names: Sequence[str] = ()) -> bytes:
+    """``images`` uint8 (N, H, W, C), ``labels`` int64 (N,), -1 where unconditional, and ``class_names`` (K,), those of
+    the labels 0 to K - 1, as a compressed NPZ."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, images=images.permute(0, 2, 3, 1).numpy(), labels=np.asarray(labels, dtype=np.int64))
+    np.savez_compressed(
+        buffer, images=images.permute(0, 2, 3, 1).numpy(), labels=np.asarray(labels, dtype=np.int64),
+        class_names=np.asarray(class_names, dtype=str),
+    )  # fmt: skip
     return buffer.getvalue()
 
 

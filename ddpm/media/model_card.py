@@ -18,6 +18,7 @@ from ..evaluation.results import METRICS, headline, sample_stages, stage_label, 
 from ..files import write_bytes, write_text
 from ..hub import SCHEME
 from ..models import CONFIG, RESULTS, WEIGHTS, export_model
+from ..names import in_turn
 from ..sampling import generate
 from ..weights import weights_sha256
 from .document import figure
@@ -146,7 +147,7 @@ def _samples(subject: Subject) -> Iterator[str]:
     settings = sampling_settings(model.config, sampler="ddim", num_steps=steps, eta=0.0)
     images = generate(model, NUM_SAMPLES, labels=labels, settings=settings, seed=0)
     write_bytes(subject.folder / SAMPLES, png_bytes(enlarge(make_grid(to_uint8(images)))))
-    order = f", the classes 0 to {model.num_classes - 1} in turn" if labels else ""
+    order = f", the classes {in_turn(model.class_names)} in turn" if labels else ""
     caption = (
         f"{NUM_SAMPLES} samples, unselected{order}: DDIM, {steps} steps, guidance {settings.guidance_scale:g}, seed 0."
     )
@@ -155,14 +156,18 @@ def _samples(subject: Subject) -> Iterator[str]:
 
 def _loading(subject: Subject) -> Iterator[str]:
     config, reference = subject.model.config, subject.reference
-    labels, shape = ", labels=[3]" if config.model.num_classes else "", (16, *config.image_shape)
+    names, shape = config.class_names, (16, *config.image_shape)
+    asked = min(3, len(names) - 1)
     yield "## How to load it"
     yield ""
     yield "```python"
     yield "import ddpm"
     yield ""
     yield f'model = ddpm.load_model("{reference}")'
-    yield f"for step in ddpm.sample(model, 16{labels}, seed=0):"
+    if names:
+        yield f"for step in ddpm.sample(model, 16, labels=[{asked}], seed=0):  # {names[asked]}"
+    else:
+        yield "for step in ddpm.sample(model, 16, seed=0):"
     yield f"    ...  # step.x0 holds the images, {shape} in [-1, 1]"
     yield "```"
     yield ""
@@ -186,6 +191,9 @@ def _training_data(subject: Subject) -> Iterator[str]:
         f"{config.data.image_size} x {config.data.image_size} pixels, {flips}, {config.data.val_fraction:.0%} of the "
         "training images held out for validation."
     )
+    if names := config.class_names:
+        yield ""
+        yield f"The model can be asked for {len(names)} classes: {in_turn(names, len(names))}."
 
 
 def _evaluation(subject: Subject) -> Iterator[str]:

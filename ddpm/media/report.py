@@ -7,6 +7,7 @@ the evaluation. What is absent is named with its remedy.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, size_text, write_bytes, write_text
 from ..models import Model, load_model, resolve
+from ..names import in_turn
 from ..pipelines import PipelineConfig
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
@@ -168,7 +170,7 @@ def _overview(subject: Subject) -> Iterator[str]:
         ("Schedule", config.schedule.name),
         ("Prediction", config.diffusion.prediction_type),
         ("Model channels", config.model.base_channels),
-        ("Classes", config.model.num_classes or "none"),
+        ("Classes", f"{len(names)}: {in_turn(names)}" if (names := config.class_names) else "none"),
         ("Seed", config.training.seed),
     ]
     yield from table(("Setting", "Value"), rows)
@@ -236,7 +238,7 @@ def _generated_samples(subject: Subject) -> Iterator[str]:
     labels = list(range(model.num_classes)) or None
     grid = make_grid(to_uint8(generate(model, GRID_SAMPLES, labels=labels, settings=settings)))
     write_bytes(subject.folder / "samples.png", png_bytes(enlarge(grid)))
-    order = f", the classes 0 to {model.num_classes - 1} in turn" if labels else ""
+    order = f", the classes {in_turn(model.class_names)} in turn" if labels else ""
     yield "### Generated samples"
     yield ""
     caption = f"{GRID_SAMPLES} samples, unselected{order}: {_settings(subject)}, seed 0."
@@ -312,9 +314,11 @@ def model_details(subject: Subject) -> Iterator[str]:
     yield ""
     yield "### Configuration"
     yield ""
-    yield "```yaml"
-    yield config_to_yaml(model.config).strip()
-    yield "```"
+    text = config_to_yaml(model.config).strip()
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))  # a class may be called ```
+    yield f"{fence}yaml"
+    yield text
+    yield fence
 
 
 @torch.inference_mode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.results import METRICS, absences, headline, missing_metrics, stage_label
+from ..evaluation.results import METRICS, absences, class_names, headline, missing_metrics, name_in, stage_label
+from ..names import as_markdown
 from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
 
@@ -43,7 +44,7 @@ def calibration_section(subject: Subject, result: Mapping[str, Any]) -> Iterator
         )
         yield ""
     yield from _comparison(result)
-    yield from _class_by_class(result.get("per_class", {}))
+    yield from _class_by_class(result.get("per_class", {}), class_names(subject.results))
     yield from _absences(absences({"linear denoiser": result.get("wiener"), "SSIM": result.get("ssim")}))
 
 
@@ -78,7 +79,7 @@ def _comparison(result: Mapping[str, Any]) -> Iterator[str]:
         yield ""
 
 
-def _class_by_class(tables: Mapping[str, Any]) -> Iterator[str]:
+def _class_by_class(tables: Mapping[str, Any], names: Sequence[str]) -> Iterator[str]:
     """The error of the predicted noise for every class, where that was asked for."""
     if "unavailable" in tables or not tables:
         yield from _absences(absences({"calibration per class": tables}))
@@ -86,7 +87,8 @@ def _class_by_class(tables: Mapping[str, Any]) -> Iterator[str]:
     yield "The eps-MSE of the images of each class:"
     yield ""
     rows = zip(next(iter(tables.values()))["timesteps"], *(part["mse"] for part in tables.values()), strict=True)
-    yield from table(["t", *tables], [[t, *(number(value, 2) for value in values)] for t, *values in rows])
+    header = ["t", *(as_markdown(name_in(names, label)) for label in tables)]
+    yield from table(header, [[t, *(number(value, 2) for value in values)] for t, *values in rows])
 
 
 def _against_linear(result: Mapping[str, Any], linear: Mapping[str, Any]) -> str:

@@ -3,6 +3,8 @@
 import { drawSchedule } from "./chart.js";
 
 const COUNTS = [1, 4, 10, 16];
+const MOST_LISTED = 14; // choices in a message
+const MOST_OPEN = 160; // letters of all classes together that lie open; more are in a list
 const SAMPLER_LABELS = { ddim: "DDIM", dpmpp_2m: "DPM-Solver++" };
 const FRAME_MILLISECONDS = 80;
 const $ = (id) => document.getElementById(id);
@@ -26,12 +28,13 @@ const between = (low, high, whole) => (text) => {
   const value = Number(text);
   return text.trim() && value >= low && value <= high && (!whole || Number.isInteger(value)) ? value : null;
 };
-const classNames = ["all", ...Array(model.numClasses).keys(), "any"].map(String);
+const classes = model.classNames.map((name) => (["all", "any"].includes(name) ? `“${name}”` : name));
+const choices = model.numClasses ? ["all", ...classes, "any"] : ["any"];
 const maxSteps = model.timesteps.length;
 
 /** Every field of a request: how an address or a widget says it (null: not at all), what is right, and its default. */
 const FIELDS = {
-  class: { read: oneOf(classNames), right: classNames.join(", "), start: model.numClasses ? "all" : "any" },
+  class: { read: aClass, right: someOf(choices), start: choices[0] },
   count: { read: (text) => COUNTS.find((count) => String(count) === text) ?? null, right: COUNTS.join(", "), start: 4 },
   seed: { read: between(0, 999_999_999, true), right: "0 to 999999999", start: 0 },
   sampler: { read: oneOf(model.samplers), right: model.samplers.join(", "), start: model.start.sampler },
@@ -39,6 +42,15 @@ const FIELDS = {
   guidance: { read: between(0, 6, false), right: "0 to 6", start: model.start.guidance },
 };
 const wanted = {};
+
+/** A class by its name, else by its number. */
+function aClass(text) {
+  return choices.includes(text) ? text : (/^\d{1,9}$/.test(text) && classes[Number(text)]) || null;
+}
+
+function someOf(values) {
+  return values.slice(0, MOST_LISTED).join(", ") + (values.length > MOST_LISTED ? `, … (${values.length} in all)` : "");
+}
 const SLIDER_TEXTS = { steps: String, guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)) };
 
 function readAddress() {
@@ -59,7 +71,7 @@ function address() {
 }
 
 function labels() {
-  const one = { all: (i) => i % model.numClasses, any: () => -1 }[wanted.class] ?? (() => Number(wanted.class));
+  const one = { all: (i) => i % model.numClasses, any: () => -1 }[wanted.class] ?? (() => classes.indexOf(wanted.class));
   return Array.from({ length: wanted.count }, (_, i) => one(i));
 }
 
@@ -75,9 +87,16 @@ function addChips(id, name, values, label = String) {
   }
 }
 
+function addList(id, name, label, values) {
+  const list = Object.assign(document.createElement("select"), { id: name, name, ariaLabel: label });
+  list.append(...values.map((value) => new Option(value, value)));
+  $(id).querySelector(".chips").append(list);
+}
+
 function showWanted() {
   for (const [name, value] of Object.entries(wanted)) {
-    const radio = document.querySelector(`input[type=radio][name=${name}][value="${value}"]`);
+    const radios = [...document.querySelectorAll(`input[type=radio][name=${name}]`)];
+    const radio = radios.find((one) => one.value === String(value));
     if (radio) radio.checked = true;
     else if ($(name)) $(name).value = value;
   }
@@ -228,7 +247,7 @@ function download() {
   context.drawImage(small, 0, 0, large.width, large.height);
   const { class: which, count, seed, sampler, steps, guidance } = wanted;
   const { t } = frames[Number($("frame").value)];
-  const parts = [model.name, which, `${count}x`, `seed${seed}`, `${sampler}${steps}`, `guidance${guidance}`];
+  const parts = [model.name, which.replace(/[^\p{L}\p{N}.-]+/gu, "-"), `${count}x`, `seed${seed}`, `${sampler}${steps}`, `guidance${guidance}`];
   if (t >= 0) parts.push(`x0_at_t${t}`);
   const link = { href: large.toDataURL("image/png"), download: `${parts.join("_")}.png` };
   Object.assign(document.createElement("a"), link).click();
@@ -261,7 +280,8 @@ async function keepOffline() {
 
 // -- the start ------------------------------------------------------------------------------------------------------
 
-addChips("classes", "class", model.numClasses ? classNames : []);
+if (choices.join("").length <= MOST_OPEN) addChips("classes", "class", choices);
+else addList("classes", "class", "Class", choices);
 addChips("counts", "count", COUNTS);
 addChips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
 $("classes").hidden = $("guiding").hidden = !model.numClasses;

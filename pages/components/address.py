@@ -6,6 +6,7 @@ that is left: who comes back, by the browser's Back or by our own list of pages,
 
 import math
 import re
+from collections.abc import Callable
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -26,9 +27,23 @@ def read_link() -> None:
     st.session_state[ASKED] = new
     for key in silent:
         del st.query_params[key]
-    if silent:  # widgets read the link as it came, of which Streamlit keeps a copy
-        with get_script_run_ctx().session_state.query_params() as link:
-            link.set_initial_query_params_from_current()
+    if silent:
+        _read_link_anew()
+
+
+def translate(key: str, translated: Callable[[str], str]) -> None:
+    """Let the widget of that key, which is not there yet, take what the link says in other words."""
+    asked = st.session_state.get(ASKED, {})
+    said = asked.get(key, [])
+    if (new := [translated(value) for value in said]) != said:
+        asked[key] = st.query_params[key] = new
+        _read_link_anew()
+
+
+def _read_link_anew() -> None:
+    """Widgets read the link as it came, of which Streamlit keeps a copy."""
+    with get_script_run_ctx().session_state.query_params() as link:
+        link.set_initial_query_params_from_current()
 
 
 def _come_back() -> None:

@@ -8,7 +8,7 @@ from ddpm.media.images import Trajectory, enlarge, gif_bytes, make_grid, mp4_byt
 from ddpm.models import repeat_labels
 
 from .gallery import Shown, picture_again
-from .models import file_name_of, in_turn
+from .models import cached_model, file_name_of, in_turn
 
 
 def downloads(shown: Shown, timesteps: list[int]) -> None:
@@ -23,7 +23,7 @@ def downloads(shown: Shown, timesteps: list[int]) -> None:
         help="With all of them, the strip shows no more than eleven.",
     )
     name = f"{file_name_of(request.reference)}_seed{request.seed}"
-    labels = repeat_labels(request.labels, request.indices)
+    names, labels = cached_model(request.reference).class_names, repeat_labels(request.labels, request.indices)
 
     def chosen(whole: Trajectory) -> Trajectory:
         return whole.at(frames) if frames else whole
@@ -33,12 +33,13 @@ def downloads(shown: Shown, timesteps: list[int]) -> None:
         ("Strip", lambda whole: png_bytes(chosen(whole).strip(len(frames) or 11)), "_strip.png", "image/png"),
         ("GIF", lambda whole: gif_bytes(chosen(whole).grids()), ".gif", "image/gif"),
         ("MP4", lambda whole: mp4_bytes(chosen(whole).grids()), ".mp4", "video/mp4"),
-        ("NPZ", lambda whole: npz_bytes(whole.images, labels), ".npz", "application/octet-stream"),
+        ("NPZ", lambda whole: npz_bytes(whole.images, labels, names), ".npz", "application/octet-stream"),
     )
     with st.container(horizontal=True, gap="xsmall"):
         for label, make, ending, kind in made:
             file = in_turn(make, get=lambda: (picture_again(shown).trajectory,))
             st.download_button(label, file, f"{name}{ending}", kind, on_click="ignore")
     st.caption(
-        "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels and labels for numpy."
+        "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels, labels and names of "
+        "classes for numpy."
     )

@@ -1,13 +1,15 @@
 """An evaluation on a page: its numbers beside those of real images, and what is not available."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
-from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, share_ci95, stage_label
+from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, name_in, share_ci95, stage_label
 from ddpm.media.figures import REFERENCES, calibration_figure, quality_figure
 from ddpm.public import redacted
+
+from .classes import label_of, options
 
 BOUND = {"bind": "query-params"}
 PLOT = {"config": {"displayModeBar": False}}
@@ -43,8 +45,10 @@ def cards(stage: Stage) -> None:
     missing(absent)
 
 
-def calibration(tables: Mapping[str, Stage]) -> None:
-    """The calibration of a model, and of a second one where there are two, as a chart and a table."""
+def calibration(tables: Mapping[str, Stage], names: Sequence[str]) -> None:
+    """The calibration of a model, and of a second one where there are two, as a chart and a table.
+
+    ``names`` are those of the classes of the test images, as far as they are known."""
     with st.container(horizontal=True, gap="medium"):
         metric = st.segmented_control(
             "Of the predicted", ["mse", "psnr", "ssim"], default="mse", required=True, key="eval_metric", **BOUND,
@@ -59,7 +63,10 @@ def calibration(tables: Mapping[str, Stage]) -> None:
         classes = next(iter(tables.values())).get("per_class", {})
         label = "all"
         if classes and "unavailable" not in classes:
-            label = st.selectbox("Test images of class", ["all", *classes], key="eval_class", width=160, **BOUND)
+            there = {name_in(names, key): key for key in classes}
+            offered = options("eval_class", list(there), first=["all"])
+            chosen = st.selectbox("Test images of class", offered, key="eval_class", width=190, **BOUND)
+            label = "all" if (at := label_of(list(there), chosen)) is None else list(classes)[at]
     if label != "all":
         tables = {name: table["per_class"][label] for name, table in tables.items()
                   if label in table.get("per_class", {})}  # fmt: skip

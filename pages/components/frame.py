@@ -17,7 +17,7 @@ PAGES = (
         "pages/playground.py",
         "Playground",
         ":material/draw:",
-        "Generate digits with your own settings, and step through the reverse process frame by frame.",
+        "Generate images with your own settings, and step through the reverse process frame by frame.",
     ),
     (
         "pages/ladder.py",

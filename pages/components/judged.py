@@ -9,7 +9,8 @@ from ddpm.errors import DDPMError
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
-from ddpm.models import Model
+from ddpm.models import NO_CLASS, Model
+from ddpm.names import as_markdown
 from ddpm.public import check_evaluations
 from ddpm.sampling import evaluations, sample
 
@@ -92,10 +93,9 @@ def _extremes(reference: str, model: Model, stage: Stage) -> None:
     ):
         st.markdown(f"**{title}**", help=meaning)
         images = _samples(reference, model, stage, stage[key])
-        asked = [index % model.num_classes if model.num_classes else "no class" for index in stage[key]]
-        text = f"Asked for: {', '.join(map(str, asked))}" if model.num_classes else "Asked for no class"
-        show(enlarge(make_grid(images, columns=4)), f"{title} samples. {text}")
-        st.caption(text)
+        asked = [model.class_name(index % model.num_classes) for index in stage[key]] if model.num_classes else []
+        show(enlarge(make_grid(images, columns=4)), f"{title} samples. Asked for: {', '.join(asked) or NO_CLASS}")
+        st.caption(f"Asked for: {', '.join(map(as_markdown, asked))}" if asked else f"Asked for {NO_CLASS}")
 
 
 def closest(reference: str, model: Model, stage: Stage) -> None:

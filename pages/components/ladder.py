@@ -11,6 +11,7 @@ import streamlit as st
 from ddpm.evaluation.ladder import STEPS, Climbed, Climbing, Rung, climb, closeness, plan_evaluations, rungs
 from ddpm.media.images import make_grid, png_bytes, to_uint8
 from ddpm.models import Model
+from ddpm.names import labels_text
 from ddpm.public import check_evaluations, limits
 from ddpm.samplers import SAMPLERS
 
@@ -53,10 +54,10 @@ class Ladder:
     def complete(self) -> bool:
         return len(self.climbed) == len(self.plan)
 
-    def command_line(self) -> str:
+    def command_line(self, model: Model) -> str:
         steps = sorted({rung.num_steps for rung in self.plan})
         words = ["python", "-m", "ddpm", "sample", "ladder", "--model", self.reference, "--num-samples", "1"]
-        words += ["--labels", "none" if self.label is None else str(self.label), "--seed", str(self.seed)]
+        words += ["--labels", labels_text(model.class_names, self.labels), "--seed", str(self.seed)]
         return shlex.join([*words, "--steps", ",".join(map(str, steps)), "--out", "ladder.png"])
 
 

@@ -13,6 +13,7 @@ from ddpm.media.fingerprint import compare, fingerprint
 from ddpm.models import resolve
 from ddpm.weights import weights_sha256
 
+from .models import cached_model
 from .sampling import Result, widget_values
 
 ROLLED, WEIGHTS, PIXELS = "play_rolled", "play_weights", "play_pixels"
@@ -40,7 +41,7 @@ def roll_image(k: int) -> None:
 def link_to(result: Result) -> str:
     """The address that reproduces a picture: every setting, and the hashes of the weights and of the pixels."""
     request = result.request
-    values = widget_values(request, result.schedule)
+    values = widget_values(request, cached_model(request.reference))
     values |= {WEIGHTS: _weights(request.reference), PIXELS: fingerprint(result.trajectory.images)}
     if ROLLED in st.query_params:
         values[ROLLED] = st.query_params[ROLLED]

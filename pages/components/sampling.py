@@ -17,12 +17,14 @@ from ddpm.errors import ConfigError
 from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory
-from ddpm.models import Model
+from ddpm.models import NO_CLASS, Model
+from ddpm.names import labels_text
 from ddpm.public import check_images, most_images
 from ddpm.samplers import SAMPLERS, VARIANCES, Step
 from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
 
+from .classes import ALL, texts
 from .models import computing
 from .player import frames_of
 from .turns import Turn
@@ -104,7 +106,7 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
             0.25,
             disabled=not with_class,
             help="Prediction = without class + w x (with class - without). 0 ignores the class, 1 follows it plainly, "
-            "above 1 exaggerates it: clearer digits, more alike, at two evaluations a step. Ho & Salimans 2022 count "
+            "above 1 exaggerates it: clearer images, more alike, at two evaluations a step. Ho & Salimans 2022 count "
             "from 0: their w is this one less 1.",
             **bound("guidance"),
         )
@@ -168,26 +170,30 @@ class Request:
         rolled = dict(self.rolled)
         return [k + stride * rolled.get(k, 0) for k in range(self.count)]
 
-    def command_line(self) -> str:
+    def command_line(self, model: Model) -> str:
         settings = self.settings
         words = ["python", "-m", "ddpm", "sample", "grid", "--model", self.reference]
         words += ["--num-samples", str(self.count)]
         if self.rolled:
             words += ["--indices", ",".join(map(str, self.indices))]
-        words += ["--labels", ",".join(map(str, self.labels)) if self.labels else "none"]
+        if self.labels is None or len(self.labels) < model.num_classes:  # all in turn is what it does by itself
+            words += ["--labels", labels_text(model.class_names, self.labels)]
         words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
         for option in SAMPLERS[settings.sampler].options:
             words += [f"--{option}", str(getattr(settings, option))]
         words += ["--spacing", settings.spacing, "--guidance-scale", f"{settings.guidance_scale:g}"]
         if settings.guidance_interval:
             words += ["--guidance-interval", *map(str, settings.guidance_interval)]
-        words += ["--seed", str(self.seed), "--out", "digits.png"]
+        words += ["--seed", str(self.seed), "--out", f"{model.config.noun}s.png"]
         return shlex.join(words)
 
-    def python(self) -> str:
+    def python(self, model: Model) -> str:
         changed = self.settings.model_dump()
         arguments = ", ".join(f"{name}={value!r}" for name, value in changed.items())
-        labels = list(self.labels) if self.labels else None
+        labels = "None" if self.labels is None else str(list(self.labels))
+        if self.labels and len(self.labels) == model.num_classes:
+            labels = "range(model.num_classes)"
+        named = f"  # {', '.join(map(model.class_name, self.labels))}" if self.labels and "[" in labels else ""
         return (
             "# from the repository's root\n"
             "import ddpm\n"
@@ -195,16 +201,17 @@ class Request:
             f"model = ddpm.load_model({self.reference!r})\n"
             f"settings = ddpm.SamplingConfig({arguments})\n"
             f"which = {self.indices if self.rolled else f'range({self.count})'}  # of the images that this seed has\n"
-            f"for step in ddpm.sample(model, labels={labels}, settings=settings, seed={self.seed}, indices=which):\n"
+            f"labels = {labels}{named}\n"
+            f"for step in ddpm.sample(model, labels=labels, settings=settings, seed={self.seed}, indices=which):\n"
             "    print(step.t, end=' ')   # step.x_t is the noisy state, step.x0 the predicted clean image\n"
-            "enlarge(make_grid(to_uint8(step.x0))).save('digits.png')\n"
+            f"enlarge(make_grid(to_uint8(step.x0))).save('{model.config.noun}s.png')\n"
         )
 
 
-def widget_values(request: Request, schedule: NoiseSchedule) -> dict[str, object]:
+def widget_values(request: Request, model: Model) -> dict[str, object]:
     """What the Playground's widgets say in a URL that asks for ``request``, with nothing left to a default."""
     settings, classes = request.settings, request.labels
-    draw = "no class" if classes is None else "all classes" if len(classes) > 1 else str(classes[0])
+    draw = NO_CLASS if classes is None else ALL if len(classes) > 1 else texts(model.class_names)[classes[0]]
     return {
         "play_model": request.reference,
         "play_draw": draw,
@@ -216,7 +223,7 @@ def widget_values(request: Request, schedule: NoiseSchedule) -> dict[str, object
         "play_variance": _in_words(settings.variance),
         "play_spacing": settings.spacing,
         "play_guidance": settings.guidance_scale,
-        "play_interval": settings.guidance_interval or (0, schedule.num_timesteps - 1),
+        "play_interval": settings.guidance_interval or (0, model.schedule.num_timesteps - 1),
     }
 
 

@@ -74,7 +74,7 @@ def test_home_draws_the_digit_that_is_asked_for(page, app_url):
     image = page.locator("[data-testid=stImage] img")
     before = image.get_attribute("src")
     page.locator(".st-key-home_digit").get_by_text("7", exact=True).click()
-    page.get_by_text("from pure noise to a 7").wait_for()
+    page.get_by_text("Asked for a 7").wait_for()
     expect(image).not_to_have_attribute("src", before)
     page.wait_for_url(re.compile("home_digit=7"))
 
@@ -87,7 +87,7 @@ def test_the_cards_of_the_home_page_stay_where_they_are_while_it_draws(page, app
     page.locator(".st-key-home_digit").get_by_text("5", exact=True).click()
     page.get_by_text("Drawing").wait_for()
     assert card.bounding_box()["y"] == pytest.approx(place["y"], abs=2)
-    page.get_by_text("from pure noise to a 5").wait_for()
+    page.get_by_text("Asked for a 5").wait_for()
     assert card.bounding_box()["y"] == pytest.approx(place["y"], abs=2)
 
 
@@ -172,7 +172,7 @@ def test_the_keyboard_alone_generates_steps_through_and_saves_and_the_history_le
 
     page.go_back()
     page.locator("h1", has_text="DDPM Lab").wait_for()
-    page.get_by_text("from pure noise to a 3").wait_for()
+    page.get_by_text("Asked for a 3").wait_for()
     page.go_forward()
     page.locator("h1", has_text="Playground").wait_for()
     result_image(page)

@@ -115,7 +115,7 @@ def test_the_frame_withholds_the_cookie_that_an_upload_needs_elsewhere(framed, a
 
 def test_the_folder_alone_draws_with_the_model_in_it(page, space_url):
     open_page(page, space_url)
-    page.get_by_alt_text("From noise to a 3").wait_for(timeout=60_000)
+    page.get_by_alt_text("From noise to an image, asked for a 3").wait_for(timeout=60_000)
     open_page(page, f"{space_url}/playground?play_steps=5&play_count=4")
     page.get_by_alt_text("4 generated images").wait_for(timeout=60_000)
     assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
