@@ -33,8 +33,8 @@ def label_named(names: Sequence[str], text: str) -> int:
         return int(text)
     near = get_close_matches(text, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigError(f"there is no class {text!r}: {hint}valid are {listed(names)}, or their numbers, 0 to "
-                      f"{len(names) - 1}")  # fmt: skip
+    numbers = "" if _are_numbers(names) else f", or their numbers, 0 to {len(names) - 1}"
+    raise ConfigError(f"there is no class {text!r}: {hint}valid are {listed(names)}{numbers}")
 
 
 def labels_named(names: Sequence[str], text: str) -> list[int] | None:
@@ -63,10 +63,14 @@ def labels_text(names: Sequence[str], labels: Sequence[int] | None) -> str:
 
 def in_turn(names: Sequence[str], most: int = SHOWN) -> str:
     """Which classes are drawn one after the other, for a caption in Markdown: "0 to 9", else "cat, dog"."""
-    if tuple(names) == tuple(map(str, range(len(names)))):
+    if _are_numbers(names):
         return f"0 to {len(names) - 1}"
     more = len(names) - most
     return ", ".join(map(as_markdown, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _are_numbers(names: Sequence[str]) -> bool:
+    return tuple(names) == tuple(map(str, range(len(names))))
 
 
 def as_markdown(name: str) -> str:

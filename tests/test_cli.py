@@ -147,9 +147,9 @@ def test_bad_columns_of_a_ladder(cli, tiny_run, arguments, code, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--labels", "10"), "label 10 is out of range: 0 to 9, or -1 for no class"),
-        (("--labels", "1,-2"), "label -2 is out of range: 0 to 9, or -1 for no class"),
-        (("--labels", "one"), "--labels takes numbers such as 0,1,2 or 'none', got 'one'"),
+        (("--labels", "10"), "--labels: there is no class '10': did you mean '1'? valid are '0', '1', '2', '3'"),
+        (("--labels", "1,-2"), "--labels: there is no class '-2': did you mean '2'? valid are '0'"),
+        (("--labels", "one"), "--labels: there is no class 'one': valid are '0', '1'"),
         (("--num-steps", 21), "sampling.num_steps: must be at most schedule.num_timesteps (20), got 21"),
         (("--num-steps", 0), "sampling.num_steps: must be greater than or equal to 1, got 0"),
         (("--eta", 2), "sampling.eta: must be less than or equal to 1, got 2.0"),

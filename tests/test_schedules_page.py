@@ -230,3 +230,14 @@ def test_what_is_changed_after_the_schedule_came_along_stays(train):
 def test_a_schedule_that_there_is_not_is_told(train):
     app = train(train_schedule="cosin")
     assert app.error[0].value.startswith("unknown schedule 'cosin': did you mean 'cosine'?")
+
+
+def test_a_fresh_clone_shows_a_photograph(monkeypatch, tmp_path):
+    """Of scikit-learn's 8x8 digits, enlarged, one sees a blob."""
+    from pages.components import noised
+
+    monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
+    noised._images.clear()
+    app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120).switch_page("pages/schedules.py").run()
+    assert not app.exception
+    assert app.selectbox(key="sched_source").value == "photographs"

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from torch import Tensor
 
-from ..config import DataConfig, SamplingConfig, load_config
+from ..config import SamplingConfig, load_config
 from ..errors import DDPMError, one_line
 from ..files import output_dir, write_bytes
 from ..models import config_of, export_model, hub_models, shipped_models, trained_runs
@@ -46,7 +46,7 @@ def viz_group() -> None:
 @click.option(
     "--spacing", type=click.Choice(SPACINGS), help="Which timesteps it visits.  [default: the config's, or trailing]"
 )
-@click.option("--image", type=click.Path(path_type=Path), help="The image to noise.  [default: one of the digits]")
+@click.option("--image", type=click.Path(path_type=Path), help="The image to noise.  [default: a photograph]")
 @click.option("--seed", type=int, default=0, help="Of the noise, which is one for all schedules.")
 @click.option(
     "--out",
@@ -82,12 +82,10 @@ def viz_schedules(
 
 
 def _clean_image(path: Path | None) -> Tensor:
-    """The image of a file, or scikit-learn's first digit: (1, C, H, W) in [-1, 1]."""
-    from ..data import load_dataset, read_image, to_float
+    """The image of a file, or the photograph that the Schedules page shows first: (1, 3, 64, 64) in [-1, 1]."""
+    from ..data import photographs, read_image, to_float
 
-    if path:
-        return to_float(read_image(path, 64, 3)[None])
-    return load_dataset(DataConfig(dataset="digits"), "test")[:1].scaled()
+    return to_float(read_image(path, 64, 3)[None]) if path else photographs(64)[:1].scaled()
 
 
 @viz_group.command("curves")

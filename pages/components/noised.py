@@ -53,11 +53,11 @@ def _images(name: str) -> ImageSet:
 
 
 def _first_source() -> str:
-    """MNIST where it is on disk, else scikit-learn's digits."""
+    """MNIST where it is on disk, else the photographs: of scikit-learn's 8x8 digits, enlarged, one sees a blob."""
     try:
         _images("mnist")
     except DataError:
-        return "digits"
+        return PHOTOGRAPHS
     return "mnist"
 
 

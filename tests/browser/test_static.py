@@ -1,7 +1,9 @@
 """The static page from a plain file server: it draws what the library draws, and needs nobody but that server."""
 
 import io
+import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -230,6 +232,31 @@ def test_what_a_link_may_not_ask_for_is_told(page, static_url):
     page.locator("#seed").fill("-3")
     page.locator("#seed").press("Enter")
     expect(notice).to_have_text("seed is 0 to 999999999, not -3.")
+
+
+@pytest.mark.parametrize("more", ["", " and more" * 20], ids=["chips", "list"])
+def test_classes_go_by_their_names_and_links_by_number_still_work(page, static_url, folder, tmp_path, more):
+    """The digits under other names: a few short ones lie open, more are in a list."""
+    names = ["zero", 'one"><b>', "2", "all", "four", "five", "six", "seven", "eight", f"a nine{more}"]
+    shutil.copytree(folder, tmp_path / "page")
+    about = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"classNames": names}
+    (tmp_path / "page" / "model.json").write_text(json.dumps(about), encoding="utf-8")
+    (tmp_path / "server").mkdir()
+    with plain_server(tmp_path / "page", tmp_path / "server") as url:
+        by_number = draw(page, f"{url}/?class=1&count=1&steps=2")
+        assert "class=one" in page.url
+        assert np.array_equal(draw(page, page.url), by_number)
+        if more:
+            choices = page.get_by_role("combobox", name="Class").locator("option").all_text_contents()
+            page.get_by_role("combobox", name="Class").select_option("seven")
+        else:
+            choices = page.locator("#classes .chips label").all_text_contents()
+            page.get_by_role("radio", name="seven").check()
+        assert choices == ["all", *names[:3], "“all”", *names[4:], "any"]
+        page.wait_for_function("location.search.includes('class=seven')")
+        expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+        seven = pixels(page)
+    assert np.array_equal(draw(page, f"{static_url}/?class=7&count=1&steps=2"), seven)
 
 
 def test_once_loaded_it_needs_no_server_and_has_threads(page, folder, tmp_path):
