@@ -6,7 +6,7 @@ import streamlit as st
 
 from ddpm.errors import DDPMError
 from ddpm.media.images import enlarge, make_grid
-from ddpm.models import NO_CLASS
+from ddpm.models import NO_CLASS, repeat_labels
 from pages.components.classes import ALL, label_of, options
 from pages.components.downloads import downloads
 from pages.components.frame import about, page, share_link
@@ -143,7 +143,9 @@ with facts:
     share_link(asked.reference, "Share this model")
 
 st.header("Step through the reverse process", anchor=False)
-player(result.frames, str(shown), "play_player", result.probabilities, roll_one)
+drawn = repeat_labels(asked.labels, asked.indices) if asked.labels else []
+names = [cached_model(asked.reference).class_name(each) for each in drawn]
+player(result.frames, str(shown), "play_player", result.probabilities, names, roll_one)
 
 with st.expander("A link to this picture", icon=":material/link:"):
     st.code(link_to(result), language=None, wrap_lines=True)

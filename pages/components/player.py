@@ -1,7 +1,7 @@
 """The player: steps through the reverse process in the browser, without a rerun of the script per frame."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
@@ -67,6 +67,7 @@ figcaption { margin-top: 0.25rem; opacity: 0.8; }
   background: var(--st-primary-color); }
 .slider::-moz-range-thumb { width: 1rem; height: 1rem; border: 0; border-radius: 50%;
   background: var(--st-primary-color); }
+.which { max-width: 14rem; }
 button, select { font: inherit; color: inherit; background: var(--st-secondary-background-color);
   border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius); padding: 0.3rem 0.8rem; }
 button { cursor: pointer; }
@@ -197,7 +198,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
 
   const before = which.value;
-  which.replaceChildren(new Option("all images", ""), ...Array.from({ length: count }, (_, k) => new Option(k + 1, k)));
+  which.replaceChildren(new Option("all images", ""), ...Array.from({ length: count }, (_, k) => new Option(
+    data.names.length ? k + 1 + ": " + data.names[k] : k + 1, k)));
   which.value = Number(before) < count ? before : "";
   if (root.dataset.shown !== data.id) {
     // Not at the result, where both pictures are the same: here the guess is ahead of the state.
@@ -221,6 +223,7 @@ def player(
     identity: str,
     key: str,
     probabilities: Tensor | None = None,
+    names: Sequence[str] = (),
     on_roll: Callable[[], None] = lambda: None,
 ) -> Any:
     """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one.
@@ -229,9 +232,10 @@ def player(
         frames: from ``frames_of``.
         identity: names the trajectory; the player stops where it changes.
         probabilities: the classifier's, of the ten digits, for every predicted x0: (F, N, 10).
+        names: of the class that each image was asked to be; () where no class was asked for.
         on_roll: called when an image is to be rolled anew; its number is in ``st.session_state[key].roll``.
     """
-    data = frames | {"id": identity, "digits": _digits(probabilities)}
+    data = frames | {"id": identity, "digits": _digits(probabilities), "names": list(names)}
     return _player(data=data, key=key, on_roll_change=on_roll)
 
 
