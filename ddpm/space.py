@@ -19,6 +19,7 @@ from .files import size_text, write_bytes
 from .hub import HubReference, publish
 from .media.model_card import write_model_files
 from .models import is_on_hub
+from .names import in_turn
 from .yaml_text import dump_yaml, parse_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +72,8 @@ def space_files(reference: str) -> dict[str, bytes]:
 def _readme(reference: str, config: Config) -> str:
     """The Space's page: front matter as the Hub's configuration reference has it, and what this is."""
     front = _front_matter(reference, "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
-    kind = f"{config.model.num_classes} classes" if config.model.num_classes else "unconditional"
+    names = config.class_names
+    kind = f"{len(names)} classes ({in_turn(names)})" if names else "unconditional"
     return f"""---
 {dump_yaml(front)}---
 
