@@ -85,14 +85,19 @@ def size_text(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
+def user_path(path: str | Path) -> Path:
+    """A path as people write it, in a config, an option or the environment: a ~ at its start is home."""
+    return Path(os.path.expanduser(path))
+
+
 def data_dir() -> Path:
     """Where datasets lie, in torchvision's layout: $DDPM_DATA_DIR, else ./data."""
-    return Path(os.environ.get("DDPM_DATA_DIR") or "data")
+    return user_path(os.environ.get("DDPM_DATA_DIR") or "data")
 
 
 def output_dir() -> Path:
     """Where run folders lie: $DDPM_OUTPUT_DIR, else ./outputs."""
-    return Path(os.environ.get("DDPM_OUTPUT_DIR") or "outputs")
+    return user_path(os.environ.get("DDPM_OUTPUT_DIR") or "outputs")
 
 
 @dataclass(frozen=True)

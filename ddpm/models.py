@@ -24,7 +24,7 @@ from .config import Config, config_to_yaml, load_config
 from .device import over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
-from .files import RunFolder, output_dir, write_bytes, write_text
+from .files import RunFolder, output_dir, user_path, write_bytes, write_text
 from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
 from .names import listed
@@ -189,7 +189,7 @@ def resolve(reference: str) -> Path:
         return PRETRAINED / name / WEIGHTS
     if name in trained_runs():
         return RunFolder.named(name).checkpoint("ema")
-    path = Path(reference)
+    path = user_path(reference)
     try:
         is_folder = path.is_dir()
     except OSError as error:  # as of a name that is too long

@@ -14,7 +14,7 @@ from ..config import load_config, sampling_settings
 from ..data import same_format
 from ..media.figures import duration
 from ..models import reference_of
-from .options import model_option, model_options, open_model
+from .options import UserPath, model_option, model_options, open_model
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Event
@@ -37,13 +37,13 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
 )
 @click.option(
     "--lpips-weights",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     metavar="FILE",
     help="torchvision's AlexNet weights.  [default: $DDPM_LPIPS_WEIGHTS, torch's cache, or downloaded]",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The JSON to write; what it holds of the same weights is kept.  [default: in the model's output folder]",
 )
 def eval_command(
@@ -122,7 +122,7 @@ def headline(stage: dict[str, Any]) -> str:
 @model_option()
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=UserPath(file_okay=False),
     help="The folder to write into.  [default: report/ in the model's output folder]",
 )
 @click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto.")

@@ -12,7 +12,7 @@ from ..files import atomic_write, size_text
 from ..hub import HubReference, check_repo_id, publish, token_for
 from ..layouts import layout_at
 from ..models import RESULTS, load_model, pinned, resolve
-from .options import model_option
+from .options import UserPath, model_option
 
 
 @click.command("push")
@@ -41,9 +41,7 @@ def push_command(reference: str, repo: str, private: bool, license: str | None) 
 
 @click.command("pull")
 @click.argument("reference", metavar="hf://USER/REPO[@REVISION]")
-@click.option(
-    "--out", type=click.Path(path_type=Path, file_okay=False), help="Also copy the files into this plain folder."
-)
+@click.option("--out", type=UserPath(file_okay=False), help="Also copy the files into this plain folder.")
 def pull_command(reference: str, out: Path | None) -> None:
     """Fetch a model from the Hub and check it; then it is there without a connection as well."""
     HubReference.parse(reference)
@@ -63,7 +61,7 @@ def pull_command(reference: str, out: Path | None) -> None:
 @click.command("space")
 @click.argument("repo_id", metavar="USER/NAME")
 @model_option(required=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Only build the folder: a new one, or an earlier Space's.")
+@click.option("--out", type=UserPath(), help="Only build the folder: a new one, or an earlier Space's.")
 @click.option("--push", is_flag=True, help="Create or update the Space, and check what is there afterwards.")
 @click.option("--private", is_flag=True, help="With --push: only for you to see.")
 def space_command(repo_id: str, reference: str, out: Path | None, push: bool, private: bool) -> None:
@@ -95,15 +93,13 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
 
 @click.command("static")
 @model_option(required=True)
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to build: a new one, or an earlier page's.")
+@click.option("--out", type=UserPath(), help="The folder to build: a new one, or an earlier page's.")
 @click.option("--push", metavar="USER/NAME", help="Create or update this static Space, which is free.")
 @click.option("--private", is_flag=True, help="With --push: only for you to see.")
 @click.option("--weights", type=click.Choice(["fp16", "fp32"]), default="fp16", help="How the page stores them.")
 @click.option("--app-url", metavar="URL", help="Where the full app is, for a link at the foot of the page.")
 @click.option("--repo-url", metavar="URL", help="The same of the repository.")
-@click.option(
-    "--runtime", type=click.Path(path_type=Path, dir_okay=False), help="onnxruntime-web's .tgz.  [default: by npm]"
-)
+@click.option("--runtime", type=UserPath(dir_okay=False), help="onnxruntime-web's .tgz.  [default: by npm]")
 def static_command(
     reference: str, out: Path | None, push: str | None, private: bool, weights: str, app_url: str | None,
     repo_url: str | None, runtime: Path | None,

@@ -14,7 +14,7 @@ from ..models import config_of, export_model, hub_models, shipped_models, traine
 from ..names import listed
 from ..schedule import SCHEDULES, SPACINGS
 from ..variants import parse_schedules
-from .options import check_suffix, model_option
+from .options import UserPath, check_suffix, model_option
 
 
 @click.group("viz")
@@ -29,7 +29,7 @@ def viz_group() -> None:
     "[default: all; none beside --config]",
 )
 @click.option(
-    "--config", type=click.Path(path_type=Path), help="Draw the schedule of this YAML, and its sampler's steps."
+    "--config", type=UserPath(), help="Draw the schedule of this YAML, and its sampler's steps."
 )
 @click.option(
     "--num-timesteps",
@@ -46,11 +46,11 @@ def viz_group() -> None:
 @click.option(
     "--spacing", type=click.Choice(SPACINGS), help="Which timesteps it visits.  [default: the config's, or trailing]"
 )
-@click.option("--image", type=click.Path(path_type=Path), help="The image to noise.  [default: a photograph]")
+@click.option("--image", type=UserPath(), help="The image to noise.  [default: a photograph]")
 @click.option("--seed", type=int, default=0, help="Of the noise, which is one for all schedules.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The .png, .svg or .pdf to write.  [default: curves/schedules.png in the output folder]",
 )
 def viz_schedules(
@@ -89,8 +89,8 @@ def _clean_image(path: Path | None) -> Tensor:
 
 
 @viz_group.command("curves")
-@click.option("--log-dir", type=click.Path(path_type=Path), required=True, help="A run's logs folder.")
-@click.option("--out", type=click.Path(path_type=Path), help="The folder to write into.  [default: curves beside it]")
+@click.option("--log-dir", type=UserPath(), required=True, help="A run's logs folder.")
+@click.option("--out", type=UserPath(), help="The folder to write into.  [default: curves beside it]")
 def viz_curves(log_dir: Path, out: Path | None) -> None:
     """Draw the training curves of a run."""
     from ..media.figures import save_curves
@@ -101,12 +101,10 @@ def viz_curves(log_dir: Path, out: Path | None) -> None:
 
 
 @viz_group.command("dataset")
-@click.option(
-    "--config", "path", type=click.Path(path_type=Path), required=True, help="A YAML such as configs/mnist.yaml."
-)
+@click.option("--config", "path", type=UserPath(), required=True, help="A YAML such as configs/mnist.yaml.")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), default="test")
 @click.option("--num-samples", type=click.IntRange(1), default=100, help="How many images, the classes in turn.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The PNG to write.")
+@click.option("--out", type=UserPath(), required=True, help="The PNG to write.")
 def viz_dataset(path: Path, split: str, num_samples: int, out: Path) -> None:
     """Draw the first images of a dataset, laid out as `sample grid` does."""
     from ..data import class_by_class, load_dataset
@@ -119,7 +117,7 @@ def viz_dataset(path: Path, split: str, num_samples: int, out: Path) -> None:
 
 @click.command("export")
 @model_option(required=True)
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="The folder to write into.")
+@click.option("--out", type=UserPath(), required=True, help="The folder to write into.")
 def export_command(reference: str, out: Path) -> None:
     """Write a model's averaged weights as model.safetensors with its config.yaml."""
     click.echo(export_model(reference, out))

@@ -10,10 +10,21 @@ import click
 
 from ..config import SamplingConfig, load_config
 from ..errors import ConfigError
+from ..files import user_path
 from ..models import Model, load_model, pinned, reference_of, resolve
 from ..names import labels_named
 from ..samplers import SAMPLERS, VARIANCES
 from ..schedule import SPACINGS
+
+
+class UserPath(click.Path):
+    """A path, in which ~ is home even where the shell leaves it alone, as in ``--out=~/digits.png``."""
+
+    def __init__(self, **how: Any):
+        super().__init__(path_type=Path, **how)
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        return super().convert(user_path(value), parameter, context)
 
 
 def model_option(**how: Any) -> Callable:
@@ -26,7 +37,7 @@ def model_option(**how: Any) -> Callable:
 
 _WHICH = (
     model_option(),
-    click.option("--config", type=click.Path(path_type=Path), help="The run or shipped model that this YAML names."),
+    click.option("--config", type=UserPath(), help="The run or shipped model that this YAML names."),
 )
 _SAMPLER = (
     click.option("--sampler", "--method", type=click.Choice(list(SAMPLERS)), help="Reverse process."),

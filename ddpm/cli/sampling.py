@@ -14,6 +14,7 @@ from ..models import repeat_labels
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from .options import (
+    UserPath,
     check_suffix,
     default_name,
     indices_of,
@@ -46,11 +47,11 @@ def sample_group() -> None:
 @click.option("--num-samples", type=click.IntRange(1), default=64, help="How many images.")
 @indices_option
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The PNG to write.  [default: in the model's output folder]"
+    "--out", type=UserPath(), help="The PNG to write.  [default: in the model's output folder]"
 )
 @click.option(
     "--npz",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Also write arrays images uint8 (N,H,W,C), labels (N,) and class_names.",
 )
 @click.option("--batch-size", type=click.IntRange(1), default=64, help="Images at once.")
@@ -90,7 +91,7 @@ def sample_grid(
 @click.option("--num-samples", type=click.IntRange(1), default=16, help="How many images to compare.")
 @click.option("--steps", "columns", metavar="5,10,20", help="Steps to compare.  [default: 5, 10, 20, ... up to T]")
 @click.option("--budgets", metavar="5,10,20", help="Instead of steps: at most so many network evaluations an image.")
-@click.option("--out", type=click.Path(path_type=Path), help="The PNG to write.  [default: in the model's folder]")
+@click.option("--out", type=UserPath(), help="The PNG to write.  [default: in the model's folder]")
 def sample_ladder(reference, config, device, labels, seed, num_samples, columns, budgets, out, **given):
     """Compare samplers: the same noise in few steps and in many, each beside DDIM with all steps.
 
@@ -139,7 +140,7 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
 @click.option("--fps", type=click.FloatRange(1, 60), default=12, help="Frames per second.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="The .gif, .mp4 or .png (a strip of frames) to write.  [default: a GIF in the model's output folder]",
 )
 def sample_traj(reference, config, device, labels, seed, precision, num_samples, indices, fps, out, **given):

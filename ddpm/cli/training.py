@@ -19,7 +19,7 @@ from ..files import RunFolder, write_bytes
 from ..media.figures import duration
 from ..models import Model
 from ..sampling import generate
-from .options import labels_of
+from .options import UserPath, labels_of
 
 if TYPE_CHECKING:  # torch's optimizers take their time to import
     from ..training.distributed import World
@@ -27,9 +27,7 @@ if TYPE_CHECKING:  # torch's optimizers take their time to import
 
 
 @click.command("train")
-@click.option(
-    "--config", "path", type=click.Path(path_type=Path), required=True, help="A YAML such as configs/digits.yaml."
-)
+@click.option("--config", "path", type=UserPath(), required=True, help="A YAML such as configs/digits.yaml.")
 @click.option("--run", help="Name of the run.  [default: the config's name]")
 @click.option("--resume", is_flag=True, help="Go on from the run's latest checkpoint.")
 @click.option(
@@ -170,9 +168,7 @@ def list_runs() -> None:
 
 
 @runs_group.command("launch")
-@click.option(
-    "--config", "path", type=click.Path(path_type=Path), required=True, help="A YAML such as configs/digits.yaml."
-)
+@click.option("--config", "path", type=UserPath(), required=True, help="A YAML such as configs/digits.yaml.")
 @click.option("--run", help="Name of the run.  [default: the config's name]")
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
@@ -244,7 +240,7 @@ def runs_delete(folder: RunFolder) -> None:
 @click.command("train-classifier")
 @click.option("--epochs", type=click.IntRange(1), default=12, help="Passes over MNIST's training images.")
 @click.option("--seed", type=int, default=0)
-@click.option("--out", type=click.Path(path_type=Path), help="The .safetensors to write.  [default: the shipped file]")
+@click.option("--out", type=UserPath(), help="The .safetensors to write.  [default: the shipped file]")
 def train_classifier_command(epochs: int, seed: int, out: Path | None) -> None:
     """Train the digit classifier that judges samples."""
     import torch
