@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic.fields import FieldInfo
 
 from .errors import ConfigError, Fault, unknown
+from .files import user_path
 from .names import listed
 from .samplers import SAMPLERS
 from .schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
@@ -93,6 +94,12 @@ class DataConfig(Section):
         le=512,
     )
     channels: Literal[1, 3] = _setting(1, "1 for grey images, 3 for colour; fixed by most datasets.", "channels")
+    background: str = _setting(
+        "white", "What shows where an image is transparent: white, black, or a colour such as #336699. For folders."
+    )
+    digest: str | None = _setting(
+        None, "Which images a folder held when it was trained on: SHA-256 of their content. Training fills it in."
+    )
     val_fraction: float = _setting(
         0.05,
         "Part of the training images held out to measure the validation loss. More is a steadier number, and "
@@ -109,6 +116,20 @@ class DataConfig(Section):
         "Names of the folder's classes, in the order of their labels. Training fills them in from its subfolders.",
         "names",
     )
+
+    @field_validator("background")
+    @classmethod
+    def _is_a_colour(cls, background: str) -> str:
+        if not re.fullmatch(r"white|black|#[0-9a-fA-F]{6}", background):
+            raise ValueError("must be white, black or a colour such as '#336699'")
+        return background
+
+    @field_validator("digest")
+    @classmethod
+    def _is_a_hash(cls, digest: str | None) -> str | None:
+        if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
+            raise ValueError("must be 64 of 0-9 and a-f, or left out")
+        return digest
 
     @field_validator("class_names")
     @classmethod
@@ -135,9 +156,16 @@ class DataConfig(Section):
             raise ValueError("path must name the folder that holds the images")
         if self.dataset != "folder" and self.path is not None:
             raise ValueError(f"path must be left out for {self.dataset}: it is for the dataset 'folder' alone")
+        if self.digest and self.dataset != "folder":
+            raise ValueError("digest goes with dataset 'folder', and only with it")
         if self.class_names and self.dataset != "folder":
             raise ValueError(f"class_names go with dataset 'folder'; {self.dataset} has its own")
         return self
+
+    @property
+    def folder(self) -> Path:
+        """``path`` from the root of the file system, with ~ as home."""
+        return user_path(self.path).absolute()
 
     @property
     def known_class_names(self) -> tuple[str, ...]:

@@ -5,25 +5,28 @@ There is no DataLoader: 60,000 small images fit in 60 MB, and a slice costs less
 
 from __future__ import annotations
 
+import hashlib
+import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from .config import DATASETS, DataConfig, data_from_dict
-from .errors import DataError, one_line
-from .files import data_dir
+from .config import DATASETS, Config, DataConfig, data_from_dict
+from .errors import ConfigError, DataError
+from .files import data_dir, user_path
+from .folder import Tell, count_folder, find_manifest, read_folder
+from .image_files import read_image
+from .manifest import Entry, Manifest, list_folder, sides
+from .names import listed
 from .randomness import derive_seed
 
-MAX_PIXELS = 50_000_000  # of an image file; far more than anything that is scaled down to an image to train on
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+PURPOSES = {"train": "training", "val": "validation", "test": "the test"}  # by split
 
 
 @dataclass(frozen=True)
@@ -62,30 +65,44 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
     Raises:
         DataError: the dataset is missing and cannot be downloaded, is unreadable, or has too few images.
     """
-    if split not in ("train", "val", "test"):
-        raise DataError(f"unknown split {split!r}: valid are train, val, test")
+    if split not in PURPOSES:
+        raise DataError(f"unknown split {split!r}: valid are {', '.join(PURPOSES)}")
+    if config.dataset == "folder":
+        return open_folder(config).split(split)
     images = _load(config, train=split != "test", download=download)
-    if split != "test":
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed("val", config.dataset)))
-        held_out = max(1, round(config.val_fraction * len(images)))
-        if held_out >= len(images):
-            raise DataError(f"{config.dataset}: {len(images)} images are too few to hold out a validation split")
-        images = images[order[:held_out] if split == "val" else order[held_out:].sort().values]
-    return images
+    if split == "test":
+        return images
+    val, train = _held_out(len(images), config.dataset, config.val_fraction)
+    return images[val if split == "val" else train]
 
 
-def same_format(data: DataConfig, images: str) -> DataConfig:
-    """A dataset, or a folder of images, read in the size and the colours of ``data``.
+def same_format(config: Config, images: str) -> DataConfig:
+    """A dataset, or a folder of images, read in the size and the colours of what a model learned from.
+
+    The class folders are those of the model's classes that they are called as; a folder has to have no others.
 
     Args:
         images: a dataset's name or a folder's path.
 
     Raises:
-        ConfigError: the dataset is of other colours.
+        ConfigError: the dataset is of other colours, or its classes are not those of the model.
+        DataError: the folder cannot be used, or has classes that the model does not know.
     """
-    named = images in DATASETS and images != "folder"
-    which = {"dataset": images} if named else {"dataset": "folder", "path": images}
-    return data_from_dict({**which, "image_size": data.image_size, "channels": data.channels}, images)
+    data = config.data
+    alike = data.model_dump(include={"image_size", "channels", "background"})
+    if images not in DATASETS or images == "folder":
+        manifest = find_manifest(list_folder(user_path(images).absolute()))
+        if unknown := [name for name in manifest.class_names if config.class_names and name not in config.class_names]:
+            raise DataError(
+                f"{images} has classes that the model does not know: {listed(unknown)}; its own are "
+                f"{listed(config.class_names)}"
+            )
+        alike |= {"class_names": config.class_names, "digest": manifest.digest}
+        return data_from_dict({"dataset": "folder", "path": images, **alike}, images)
+    if config.class_names and config.class_names != DATASETS[images].class_names:
+        names = DATASETS[images].class_names
+        raise ConfigError(f"{images} has the classes {listed(names)}, and the model {listed(config.class_names)}")
+    return data_from_dict({"dataset": images, **alike}, images)
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
@@ -109,12 +126,7 @@ def _load(config: DataConfig, train: bool, download: bool) -> ImageSet:
             "nothing says which images this model learned from: name those to measure with, as in `--data cifar10` or "
             "`--data path/to/images` of the command line's eval"
         )
-    if config.dataset == "digits":
-        images = _digits(train)
-    elif config.dataset == "folder":
-        return _folder(Path(config.path), config, train)
-    else:
-        images = _torchvision(config.dataset, train, download)
+    images = _digits(train) if config.dataset == "digits" else _torchvision(config.dataset, train, download)
     names = DATASETS[config.dataset].class_names
     return ImageSet(resize(images.images, config.image_size), images.labels, names)
 
@@ -148,6 +160,8 @@ def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
     root = data_dir()
     target = root / kind.__name__ if root.exists() else root
     fresh = not target.exists()
+    if damaged := _damaged(kind, root, train):
+        raise DataError(f"dataset {name} is damaged: {damaged} is not whole; delete it, and it is downloaded anew")
     try:
         dataset = kind(root, train=train, download=download)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
@@ -163,28 +177,32 @@ def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
     return ImageSet(images.contiguous(), torch.as_tensor(dataset.targets).long())
 
 
-def _folder(root: Path, config: DataConfig, train: bool) -> ImageSet:
-    files = _listed(root, train)
-    images = torch.stack([read_image(file, config.image_size, config.channels) for file, _ in files])
-    return ImageSet(images, torch.tensor([label for _, label in files]), _classes(root))
+def _damaged(kind: type, root: Path, train: bool) -> Path | None:
+    """The first file of a dataset of torchvision that is there, but not whole."""
+    from .torchvision_cpu import datasets
+
+    if kind is datasets.CIFAR10:
+        wanted = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
+        files = ((root / kind.base_folder / name, md5) for name, md5 in wanted)
+        return next((path for path, md5 in files if path.is_file() and _md5(path) != md5), None)
+    raw = root / kind.__name__ / "raw"
+    names = (f"{'train' if train else 't10k'}-{what}-idx{ndim}-ubyte" for what, ndim in (("images", 3), ("labels", 1)))
+    return next((raw / name for name in names if (raw / name).is_file() and not _is_whole(raw / name)), None)
 
 
-def _listed(root: Path, train: bool) -> list[tuple[Path, int]]:
-    """The files of a split and their labels."""
-    if not root.is_dir():
-        raise DataError(f"data.path {root} is not a folder")
-    files = [(file, label) for label, name in enumerate(_classes(root)) for file in _image_files(root / name)]
-    files = files or [(file, -1) for file in _image_files(root)]
-    # Every tenth is the test set: stable when the folder is read again, spread over the classes.
-    files = [pair for i, pair in enumerate(files) if (i % 10 != 9) == train]
-    if len(files) < 2:
-        raise DataError(f"data.path {root} holds too few images ({', '.join(IMAGE_SUFFIXES)}); at least 20 are needed")
-    return files
+def _md5(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-def _classes(root: Path) -> tuple[str, ...]:
-    """The names of the subfolders with images."""
-    return tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and any(_image_files(p))))
+def _is_whole(path: Path) -> bool:
+    """Whether a file of MNIST's format is as long as its header says: type and number of sizes, then the sizes."""
+    with open(path, "rb") as file:
+        kind, ndim = file.read(3), file.read(1)
+        header = file.read(4 * ndim[0]) if ndim else b""
+    if kind != b"\0\0\x08" or not ndim or len(header) != 4 * ndim[0]:
+        return False
+    return path.stat().st_size == 4 + len(header) + math.prod(np.frombuffer(header, ">u4").tolist())
 
 
 def count_images(root: Path) -> int:
@@ -193,44 +211,82 @@ def count_images(root: Path) -> int:
     Raises:
         DataError: there is no such folder, or too few images in it.
     """
-    return len(_listed(root, train=True))
+    counts = count_folder(DataConfig(dataset="folder", path=str(root)))
+    return counts.train + counts.val
 
 
-def _image_files(folder: Path) -> Iterator[Path]:
-    return (p for p in sorted(folder.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+def open_folder(config: DataConfig, *, earlier: bool = False, tell: Tell = lambda doing: None) -> FolderData:
+    """Read a folder of images; see ``ddpm.folder.read_folder`` for ``tell``.
 
-
-def read_image(
-    file: Path | BinaryIO, size: int, channels: int, name: str = "",
-    max_pixels: int | None = None, kinds: tuple[str, ...] | None = None,
-) -> Tensor:  # fmt: skip
-    """An image file as uint8 (``channels``, size, size): turned as its EXIF says, cut to a square about its middle.
+    Labels follow ``config.class_names``, or where it has none the natural order of the names of the class folders.
 
     Args:
-        file: a path, or an open file that errors call ``name``.
-        max_pixels: the most that is unpacked; by default ``MAX_PIXELS``.
-        kinds: Pillow's names of the formats that are read; by default all that it knows.
+        earlier: of a model that was trained before datasets had a digest: its images are split by the names of files,
+            and its classes are in alphabetical order.
 
     Raises:
-        DataError: it is no image of these kinds, is damaged, or has more than ``max_pixels``.
+        DataError: the folder cannot be used as it is, has classes that are not among ``config.class_names``, or too
+            many images that are damaged.
     """
-    name = name or str(file)
-    try:
-        with Image.open(file, formats=kinds) as image:  # which reads the header alone
-            most = max_pixels or MAX_PIXELS
-            if image.width * image.height > most:
-                raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {most:,} is the most")
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):  # 16 bits a pixel, which convert() would clip to white
-                image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-            image = image.convert("L" if channels == 1 else "RGB")
-            image = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-    except UnidentifiedImageError:
-        raise DataError(f"{name} cannot be read as an image: its content is of no known kind") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow has all of them
-        raise DataError(f"{name} cannot be read as an image: {error}") from None
-    pixels = torch.from_numpy(np.array(image))
-    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+    folder = read_folder(config, tell)
+    found = folder.manifest.class_names
+    names = config.class_names or (tuple(sorted(found)) if earlier else found)
+    if unknown := [name for name in found if name not in names]:
+        raise DataError(
+            f"data.path {config.folder} has classes that are not among data.class_names: {listed(unknown)}; these are "
+            f"{listed(names)}"
+        )
+    label_of = {name: label for label, name in enumerate(names)} | {"": -1}
+    labels = torch.tensor([label_of[entry.class_name] for entry in folder.entries])
+    side_of = earlier_sides if earlier else sides
+    return FolderData(
+        ImageSet(folder.images, labels, names if found else ()), tuple(side_of(folder.entries, config.val_fraction)),
+        folder.manifest, folder.notes, str(config.folder),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class FolderData:
+    """A folder of images as a dataset."""
+
+    images: ImageSet
+    sides: tuple[str, ...]
+    """What each image is for: train, val or test."""
+    manifest: Manifest
+    notes: tuple[str, ...]
+    """What was skipped, and what is odd about the images, in sentences."""
+    path: str
+
+    def split(self, name: str) -> ImageSet:
+        """The images of a split.
+
+        Raises:
+            DataError: there are none.
+        """
+        chosen = torch.tensor([i for i, side in enumerate(self.sides) if side == name], dtype=torch.long)
+        if not len(chosen):
+            remedy = {"test": "add images, or name others with --data", "val": "add images"}.get(name, "add images")
+            raise DataError(
+                f"data.path {self.path}: by chance none of its {len(self.sides):,} images is for "
+                f"{'the test, for which a tenth is kept' if name == 'test' else PURPOSES[name]}: {remedy}"
+            )
+        return self.images[chosen]
+
+
+def earlier_sides(entries: Sequence[Entry], val_fraction: float) -> list[str]:
+    """What images were for before hashes decided: by the order of their names, every tenth for the test."""
+    ranked = sorted(range(len(entries)), key=lambda i: (entries[i].class_name, entries[i].path))
+    of_training = [i for rank, i in enumerate(ranked) if rank % 10 != 9]
+    val = {of_training[k] for k in _held_out(len(of_training), "folder", val_fraction)[0].tolist()}
+    train = set(of_training) - val
+    return ["train" if i in train else "val" if i in val else "test" for i in range(len(entries))]
+
+
+def _held_out(count: int, dataset: str, val_fraction: float) -> tuple[Tensor, Tensor]:
+    """Of ``count`` images, those to validate with and those to learn from, each a tensor of positions."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed("val", dataset)))
+    held_out = max(1, round(val_fraction * count))
+    return order[:held_out], order[held_out:].sort().values
 
 
 def photographs(size: int) -> ImageSet:

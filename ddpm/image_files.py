@@ -26,7 +26,7 @@ MAX_PIXELS = 200_000_000  # of an image file, in any format
 MAX_MEMORY = 8 * MAX_PIXELS  # bytes that all images which are being unpacked take together: 1.6 GB
 WHITE = "white"
 
-# Pillow warns and refuses where 90 and 180 million pixels are too many for it; here MAX_PIXELS are, or what a caller says.
+# Pillow warns at 90 million pixels and refuses 180; here MAX_PIXELS is the most, or what a caller says.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 # A photograph with a long description is a photograph. What all texts of a PNG may unpack to stays bounded, at 67 MB.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
@@ -56,7 +56,7 @@ class Depth(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image file, read: (C, size, size), uint8; of kind ``integer`` or ``float`` float32 in the file's own values."""
+    """An image file, read: (C, size, size) uint8; if ``integer`` or ``float``, float32 in its own values."""
 
     pixels: Tensor
     depth: Depth | None

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config
-from .data import MAX_PIXELS
+from .image_files import MAX_PIXELS
 from .errors import ConfigError, ModelError, unknown
 from .files import data_dir, output_dir
 from .models import shipped_models

@@ -106,9 +106,9 @@ def all_settings() -> dict[str, list[Setting]]:
 def applies(setting: Setting, values: Any) -> bool:
     """Whether a field is there to be set beside the others in the nested dict ``values``."""
     chosen = {name: section if isinstance(section, dict) else {} for name, section in values.items()}
-    if setting.field == "data.class_names":  # training reads them off the folder
+    if setting.field in ("data.class_names", "data.digest"):  # training reads them off the folder
         return False
-    if setting.field == "data.path":
+    if setting.field in ("data.path", "data.background"):
         return chosen.get("data", {}).get("dataset") == "folder"
     if setting.field == "diffusion.min_snr_gamma":
         return chosen.get("diffusion", {}).get("weighting") == "min_snr"

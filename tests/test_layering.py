@@ -15,10 +15,11 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "names", "schedule", "unet"],
+    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "names", "schedule", "unet",
+     "image_files", "manifest"],
     ["diffusion", "compiled"],
     ["samplers"],
-    ["config", "settings", "variants", "data", "weights", "hub", "pipelines", "layouts"],
+    ["config", "settings", "variants", "folder", "data", "weights", "hub", "pipelines", "layouts"],
     ["models"],
     ["sampling", "public"],
     ["training", "evaluation"],

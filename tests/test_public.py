@@ -14,9 +14,9 @@ from streamlit.testing.v1 import AppTest
 
 from ddpm import public
 from ddpm.config import config_from_yaml, sampling_settings
-from ddpm.data import read_image
 from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.ladder import plan_evaluations
+from ddpm.image_files import read_image
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import evaluations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -63,7 +62,7 @@ def eval_command(
     reference = reference or (reference_of(load_config(config)) if config else None)
     model = open_model(reference, None, device)
     if images:
-        data = same_format(model.config.data, images)
+        data = same_format(model.config, images)
         model = replace(model, config=model.config.model_copy(update={"data": data}))
     given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
     settings = sampling_settings(model.config, **given)

@@ -83,7 +83,8 @@ def viz_schedules(
 
 def _clean_image(path: Path | None) -> Tensor:
     """The image of a file, or the photograph that the Schedules page shows first: (1, 3, 64, 64) in [-1, 1]."""
-    from ..data import photographs, read_image, to_float
+    from ..data import photographs, to_float
+    from ..image_files import read_image
 
     return to_float(read_image(path, 64, 3)[None]) if path else photographs(64)[:1].scaled()
 

@@ -8,8 +8,9 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
 from ddpm.config import DATASETS, DataConfig
-from ddpm.data import ImageSet, load_dataset, photographs, read_image, to_float
+from ddpm.data import ImageSet, load_dataset, photographs, to_float
 from ddpm.errors import DataError
+from ddpm.image_files import read_image
 from ddpm.media.figures import format_alpha_bar
 from ddpm.media.images import png_bytes, to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
@@ -111,7 +112,9 @@ def _read(file: UploadedFile) -> Tensor | str:
         return f"The file has {file.size / 2**20:.1f} MB; {here.upload_megabytes} are the most."
     try:
         with computing("upload"):
-            return read_image(file, SIZE, 3, "The file", here.upload_pixels, tuple(KINDS.values()))[None]
+            return read_image(
+                file, SIZE, 3, "The file", max_pixels=here.upload_pixels, kinds=tuple(KINDS.values())
+            )[None]
     except DataError as error:
         return str(error)
 
