@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .config import DATASETS, Config, DataConfig, data_from_dict
-from .errors import ConfigError, DataError
+from .errors import ConfigError, DataError, one_line
 from .files import data_dir, user_path
 from .folder import Tell, count_folder, find_manifest, read_folder
 from .image_files import read_image

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .config import Config
-from .image_files import MAX_PIXELS
 from .errors import ConfigError, ModelError, unknown
 from .files import data_dir, output_dir
+from .image_files import MAX_PIXELS
 from .models import shipped_models
 
 ROOT = Path(__file__).resolve().parent.parent

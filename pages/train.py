@@ -34,9 +34,10 @@ def base_of(start: str) -> Config:
 
 
 def new_text(config: Config) -> str:
-    """A config as YAML, under a name that is free."""
+    """A config as YAML, under a name that is free; what an earlier training found in its folder may have changed."""
     name = jobs.free_name(re.sub(r"-\d+$", "", config.name))
-    return config_to_yaml(config.model_copy(update={"name": name}))
+    data = config.data.model_copy(update={"digest": None, "class_names": ()})
+    return config_to_yaml(config.model_copy(update={"name": name, "data": data}))
 
 
 def launch(config: Config) -> None:

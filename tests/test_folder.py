@@ -150,7 +150,7 @@ def test_a_damaged_image_is_named_counted_and_skipped(colours):
 def test_beyond_a_share_of_damaged_images_the_folder_is_refused(colours):
     for i in range(4):
         (colours / f"a/{i:02}.png").write_bytes(b"no image %d" % i)
-    with pytest.raises(DataError, match=r"of 60 images 4 or more cannot be read, and 5% is the most: a/0\d\.png cannot"):
+    with pytest.raises(DataError, match=r"of 60 images 4 or more cannot be read, and 5% is the most: a/0\d\.png "):
         load_dataset(folder_config(colours), "train")
 
 
@@ -160,7 +160,8 @@ def test_depth_is_scaled_by_the_range_of_the_whole_folder(tmp_path):
     for i in range(20):
         Image.fromarray(np.full((8, 8), i * 4095 // 19, np.uint16)).save(tmp_path / f"deep/{i}.png")
     read = read_folder(folder_config(tmp_path / "deep"))
-    assert sorted(int(image[0, 0, 0]) for image in read.images) == [round(i * 4095 // 19 / 4095 * 255) for i in range(20)]
+    levels = sorted(int(image[0, 0, 0]) for image in read.images)
+    assert levels == [round(i * 4095 // 19 / 4095 * 255) for i in range(20)]
     assert "of 20 images the pixels are integers of more than 8 bits, 0 to 4095 over all of them" in read.notes[0]
 
 
@@ -168,7 +169,8 @@ def test_floats_are_scaled_by_the_range_of_the_whole_folder(tmp_path):
     (tmp_path / "floats").mkdir()
     for i in range(5):
         Image.fromarray(np.full((8, 8), i / 4 - 2, np.float32)).save(tmp_path / f"floats/{i}.tiff")
-    assert sorted(read_folder(folder_config(tmp_path / "floats")).images.amax((1, 2, 3)).tolist()) == [0, 64, 128, 191, 255]
+    levels = read_folder(folder_config(tmp_path / "floats")).images.amax((1, 2, 3)).tolist()
+    assert sorted(levels) == [0, 64, 128, 191, 255]
 
 
 def test_twelve_bits_in_sixteen_of_colour_are_refused_by_name(tmp_path):
@@ -195,7 +197,7 @@ def test_the_ground_of_transparent_images_is_the_configs(tmp_path):
     for background, level in (("white", 255), ("black", 0), ("#7f7f7f", 127)):
         read = read_folder(folder_config(tmp_path / "clear", background=background))
         assert read.images.unique().tolist() == [level]
-    with pytest.raises(ConfigError, match="data.background: must be white, black or a colour such as '#336699', got"):
+    with pytest.raises(ConfigError, match=r"data\.background: must be white, black or a colour such as '#336699', got"):
         config_from_dict({"data": {"background": "clear"}})
 
 
@@ -205,9 +207,7 @@ def test_the_ground_of_transparent_images_is_the_configs(tmp_path):
 def entries(count: int, start: int = 0) -> list[Entry]:
     import hashlib
 
-    return [
-        Entry(f"a/{i}.png", "a", hashlib.sha256(str(i).encode()).hexdigest()) for i in range(start, start + count)
-    ]
+    return [Entry(f"a/{i}.png", "a", hashlib.sha256(str(i).encode()).hexdigest()) for i in range(start, start + count)]
 
 
 def test_a_tenth_is_for_the_test_and_of_the_rest_the_fraction_for_validation():
@@ -283,7 +283,7 @@ def test_the_same_content_elsewhere_under_other_names_is_the_same_dataset(colour
     first = open_folder(folder_config(colours))
     (tmp_path / "moved").mkdir()
     for name in ("a", "b"):
-        for i, path in enumerate(reversed(sorted((colours / name).iterdir()))):
+        for i, path in enumerate(sorted((colours / name).iterdir(), reverse=True)):
             (tmp_path / "moved" / name).mkdir(exist_ok=True)
             shutil.copy(path, tmp_path / "moved" / name / f"image {i}.png")
     second = open_folder(folder_config(tmp_path / "moved"))

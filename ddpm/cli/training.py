@@ -26,14 +26,24 @@ if TYPE_CHECKING:  # torch's optimizers take their time to import
     from ..training.runs import Run
 
 
+SAY_EVERY = 10.0  # seconds between two lines of progress that nobody watches
+
+accept_option = click.option(
+    "--accept-changed-data", is_flag=True, help="Resume even where the images have changed, which is not exact."
+)
+
+
 @click.command("train")
 @click.option("--config", "path", type=UserPath(), required=True, help="A YAML such as configs/digits.yaml.")
 @click.option("--run", help="Name of the run.  [default: the config's name]")
 @click.option("--resume", is_flag=True, help="Go on from the run's latest checkpoint.")
+@accept_option
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
 )
-def train_command(path: Path, run: str | None, resume: bool, overrides: tuple[str, ...]) -> None:
+def train_command(
+    path: Path, run: str | None, resume: bool, accept_changed_data: bool, overrides: tuple[str, ...]
+) -> None:  # fmt: skip
     """Train a model; its folder is outputs/<run>."""
     from ..training.distributed import joined
     from ..training.jobs import advance_queue
@@ -41,11 +51,11 @@ def train_command(path: Path, run: str | None, resume: bool, overrides: tuple[st
     with joined() as world:
         config = config_of(path, run, overrides)
         try:
-            done = train_run(config, world, resume)
+            done = train_run(config, world, resume, accept_changed_data)
         finally:
             if world.leads:
                 advance_queue()
-    if done.status.state == "stopped":
+    if done and done.status.state == "stopped":
         raise click.exceptions.Exit(130)
 
 
@@ -55,17 +65,21 @@ def config_of(path: Path, run: str | None, overrides: tuple[str, ...]) -> Config
     return config if run is None else renamed(config, run)
 
 
-def train_run(config: Config, world: World, resume: bool) -> Run:
-    """Train a run, and tell of it in the process that leads."""
+def train_run(config: Config, world: World, resume: bool, accept_changed_data: bool = False) -> Run | None:
+    """Train a run, and tell of it in the process that leads; None where it is finished already."""
     from ..training.loop import images_per_step
     from ..training.preflight import check, refuse
-    from ..training.runs import Run
+    from ..training.runs import Run, finished_text, is_finished
 
     echo = click.echo if world.leads else lambda *_, **__: None
     folder = RunFolder.named(config.name)
+    if resume and is_finished(folder, config):
+        echo(finished_text(folder, config))
+        return None
     findings = [] if resume else check(config)  # what goes on was told when it began
     refuse(findings)
-    with interruptible() as interrupted, Run(config, folder, resume=resume, world=world) as going:
+    how = {"resume": resume, "accept_changed_data": accept_changed_data, "world": world}
+    with interruptible() as interrupted, Run(config, folder, **how, tell=_Preparing(echo, interrupted)) as going:
         state = going.state
         parameters = sum(p.numel() for p in state.model.parameters())
         echo(
@@ -76,6 +90,8 @@ def train_run(config: Config, world: World, resume: bool) -> Run:
         )
         for finding in findings:
             echo(finding.line, err=True)
+        for note in going.status.notes:
+            echo(f"of the images: {note}")
         for reason in going.status.inexact:
             echo(f"going on, not exact to the bit: {reason}")
         listener = TrainingPrinter(state, folder)
@@ -87,6 +103,21 @@ def train_run(config: Config, world: World, resume: bool) -> Run:
     else:
         echo(f"done in {state.elapsed / 60:.1f} min; sample it: python -m ddpm sample grid --model run:{config.name}")
     return going
+
+
+class _Preparing:
+    """Says now and then what is being done before the first step, and ends it when that is asked for."""
+
+    def __init__(self, echo: Callable, interrupted: threading.Event):
+        self.echo, self.interrupted, self.spoke = echo, interrupted, time.monotonic()
+
+    def __call__(self, doing: str) -> None:
+        if self.interrupted.is_set():
+            raise KeyboardInterrupt
+        on_screen = sys.stdout.isatty()
+        if on_screen or time.monotonic() - self.spoke > SAY_EVERY:
+            self.spoke = time.monotonic()
+            self.echo(f"\r{doing:<100}\r" if on_screen else doing, nl=not on_screen)
 
 
 @contextmanager
@@ -116,7 +147,7 @@ class TrainingPrinter:
         from ..training.loop import Progress, SamplesDue, Validated
 
         match event:
-            case Progress() if sys.stdout.isatty() or time.monotonic() - self.last_line > 10:
+            case Progress() if sys.stdout.isatty() or time.monotonic() - self.last_line > SAY_EVERY:
                 self.last_line = time.monotonic()
                 self.echo(
                     f"step {event.step:,}/{event.total_steps:,}  epoch {event.epoch:.1f}  loss {event.train_loss:.4f}  "
@@ -222,11 +253,14 @@ def runs_kill(folder: RunFolder) -> None:
     kill(folder)
 
 
-@run_action("resume", "Go on from the latest checkpoint.")
-def runs_resume(folder: RunFolder) -> None:
+@runs_group.command("resume")
+@click.argument("run")
+@accept_option
+def runs_resume(run: str, accept_changed_data: bool) -> None:
+    """Go on from the latest checkpoint."""
     from ..training.jobs import launch
 
-    launch(load_config(folder.config), resume=True)
+    launch(load_config(run_named(run).config), resume=True, accept_changed_data=accept_changed_data)
 
 
 @run_action("delete", "Remove the run's folder; asks first.")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..config import DataConfig
-from ..data import ImageSet, class_by_class, epoch_order, load_dataset
+from ..data import ImageSet, class_by_class, epoch_order, load_dataset, open_folder
 from ..errors import DataError, MetricError
 from .classifier import classify, extract_features
 from .lpips_weights import Distance
@@ -60,10 +60,9 @@ class RealImages:
     def load(cls, config: DataConfig, seed: int, conditional: bool) -> RealImages:
         """The dataset that the config names, or why it is missing."""
         try:
-            train, test, missing = load_dataset(config, "train"), load_dataset(config, "test"), ""
+            return cls(config, *_splits(config), "", seed, conditional)
         except DataError as error:
-            train, test, missing = None, None, str(error)
-        return cls(config, train, test, missing, seed, conditional)
+            return cls(config, None, None, str(error), seed, conditional)
 
     def check(self) -> None:
         """Raise MetricError where the dataset is missing."""
@@ -131,6 +130,14 @@ class RealImages:
 
     def _shuffled(self, images: ImageSet) -> ImageSet:
         return images[epoch_order(len(images), self.seed, 0)]
+
+
+def _splits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
+    """Training and test images. A model that does not say which images a folder held is of an earlier version."""
+    if config.dataset == "folder":
+        opened = open_folder(config, earlier=config.digest is None)
+        return opened.split("train"), opened.split("test")
+    return load_dataset(config, "train"), load_dataset(config, "test")
 
 
 def judge(images: Tensor, labels: Tensor | None, real: RealImages, lpips: Distance | MetricError) -> dict[str, Any]:

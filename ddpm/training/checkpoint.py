@@ -80,7 +80,7 @@ def restore(state: TrainState, path: Path) -> list[str]:
     saved, content = read_checkpoint(path, "model", "ema", "optimizer", "scaler", "step", "best_val_loss", "elapsed")
     changed = differences(saved, state.config)
     for field, (before, now) in changed.items():
-        if field.split(".")[0] in DEFINING:
+        if field.split(".")[0] in DEFINING and not _of_the_folder(field, saved):
             raise ModelError(
                 f"{field} was {before!r} when {path} was written and is {now!r} now: set it back, or start a new run"
             )
@@ -97,6 +97,12 @@ def restore(state: TrainState, path: Path) -> list[str]:
         content.get("made_on", {}),
         _circumstances(state.device, state.precision, torch.get_num_threads(), state.world.size),
     )
+
+
+def _of_the_folder(field: str, saved: Config) -> bool:
+    """Whether a field is about a folder of images, which ``ddpm.training.identity`` has checked by its content."""
+    named = saved.data.class_names and saved.model.num_classes
+    return field in ("data.path", "data.digest") or (field == "data.class_names" and not named)
 
 
 def why_inexact(path: Path, config: Config, threads: int) -> list[str]:

@@ -22,8 +22,19 @@ from ..config import Config, config_to_yaml
 from ..device import THREADS
 from ..errors import ConfigError, ModelError, one_line
 from ..files import EvaluationFolder, RunFolder, output_dir
+from .identity import check_unchanged, with_absolute_path
 from .preflight import check, refuse
-from .runs import ACTIVE, Status, all_runs, process_of, read_status, refusal, write_status
+from .runs import (
+    ACTIVE,
+    Status,
+    all_runs,
+    finished_text,
+    is_finished,
+    process_of,
+    read_status,
+    refusal,
+    write_status,
+)
 
 _children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
 
@@ -63,13 +74,15 @@ def free_name(name: str) -> str:
     return next(name for name in names if not RunFolder.named(name).path.exists())
 
 
-def launch(config: Config, *, resume: bool = False) -> RunFolder:
+def launch(config: Config, *, resume: bool = False, accept_changed_data: bool = False) -> RunFolder:
     """Queue a run, and start it when there is room.
 
     Raises:
-        ModelError: a run of that name is there already, or with ``resume`` nothing to resume.
+        ModelError: a run of that name is there already, or with ``resume`` nothing to resume, or other images than it
+            began with, which ``accept_changed_data`` lets pass.
         ConfigError, DataError: it cannot begin, see ``ddpm.training.preflight``. The name is not taken then.
     """
+    config = with_absolute_path(config)
     folder = RunFolder.named(config.name)
     status = read_status(folder)
     if folder.exists() and status.state in ACTIVE:
@@ -78,8 +91,13 @@ def launch(config: Config, *, resume: bool = False) -> RunFolder:
         raise ModelError(why)
     if not resume:
         refuse(check(config))
+    elif is_finished(folder, config):
+        raise ModelError(finished_text(folder, config))
+    elif not accept_changed_data:
+        check_unchanged(folder, config)
     folder.keep_config(config_to_yaml(config))
-    write_status(folder, status.model_copy(update={"state": "queued", "error": None, "queued_at": time.time()}))
+    asked = {"queued_at": time.time(), "accept_changed_data": accept_changed_data}
+    write_status(folder, status.model_copy(update={"state": "queued", "error": None, "doing": None, **asked}))
     advance_queue()
     return folder
 
@@ -101,6 +119,7 @@ def advance_queue() -> None:
 
 def _start(folder: RunFolder, status: Status) -> None:
     resume = ["--resume"] if folder.checkpoint("latest").is_file() else []
+    resume += ["--accept-changed-data"] if resume and status.accept_changed_data else []
     start(folder, status, ["train", "--config", str(folder.config.resolve()), "--run", folder.path.name, *resume])
 
 

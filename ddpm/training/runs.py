@@ -21,12 +21,15 @@ import psutil
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ..config import Config, config_to_yaml
-from ..data import ImageSet, load_dataset
+from ..config import Config, config_to_yaml, differences, load_config
+from ..data import ImageSet
 from ..errors import DDPMError, ModelError
 from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
+from ..folder import Tell
+from ..manifest import MANIFEST
 from .checkpoint import restore, save_checkpoint, save_ema
 from .distributed import World, lost_others
+from .identity import Opened, open_data
 from .loop import Event, Progress, Stopped, TrainState, Validated, check_labels, train
 
 ACTIVE = ("queued", "running")
@@ -54,7 +57,11 @@ class Status(BaseModel):
     """Why the last resume was not exact to the bit; empty where it was."""
     error: str | None = None
     doing: str | None = None
-    """Of an evaluation: what it is at."""
+    """What an evaluation, or a run that reads its images, is at."""
+    notes: tuple[str, ...] = ()
+    """What was skipped of the run's images, and what is odd about them."""
+    accept_changed_data: bool = False
+    """Of a queued run: go on with images that have changed."""
     updated: float = 0.0
 
 
@@ -119,6 +126,20 @@ def _anew(folder: RunFolder) -> str:
     return f"delete it (python -m ddpm runs delete {folder.path.name}) or choose another --run"
 
 
+def is_finished(folder: RunFolder, config: Config) -> bool:
+    """Whether a run has taken all the steps that ``config`` asks for, so that there is nothing to resume."""
+    if read_status(folder).state != "finished" or not folder.exists():
+        return False
+    about_images = {"data.path", "data.digest", "data.class_names"}
+    return not differences(load_config(folder.config), config).keys() - about_images
+
+
+def finished_text(folder: RunFolder, config: Config) -> str:
+    status, epochs = read_status(folder), config.training.epochs
+    at = f"at step {status.step:,} of {status.total_steps:,}"
+    return f"run {folder.path.name} is finished, {at}: to train on, --resume it with training.epochs above {epochs:,}"
+
+
 # -- training a run ------------------------------------------------------------------------------------------------
 
 
@@ -136,26 +157,61 @@ class Run:
         folder: RunFolder,
         *,
         resume: bool = False,
+        accept_changed_data: bool = False,
         data: tuple[ImageSet, ImageSet] | None = None,
         world: World | None = None,
+        tell: Tell = lambda doing: None,
     ):
         """``data`` are training and validation images, by default those that the config names.
 
         Of the processes of ``world``, all of which make the same ``Run``, only the one that leads locks and writes.
+        ``tell`` is told what is being done before the first step, and ends it by raising.
         """
         self.config, self.folder, self.resume, self._data = config, folder, resume, data
-        self.world = world or World()
+        self.accept_changed_data, self.world, self.tell = accept_changed_data, world or World(), tell
         self.saved: int | None = None  # the step of the latest checkpoint
 
     def __enter__(self) -> Run:
+        try:
+            return self._enter()
+        except BaseException as error:
+            if self.world.leads and self._launched():  # a status says that this process is at it
+                left = {"state": "stopped"} if isinstance(error, KeyboardInterrupt) else {
+                    "state": "failed", "error": self.world.cause(error)[1]
+                }  # fmt: skip
+                with suppress(OSError):
+                    write_status(self.folder, read_status(self.folder).model_copy(update=left | {"doing": None}))
+            raise
+
+    def _launched(self) -> bool:
+        """Whether a job was started for this run, and this process is it."""
+        status = read_status(self.folder)
+        return status.state == "running" and status.pid == os.getpid()
+
+    def _open(self) -> Opened:
+        if self._data:
+            return Opened(self.config, *self._data)
+        launched, written = self.world.leads and self._launched(), 0.0
+
+        def tell(doing: str) -> None:
+            nonlocal written
+            self.tell(doing)
+            if launched and time.monotonic() - written > STATUS_SECONDS:
+                written = time.monotonic()
+                write_status(self.folder, read_status(self.folder).model_copy(update={"doing": doing}))
+
+        with self.world.one_first():
+            return open_data(
+                self.config, self.folder, resume=self.resume, accept=self.accept_changed_data, tell=tell
+            )  # fmt: skip
+
+    def _enter(self) -> Run:
         latest = self.folder.checkpoint("latest")
         begun = latest.exists() or self.folder.metrics.exists()
         if (self.resume or begun) and (why := refusal(self.folder, self.resume)):
             raise ModelError(why)
-        with self.world.one_first():
-            self.train_set, self.val_set = self._data or tuple(
-                load_dataset(self.config.data, split) for split in ("train", "val")
-            )
+        self.opened = self._open()
+        self.config, self.train_set, self.val_set = self.opened.config, self.opened.train, self.opened.val
         check_labels(self.train_set, self.config)
         self.world.check(self.config.training, len(self.train_set))
         try:
@@ -176,16 +232,20 @@ class Run:
         if self.world.leads:
             remove_leftovers(self.folder.path)
         inexact = restore(self.state, latest) if self.resume else []
+        inexact += [f"of the images: {what}" for what in self.opened.changed]
         self.saved = self.state.step if self.resume else None
         if self.world.leads:
             _forget_after(self.folder.metrics, self.state.step)
             self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
             self.folder.keep_config(config_to_yaml(self.config))
+            if self.opened.manifest:
+                write_text(self.folder.path / MANIFEST, self.opened.manifest.to_json())
         me = psutil.Process()
         self.status = read_status(self.folder).model_copy(
             update={
                 "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
                 "step": self.state.step, "inexact": tuple(inexact), "images_per_second": None, "eta": None,
+                "doing": None, "notes": self.opened.notes, "accept_changed_data": False,
             }
         )  # fmt: skip
         self._set()

@@ -11,6 +11,7 @@ from ddpm.training import jobs
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact
 from ddpm.training.history import read_history
+from ddpm.training.identity import changes_of
 from ddpm.training.runs import ACTIVE, Status, all_runs, read_status
 
 from .frame import share_link
@@ -64,13 +65,15 @@ def card(folder: RunFolder, status: Status) -> None:
     if status.total_steps:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":
-        st.progress(0.0, "starting")
+        st.progress(0.0, status.doing or "starting")
     if status.state == "queued" and (going := jobs.going()):
         st.caption(f"Waits for {', '.join(going)}.")
     if status.error:
         show_error(f"```\n{status.error}\n```" if "\n" in status.error else status.error)
     if status.inexact:
         st.caption("Its last resume was not exact to the bit: " + "; ".join(status.inexact))
+    for note in status.notes:
+        st.caption(f"Of its images: {redacted(note)}")
     for sentence in suggestions(folder):
         st.warning(redacted(sentence), icon=":material/lightbulb:")
     if not is_public():
@@ -82,7 +85,7 @@ def progress_text(status: Status) -> str:
     if status.state == "running" and status.images_per_second:
         parts.append(f"{status.images_per_second:,.0f} images/s")
     if status.state == "running":
-        parts.append("starting" if status.eta is None else f"{span(status.eta)} left")
+        parts.append((status.doing or "starting") if status.eta is None else f"{span(status.eta)} left")
     else:
         parts.append(f"{span(status.elapsed)} of training")
     if status.train_loss is not None:
@@ -123,7 +126,11 @@ def buttons(folder: RunFolder, status: Status) -> None:
         if status.state in ACTIVE:
             return
         if status.state != "finished" and folder.checkpoint("latest").is_file():
-            button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
+            if data_changes(folder, status.updated):
+                button("Resume with what is there", "play_circle", resume_changed, "Go on from the last checkpoint "
+                       "with images that are not those that it began with.")  # fmt: skip
+            else:
+                button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
         with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
             st.write(f"Delete **{folder.path.name}** with its checkpoints, curves and samples?")
             button("Delete for good", "delete_forever", jobs.delete, "There is no way back.")
@@ -140,13 +147,33 @@ def resume(folder: RunFolder) -> None:
     jobs.launch(load_config(folder.config), resume=True)
 
 
-@st.cache_data(show_spinner=False, max_entries=64, hash_funcs={RunFolder: lambda folder: str(folder.path)})
+def resume_changed(folder: RunFolder) -> None:
+    jobs.launch(load_config(folder.config), resume=True, accept_changed_data=True)
+
+
+@st.cache_data(show_spinner=False, max_entries=64, ttl=5, hash_funcs={RunFolder: lambda folder: str(folder.path)})
+def data_changes(folder: RunFolder, updated: float) -> list[str]:
+    """What is different from the images that a run began with; empty too where it cannot go on with them."""
+    try:
+        return changes_of(folder, load_config(folder.config))
+    except DDPMError:  # exactness() says why
+        return []
+
+
+@st.cache_data(show_spinner=False, max_entries=64, ttl=5, hash_funcs={RunFolder: lambda folder: str(folder.path)})
 def exactness(folder: RunFolder, checkpoint_time: float) -> str:
     """Whether going on would end with the weights of a run that was never interrupted."""
     try:
-        reasons = why_inexact(folder.checkpoint("latest"), load_config(folder.config), jobs.threads_per_run())
+        config = load_config(folder.config)
+        reasons = why_inexact(folder.checkpoint("latest"), config, jobs.threads_per_run())
+        changed = changes_of(folder, config)
     except DDPMError as error:
         return f"It cannot go on: {error}"
+    if changed:
+        return (
+            f"The images in {config.data.folder} are not those that it began with: {'; '.join(changed)}. Put them back "
+            "to go on exactly, or resume with what is there."
+        )
     if reasons:
         return "Resume goes on from the last checkpoint, but not exactly to the bit: " + "; ".join(reasons) + "."
     return "Resume goes on from the last checkpoint, exactly to the bit, as if nothing had happened."
