@@ -59,7 +59,7 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
 
     Args:
         split: ``train`` (without the validation images), ``val`` (held out of the training set), or ``test``
-            (for evaluation only). ``folder`` keeps a tenth of its images as its test set.
+            (for evaluation only). Of a ``folder``, the content of each image decides (``ddpm.manifest.sides``).
         download: fetch a dataset that is not on disk.
 
     Raises:
@@ -265,10 +265,9 @@ class FolderData:
         """
         chosen = torch.tensor([i for i, side in enumerate(self.sides) if side == name], dtype=torch.long)
         if not len(chosen):
-            remedy = {"test": "add images, or name others with --data", "val": "add images"}.get(name, "add images")
             raise DataError(
-                f"data.path {self.path}: by chance none of its {len(self.sides):,} images is for "
-                f"{'the test, for which a tenth is kept' if name == 'test' else PURPOSES[name]}: {remedy}"
+                f"data.path {self.path}: by chance none of its {len(self.sides):,} images is for {PURPOSES[name]}: add "
+                "images" + (" (about one in ten is for the test), or name others with --data" if name == "test" else "")
             )
         return self.images[chosen]
 

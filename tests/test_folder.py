@@ -257,7 +257,7 @@ def test_without_a_test_image_by_chance_it_is_said(tmp_path):
             path.unlink()
             found -= 1
     assert count_folder(folder_config(tmp_path / "few")).test == 0
-    with pytest.raises(DataError, match="by chance none of its 12 images is for the test, for which a tenth is kept"):
+    with pytest.raises(DataError, match="by chance none of its 12 images is for the test: add images"):
         load_dataset(folder_config(tmp_path / "few"), "test")
 
 
