@@ -20,7 +20,7 @@ from torch import Tensor
 from .config import DATASETS, Config, DataConfig, data_from_dict
 from .errors import ConfigError, DataError, one_line
 from .files import data_dir, user_path
-from .folder import Tell, count_folder, find_manifest, read_folder
+from .folder import Tell, find_manifest, read_folder
 from .image_files import read_image
 from .manifest import Entry, Manifest, list_folder, sides
 from .names import listed
@@ -203,16 +203,6 @@ def _is_whole(path: Path) -> bool:
     if kind != b"\0\0\x08" or not ndim or len(header) != 4 * ndim[0]:
         return False
     return path.stat().st_size == 4 + len(header) + math.prod(np.frombuffer(header, ">u4").tolist())
-
-
-def count_images(root: Path) -> int:
-    """How many training images a folder holds, those of validation included, without reading one.
-
-    Raises:
-        DataError: there is no such folder, or too few images in it.
-    """
-    counts = count_folder(DataConfig(dataset="folder", path=str(root)))
-    return counts.train + counts.val
 
 
 def open_folder(config: DataConfig, *, earlier: bool = False, tell: Tell = lambda doing: None) -> FolderData:

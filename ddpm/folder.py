@@ -112,6 +112,8 @@ def count_folder(config: DataConfig) -> Counts:
         rest = len(listing.files) - (test := round(TEST_SHARE * len(listing.files)))
         return Counts(rest - (val := max(1, round(config.val_fraction * rest))), val, test, exact=False)
     found = sides(_hashed(listing, lambda doing: None, hashes).entries, config.val_fraction)
+    if "train" not in found:
+        raise DataError(f"data.path {listing.root} holds too few images that differ: none would be left to learn from")
     return Counts(*(found.count(side) for side in ("train", "val", "test")), exact=True)
 
 

@@ -290,7 +290,7 @@ def test_train_makes_a_run_that_can_be_sampled_and_resumed(cli, tiny_yaml, outpu
         (("--resume",), "nothing to resume: "),
         (
             ("--set", "data.dataset=folder", "--set", "data.path=nowhere", "--set", "model.num_classes=0"),
-            "data.path nowhere is not a folder",
+            "nowhere is not a folder",
         ),
     ],
 )

@@ -13,6 +13,7 @@ from ddpm.config import config_to_yaml, load_config
 from ddpm.files import RunFolder
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
+from tests.conftest import ROOT
 
 SIZES = ((40, 30), (30, 40), (64, 64), (200, 120), (90, 300))
 MODES = ("RGB", "L", "RGBA", "P", "CMYK", "1", "I;16", "LA")
@@ -55,6 +56,7 @@ def test_sixty_photographs_from_the_folder_to_the_report(
     photographs, tiny_config, cli, output_dir, open_page, monkeypatch
 ):
     monkeypatch.setattr("pages.components.costs.measure_speed", lambda config: 100.0)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the run that the page launches
     config = tiny_config(
         name="holiday", model__num_classes=2, training__batch_size=16, training__epochs=3, training__val_every=2,
         model__attention_resolutions=[], sampling={"num_steps": 5},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 import torch
@@ -15,8 +14,9 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import DATASETS, Config, DataConfig
-from ..data import ImageSet, count_images
+from ..data import ImageSet
 from ..device import resolve_device, resolve_precision
+from ..folder import count_folder
 from ..unet import UNet
 from .loop import Progress, TrainState, images_per_step, steps_per_epoch, train
 
@@ -47,20 +47,20 @@ class Sizes:
     val: int
     test: int | None
     """None where they are not taken from the same images: the dataset has a test set of its own."""
+    exact: bool = True
+    """Else what to expect of a folder whose files would take long to look into."""
 
 
 def sizes(data: DataConfig) -> Sizes:
-    """The sizes of the splits that ``load_dataset`` gives, without reading an image.
+    """The sizes of the splits that ``load_dataset`` gives, without unpacking an image; those that are damaged count.
 
     Raises:
         DataError: the dataset is a folder that is not there, or has too few images.
     """
-    info, test = DATASETS[data.dataset], None
-    if (available := info.num_train) is None:
-        available = count_images(Path(data.path))
-        test = available // 9
+    if (available := DATASETS[data.dataset].num_train) is None:
+        return Sizes(*count_folder(data))
     val = max(1, round(data.val_fraction * available))
-    return Sizes(available - val, val, test)
+    return Sizes(available - val, val, None)
 
 
 def estimate(config: Config) -> Estimate:

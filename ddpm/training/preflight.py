@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from ..config import Config, DataConfig, change, config_from_dict
-from ..data import _classes, _listed, read_image
 from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, DataError, Fault
+from ..image_files import read_image
+from ..manifest import list_folder
 from ..schedule import spaced_timesteps, starting_point
 from .estimate import Sizes, sizes
 from .loop import images_per_step, steps_per_epoch
@@ -67,8 +68,9 @@ def facts(data: DataConfig) -> Facts:
     found = sizes(data)
     if data.dataset != "folder":
         return Facts(found)
-    root = Path(data.path)
-    return Facts(found, len(_classes(root)), _coloured([path for path, _ in _listed(root, True)]))
+    listing = list_folder(data.folder)
+    classes = {name for _, name in listing.files} - {""}
+    return Facts(found, len(classes), _coloured([listing.root / path for path, _ in listing.files]))
 
 
 def _coloured(paths: Sequence[Path]) -> bool | None:
@@ -122,8 +124,9 @@ def _of_the_images(config: Config, known: Facts) -> Iterator[Finding]:
         few = f"of {train + val + test} images {test or 'none'} {'is' if test < 2 else 'are'} kept for the test"
         yield Finding("data.path", f"{few}, too few to evaluate the model with", instead="20 images or more")
     elif test is not None:
-        yield Finding("data.path", f"{test:,} of {train + val + test:,} images are set aside for the test, {val:,} to "
-                      f"validate; {train:,} are learnt from", kind="note")  # fmt: skip
+        about = "" if known.sizes.exact else "about "
+        yield Finding("data.path", f"{about}{test:,} of {train + val + test:,} images are set aside for the test, "
+                      f"{val:,} to validate; {train:,} are learnt from", kind="note")  # fmt: skip
     if val < FEW:
         enough = math.ceil(100 * FEW / (train + val)) / 100
         yield Finding(
