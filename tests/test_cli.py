@@ -308,7 +308,8 @@ def test_a_run_is_called_what_run_says(cli, tiny_yaml, output_dir, name, monkeyp
     # As a page starts it: with the name of its folder behind --run.
     commands = []
     monkeypatch.setattr(jobs, "start", lambda folder, status, arguments: commands.append(arguments))
-    folder = jobs.launch(load_config(output_dir / name / "config.yaml"), resume=True)
+    longer = load_config(output_dir / name / "config.yaml", ["training.epochs=2"])
+    folder = jobs.launch(longer, resume=True)
     assert cli(*commands[0]).code == 0
     assert folder.path.name == name
 

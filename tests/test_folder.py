@@ -418,7 +418,7 @@ def test_it_tells_what_it_does_and_ends_when_told_to(colours, monkeypatch):
     started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         read_folder(folder_config(colours, image_size=16), stop)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 5  # of the 15 that it would take
 
 
 def test_a_file_that_may_not_be_read_is_named(colours, monkeypatch):
