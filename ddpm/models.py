@@ -10,6 +10,7 @@ hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://U
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -31,12 +32,13 @@ from .names import listed
 from .pipelines import STEM, why_no_weights
 from .schedule import NoiseSchedule
 from .unet import UNet
-from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, write_safetensors
+from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, weights_sha256, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 NO_CLASS = "no class"
 RESULTS = "evaluation_results.json"
 MAX_RESULTS = 2_000_000  # bytes
+LOAD_TRIES = 5
 MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 11,700,000
 
 
@@ -49,6 +51,8 @@ class Model:
     """A ``UNet``, or what takes its place: (x_t, t, y) -> output, with a ``null_label``."""
     source: str
     """Where it came from, for people: shipped 'mnist', run 'digits', a path."""
+    sha256: str = ""
+    """SHA-256 of the weights file that was loaded, in hex: what the model is known by; "" for one made in memory."""
 
     @cached_property
     def schedule(self) -> NoiseSchedule:
@@ -130,6 +134,12 @@ def repeat_labels(labels: Sequence[int] | None, indices: Iterable[int]) -> list[
 def shipped_models() -> list[str]:
     """Names of the models inside the package."""
     return sorted(path.parent.name for path in PRETRAINED.glob(f"*/{WEIGHTS}"))
+
+
+def shipped_histories() -> dict[str, RunFolder]:
+    """The shipped models that come with the records of their training: by name, the folder as that of a run."""
+    folders = {name: RunFolder(PRETRAINED / name) for name in shipped_models()}
+    return {name: folder for name, folder in folders.items() if folder.metrics.is_file()}
 
 
 def trained_runs() -> list[str]:
@@ -232,19 +242,30 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
         HubError: the model cannot be had from the Hub.
     """
     path = resolve(reference)
+    for _ in range(LOAD_TRIES):
+        sha256 = weights_sha256(path) if path.is_file() else ""
+        config, network = _read(reference, path)  # which says what is wrong with the file
+        if weights_sha256(path) == sha256:  # a run that saves meanwhile puts another file there
+            break
+    else:
+        raise ModelError(f"{path} changes again and again while it is read: wait until it is written")
+    # channels_last is what CPU convolutions are fastest in at inference.
+    network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
+    return Model(config, network, describe_source(reference, path), sha256)
+
+
+def _read(reference: str, path: Path) -> tuple[Config, nn.Module]:
+    """The config and the network of a weights file."""
     if path.suffix == ".safetensors":
         if not (found := layout_at(path)):
             raise ModelError(f"{path} has no {CONFIG} beside it")
         layout, folder = found
         config, network = layout.read(folder, reference)
-        network = layout.load(network, path)
-    else:
-        config, content = read_checkpoint(path, "ema")
-        network = empty_network(config)
-        load_weights(network, content["ema"], str(path))
-    # channels_last is what CPU convolutions are fastest in at inference.
-    network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
-    return Model(config, network, describe_source(reference, path))
+        return config, layout.load(network, path)
+    config, content = read_checkpoint(path, "ema")
+    network = empty_network(config)
+    load_weights(network, content["ema"], str(path))
+    return config, network
 
 
 def describe_source(reference: str, path: Path) -> str:
@@ -271,16 +292,18 @@ def config_of(reference: str) -> Config | None:
     return load_config(beside) if beside.is_file() else None
 
 
-def export_model(reference: str, folder: Path) -> Path:
+def export_model(reference: str, folder: Path, model: Model | None = None) -> Path:
     """Write a model as ``model.safetensors`` and ``config.yaml`` into ``folder``; returns the weights file.
 
-    Weights that are a safetensors file go as they are, so that what was said of the file still holds."""
-    model = load_model(reference)
+    Weights that are a safetensors file go as they are, so that what was said of the file still holds. ``model`` is what
+    the reference was loaded as, where it was."""
+    model = model or load_model(reference)
     if not isinstance(model.network, UNet):
         raise ModelError(f"{model.source} is a pipeline of diffusers, which saves and publishes it itself")
     source = resolve(reference)
-    if source.suffix == ".safetensors":
-        write_bytes(folder / WEIGHTS, source.read_bytes())
+    content = source.read_bytes() if source.suffix == ".safetensors" else b""
+    if hashlib.sha256(content).hexdigest() == model.sha256:
+        write_bytes(folder / WEIGHTS, content)
     else:
         write_safetensors(model.network, folder / WEIGHTS)
     write_text(folder / CONFIG, config_to_yaml(model.config))

@@ -5,6 +5,7 @@ import streamlit as st
 from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
 from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
+from ddpm.models import shipped_histories
 from ddpm.public import is_public, redacted
 from ddpm.training.history import History, read_history
 from ddpm.training.runs import ACTIVE, all_runs, read_status
@@ -17,14 +18,16 @@ from pages.components.runs import suggestions
 page("Curves", "Watch training runs learn: the loss falls, the images come out of the noise.")
 
 BOUND = {"bind": "query-params"}
-runs = {folder.path.name: folder for folder in all_runs()}
+own = {folder.path.name: folder for folder in all_runs()}
+shipped = {f"{name} (shipped)": folder for name, folder in shipped_histories().items()}
+runs = own | shipped
+if not own and not is_public():
+    st.info("There is no run yet. The Train page launches one; a few minutes are enough for `digits`.")
+    st.page_link("pages/train.py", label="Train", icon=":material/model_training:")
 if not runs:
     if is_public():
         off("There is no run to show, since training is off on this public page.",
             "python -m ddpm train --config configs/digits.yaml", "make app")  # fmt: skip
-        st.stop()
-    st.info("There is no run yet. The Train page launches one; a few minutes are enough for `digits`.")
-    st.page_link("pages/train.py", label="Train", icon=":material/model_training:")
     st.stop()
 
 with st.sidebar:
@@ -52,7 +55,7 @@ def history_of(folder: RunFolder) -> History | None:
 
 
 def any_active() -> bool:
-    return any(read_status(runs[name]).state in ACTIVE for name in names)
+    return any(read_status(own[name]).state in ACTIVE for name in names if name in own)
 
 
 live = any_active()
@@ -63,6 +66,9 @@ def curves() -> None:
     if live and not any_active():
         st.rerun()  # the whole page, so that it stops asking every two seconds
     for name in names:
+        if name in shipped:
+            st.markdown(f"**{name}** How the model inside was trained, by `{_command(shipped[name])}`.")
+            continue
         status = read_status(runs[name])
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{name}** {status.state}")
@@ -94,12 +100,17 @@ def curves() -> None:
         config={"displayModeBar": False},
     )
     grids(runs[first])
-    with st.expander("Log"):
-        st.code(redacted(runs[first].log_tail(30)) or "Nothing printed yet.", language=None)
+    if first in own:
+        with st.expander("Log"):
+            st.code(redacted(runs[first].log_tail(30)) or "Nothing printed yet.", language=None)
     with st.container(horizontal=True):
         history = histories[first]
         st.download_button("CSV", history.csv, f"{first}.csv", "text/csv", on_click="ignore")
         st.download_button("PNG", in_turn(lambda: curves_png(history)), f"{first}.png", "image/png", on_click="ignore")
+
+
+def _command(folder: RunFolder) -> str:
+    return f"python -m ddpm train --config configs/{folder.path.name}.yaml"
 
 
 def grids(folder: RunFolder) -> None:

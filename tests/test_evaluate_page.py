@@ -121,6 +121,21 @@ def test_a_class_of_its_own_and_a_second_model_stand_beside_the_first(evaluate_p
     assert any(f"Over {table['num_images']} test images" in text.value for text in app.caption)
 
 
+def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluate_page, evaluated):
+    results = json.loads(evaluated.evaluation.read_text())
+    results["ddim_5steps"]["made_by"] = {"sha256": results["made_by"]["sha256"]}
+    for name, stage in results.items():
+        if name.startswith("dd"):
+            stage.pop("pixel_diversity", None)
+    evaluated.evaluation.write_text(json.dumps(results))
+    app = evaluate_page(eval_model="run:tiny")
+    said = [text.value for text in app.markdown]
+    damaged = "**ddim_5steps** not available: what is stored of this stage is damaged (made_by.model: field required)"
+    assert any(damaged in t for t in said)
+    assert any("**Pixel diversity" in t and "evaluate again, which computes just what is missing" in t for t in said)
+    assert "ddim, 10 steps" in app.dataframe[1].value["samples by"].tolist()
+
+
 def test_the_csv_holds_every_number(evaluated):
     results = json.loads(evaluated.evaluation.read_text())
     rows = list(csv.DictReader(io.StringIO(results_csv(results))))

@@ -8,14 +8,12 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from ddpm.config import DataConfig
 from ddpm.data import ImageSet, load_dataset, to_float
-from ddpm.errors import ConfigError, MetricError
-from ddpm.evaluation import lpips_weights
+from ddpm.errors import MetricError
 from ddpm.evaluation.calibration import psnr, ssim
-from ddpm.evaluation.judge import RealImages, judge
+from ddpm.evaluation.judge import Judged, RealImages, judge
 from ddpm.evaluation.metrics import (
     frechet_distance,
     kernel_distance,
-    lpips_diversity,
     nearest,
     pixel_diversity,
     precision_recall,
@@ -176,131 +174,6 @@ def test_pixel_diversity_is_the_unbiased_deviation_over_images():
         pixel_diversity(images[:1])
 
 
-def test_lpips_diversity_is_the_mean_over_neighbours_of_a_permutation():
-    asked = []
-
-    def distance(a, b):
-        asked.append((a, b))
-        return (a - b).abs().mean((1, 2, 3), keepdim=True)
-
-    images = torch.linspace(-1, 1, 150).view(-1, 1, 1, 1).expand(-1, 1, 32, 32)
-    value = lpips_diversity(images, distance)
-    ((a, b),) = asked
-    assert a.shape == b.shape == (100, 3, 32, 32)
-    assert torch.equal(a[1:], b[:-1])
-    assert len(a[:, 0, 0, 0].unique()) == 100
-    assert value == pytest.approx((a - b).abs().mean().item(), rel=1e-5)
-    assert lpips_diversity(images, distance) == value != lpips_diversity(images, distance, seed=1)
-
-
-def test_a_random_backbone_shows_that_the_plumbing_of_lpips_holds():
-    network = lpips_weights.random_lpips()
-    images = normal(5, 1, 32, 32).float().tanh()
-    assert lpips_diversity(images, network) > 0
-    assert lpips_diversity(images[:1].expand(5, -1, -1, -1), network) == pytest.approx(0, abs=1e-7)
-
-
-def test_torchvisions_alexnet_lands_in_the_right_layers():
-    import torchvision
-
-    torch.manual_seed(0)
-    alexnet = torchvision.models.alexnet(weights=None)
-    network = lpips_weights.with_backbone(lpips_weights.random_lpips(), alexnet.state_dict())
-    x = normal(2, 3, 32, 32).float()
-    with torch.inference_mode():
-        assert torch.allclose(network.net(x).relu5, alexnet.eval().features[:12](x))
-        assert torch.allclose(network.net(x).relu2, alexnet.features[:5](x))
-
-
-def test_images_too_small_for_alexnet_are_named():
-    with pytest.raises(MetricError, match="needs images of 31 pixels or more, not 8"):
-        lpips_diversity(normal(5, 1, 8, 8), lambda a, b: a)
-
-
-# -- where LPIPS' weights come from --------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def no_weights(monkeypatch, tmp_path):
-    monkeypatch.delenv(lpips_weights.VARIABLE, raising=False)
-    monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/alexnet-owt-7be5be79.pth")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    return tmp_path / "torch"
-
-
-def test_without_weights_the_reason_and_the_remedy_are_named(no_weights):
-    with pytest.raises(
-        MetricError, match=r"could not be downloaded \(.*refused.*\): put .* --lpips-weights or"
-    ) as error:
-        lpips_weights.load_lpips()
-    assert str(no_weights / "hub" / "checkpoints") in str(error.value)
-    assert not list(no_weights.rglob("*.pth"))
-
-
-def test_a_server_that_does_not_answer_costs_no_more_than_the_time_limit(no_weights, monkeypatch):
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        monkeypatch.setattr(lpips_weights, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/x.pth")
-        monkeypatch.setattr(lpips_weights, "TIMEOUT", 0.2)
-        with pytest.raises(MetricError, match="could not be downloaded"):
-            lpips_weights.load_lpips()
-
-
-@pytest.fixture
-def random_alexnet(tmp_path):
-    import torchvision
-
-    path = tmp_path / lpips_weights.FILE
-    torch.save(torchvision.models.alexnet(weights=None).state_dict(), path)
-    return path
-
-
-def test_a_random_backbone_is_never_taken_for_lpips(no_weights, random_alexnet, monkeypatch):
-    with pytest.raises(ConfigError, match="is not torchvision's alexnet"):
-        lpips_weights.load_lpips(random_alexnet)
-    cached = no_weights / "hub" / "checkpoints" / lpips_weights.FILE
-    cached.parent.mkdir(parents=True)
-    random_alexnet.rename(cached)
-    with pytest.raises(MetricError, match="delete it"):
-        lpips_weights.load_lpips()
-
-
-def test_weights_are_found_at_a_path_in_the_environment_in_the_cache_and_on_a_server(
-    no_weights, random_alexnet, monkeypatch
-):
-    import hashlib
-
-    digest = hashlib.sha256(random_alexnet.read_bytes()).hexdigest()
-    monkeypatch.setattr(lpips_weights, "SHA256_PREFIX", digest[:8])
-    wanted = torch.load(random_alexnet, weights_only=True)["features.0.weight"]
-
-    def loads(path=None):
-        return torch.equal(lpips_weights.load_lpips(path).net.slice1[0].weight, wanted)
-
-    assert loads(random_alexnet)
-    monkeypatch.setenv(lpips_weights.VARIABLE, str(random_alexnet))
-    assert loads()
-    monkeypatch.delenv(lpips_weights.VARIABLE)
-    monkeypatch.setattr(lpips_weights, "URL", random_alexnet.as_uri())
-    assert loads()  # "downloaded"
-    monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/")
-    assert loads()  # from the cache
-
-
-def test_a_download_cut_short_is_not_kept(no_weights, random_alexnet, monkeypatch):
-    random_alexnet.write_bytes(random_alexnet.read_bytes()[:1000])
-    monkeypatch.setattr(lpips_weights, "URL", random_alexnet.as_uri())
-    with pytest.raises(MetricError, match="broke off"):
-        lpips_weights.load_lpips()
-    assert not list(no_weights.rglob("*.pth"))
-
-
-def test_a_path_that_does_not_exist_is_an_error_not_an_absence(no_weights, tmp_path):
-    with pytest.raises(ConfigError, match="no such file"):
-        lpips_weights.load_lpips(tmp_path / "nothing.pth")
-
-
 # -- memorisation --------------------------------------------------------------------------------------------------
 
 
@@ -319,7 +192,7 @@ def test_nearest_is_what_brute_force_finds():
 
 
 def judged(images, real, labels=None):
-    return judge(images, labels, real, MetricError("no LPIPS here: none needed"))
+    return judge(Judged(images, labels, real, MetricError("no LPIPS here: none needed")))
 
 
 def test_a_copy_of_a_training_image_is_found():

@@ -9,6 +9,7 @@ import pytest
 import torch
 import yaml
 
+from ddpm import models
 from ddpm.errors import ModelError
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, export_model, load_model, reference_of, resolve, shipped_models
 from ddpm.sampling import generate
@@ -83,6 +84,38 @@ def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
     assert torch.equal(generate(again, 2, seed=1), generate(original, 2, seed=1))
     assert load_model(str(tmp_path / "export")).config == original.config
     assert len(weights_sha256(file)) == 64
+
+
+@pytest.mark.parametrize("kind", ["checkpoint", "safetensors"])
+def test_a_model_is_known_by_the_bytes_that_were_loaded(tiny_run, tmp_path, monkeypatch, kind):
+    """A run that saves while its model is loaded: the file's hash and the weights in memory are of the same bytes."""
+    file = tiny_run / "ckpts" / "ema.pt" if kind == "checkpoint" else export_model("run:tiny", tmp_path / "export")
+    other, read = tmp_path / "other", models._read
+    content = torch.load(tiny_run / "ckpts" / "ema.pt", weights_only=True)
+    content["ema"] = {name: value + 1 for name, value in content["ema"].items()}
+    torch.save(content, other)
+    if kind == "safetensors":
+        torch.save(content, tiny_run / "ckpts" / "ema.pt")
+        other = export_model("run:tiny", tmp_path / "again")
+    saved = weights_sha256(other)
+
+    def saves_meanwhile(reference, path):
+        found = read(reference, path)
+        if other.exists():
+            other.rename(path)
+        return found
+
+    monkeypatch.setattr(models, "_read", saves_meanwhile)
+    model = load_model(str(file))
+    assert model.sha256 == weights_sha256(file) == saved
+    assert torch.equal(next(iter(model.network.parameters())), next(iter(read(str(file), file)[1].parameters())))
+
+
+def test_a_file_that_changes_all_the_time_is_refused(tiny_run, monkeypatch):
+    hashes = iter(range(99))
+    monkeypatch.setattr(models, "weights_sha256", lambda path: str(next(hashes)))
+    with pytest.raises(ModelError, match="changes again and again while it is read"):
+        load_model("run:tiny")
 
 
 def test_a_loaded_model_keeps_no_gradients_and_evaluates(tiny_run):

@@ -43,8 +43,17 @@ def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypa
 
 def test_curves_show_a_finished_run(open_page, tiny_run):
     app = open_page("pages/curves.py")
+    assert app.multiselect(key="curves_runs").options == ["tiny", "digits (shipped)"]
     assert any("tiny" in text.value and "finished" in text.value for text in app.markdown)
     assert len(app.get("plotly_chart")) == 5
+
+
+def test_curves_of_a_fresh_copy_are_those_of_the_shipped_model(open_page):
+    app = open_page("pages/curves.py")
+    assert app.multiselect(key="curves_runs").value == ["digits (shipped)"]
+    assert len(app.get("plotly_chart")) == 5
+    assert any("python -m ddpm train --config configs/digits.yaml" in text.value for text in app.markdown)
+    assert "There is no run yet" in app.info[0].value
 
 
 def test_damaged_metrics_are_named_on_the_curves_page(open_page, tiny_run):

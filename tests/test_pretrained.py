@@ -11,9 +11,11 @@ from ddpm.evaluation import classifier
 from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
 from ddpm.evaluation.results import sample_stages
 from ddpm.evaluation.seed_report import SEED_REPORT
-from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_models
+from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_histories, shipped_models
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import generate
+from ddpm.training.history import read_history
+from ddpm.training.loop import TrainState, validate
 from ddpm.weights import weights_sha256
 from tests.conftest import ROOT
 
@@ -53,9 +55,36 @@ def test_the_tables_of_samples_are_the_results(file):
             values = [
                 format(metrics[key], form) if isinstance(metrics[key], float) else "–"
                 for key, form in (("frechet_distance", ".3g"), ("precision", ".1%"), ("recall", ".1%"),
-                                  ("label_accuracy", ".1%"), ("pixel_diversity", ".3g"))
+                                  ("label_accuracy", ".1%"), ("pixel_diversity", ".3g"), ("lpips_diversity", ".3g"))
             ]  # fmt: skip
             assert f"| {label} | {stage['num_samples']:,} | {' | '.join(values)} |" in text
+    theirs = f"{SEED_REPORT.pixel_diversity:.3g} | {SEED_REPORT.lpips_diversity:.3g} |"
+    assert f"| seed report: DDIM, 50 steps |  | – | – | – | – | {theirs}" in text
+
+
+def test_samples_are_as_varied_as_real_images_in_the_eyes_of_lpips():
+    """The seed report's samples have 0.094."""
+    for stage in sample_stages(results_of("mnist")).values():
+        assert stage["lpips_diversity"] == pytest.approx(stage["reference"]["lpips_diversity"], abs=0.015)
+
+
+def test_the_shipped_history_is_that_of_the_shipped_training():
+    ((name, folder),) = shipped_histories().items()
+    history, config = read_history(folder.metrics), load_config(folder.config)
+    assert name == "digits"
+    assert history.training[-1]["step"] == history.training[-1]["total_steps"]
+    assert history.training[-1]["epoch"] == config.training.epochs
+    card = (folder.path / "README.md").read_text()
+    assert f"validation\nloss is {history.column('val_loss')[-1]:.4f}." in card
+    assert f"in {history.training[-1]['elapsed'] / 60:.1f} minutes" in card
+
+
+def test_the_shipped_history_ends_with_the_loss_of_the_shipped_weights():
+    model, folder = load_model("digits"), shipped_histories()["digits"]
+    training = model.config.training.model_copy(update={"precision": "fp32", "device": "cpu"})
+    state = TrainState(model.config.model_copy(update={"training": training}))
+    loss = validate(state, load_dataset(model.config.data, "val"), network=model.network)
+    assert loss == pytest.approx(read_history(folder.metrics).column("val_loss")[-1], rel=1e-4)
 
 
 def test_samples_are_nearly_as_far_from_the_test_set_as_real_images_are():

@@ -12,7 +12,7 @@ from ddpm.evaluation import lpips_weights
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.media.document import to_html
 from ddpm.media.report import write_report
-from ddpm.models import load_model
+from ddpm.models import PRETRAINED, load_model
 from ddpm.training.history import read_history
 
 HEADINGS = [
@@ -176,9 +176,28 @@ def test_a_shipped_model_is_reported_into_the_folder_that_is_asked_for(tmp_path)
     files = write_report("digits", tmp_path / "there")
     text = files.markdown.read_text()
     assert files.markdown.parent == tmp_path / "there"
-    assert "train it and report on the run, `python -m ddpm report --run digits`" in text
+    history = read_history(PRETRAINED / "digits" / "logs" / "training_metrics.jsonl")
+    assert f"fell from {history.column('train_loss')[0]:.3g} at step 20" in text
+    assert f"| Steps taken | {history.training[-1]['step']:,} of 1,890 |" in text
     assert "| 999 | 1.18e-05" in text
     assert "1.08 M parameters" in text
+    assert artefacts(without_code(text)) == []
+
+
+def test_without_records_of_the_training_it_says_how_to_have_them(tmp_path):
+    text = write_report("mnist", tmp_path).markdown.read_text()
+    assert "train it and report on the run, `python -m ddpm report --run mnist`" in text
+
+
+def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluated):
+    path = evaluated / "logs" / "evaluation_results.json"
+    results = json.loads(path.read_text())
+    results["ddim_5steps"]["num_samples"] = "twenty"
+    del results["ddim_10steps"]["pixel_diversity"]
+    path.write_text(json.dumps(results))
+    text = write_report("run:tiny").markdown.read_text()
+    assert "**ddim_5steps**: what is stored of this stage is damaged (num_samples: input should be a valid" in text
+    assert "**Pixel diversity of ddim, 10 steps**: it has not been computed yet: evaluate again" in text
     assert artefacts(without_code(text)) == []
 
 

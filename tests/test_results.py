@@ -2,7 +2,9 @@
 
 import pytest
 
+from ddpm.evaluation import judge
 from ddpm.evaluation.results import (
+    DETAILS,
     METRICS,
     absences,
     missing_metrics,
@@ -18,6 +20,11 @@ from ddpm.media.figures import quality_figure
 def stage_of(steps: int, **changes) -> dict:
     values = dict.fromkeys(METRICS, 0.5) | {"num_samples": 100, "reference": dict.fromkeys(METRICS, 0.6)}
     return values | {"made_by": {"settings": {"sampler": "ddim", "num_steps": steps}}} | changes
+
+
+def test_every_metric_that_is_shown_is_computed_and_the_other_way_round():
+    computed = {name for measure in judge.MEASURES for name in measure.names}
+    assert computed == {*METRICS, *DETAILS}
 
 
 def test_what_is_missing_is_named_once_for_each_reason():

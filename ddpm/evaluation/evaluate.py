@@ -2,7 +2,8 @@
 
 The protocol is one for all: averaged weights, a fixed seed, classes balanced where the model has any, guidance 1 unless
 asked otherwise, and beside each result what produced it. A stage that is in an earlier result already, made by the same
-weights in the same way, is taken from there, so that an interrupted evaluation goes on where it was.
+weights in the same way, is taken from there, so that an interrupted evaluation goes on where it was. What it lacks (a
+metric that is younger, or one that could not be had then and can be now) is computed alone, from samples drawn again.
 
 The result is a dict for JSON: ``calibration``, a stage such as ``ddim_50steps`` for each way of sampling, each with its
 ``made_by``, and ``made_by`` of the whole. A number that could not be had is ``{"unavailable": "<reason and remedy>"}``,
@@ -16,7 +17,7 @@ import platform
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,22 +28,23 @@ from torch import Tensor
 from .. import __version__
 from ..config import SamplingConfig
 from ..errors import MetricError
-from ..models import Model, repeat_labels, resolve
+from ..models import Model, repeat_labels
 from ..samplers import SAMPLERS
 from ..sampling import evaluations, sample
 from ..weights import weights_sha256
 from . import classifier
 from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
-from .judge import RealImages, judge
+from .judge import CLASSIFIER, DATASET, LPIPS, OF_REAL_ALONE, Judged, Measure, RealImages, judge, measures_of
 from .lpips_weights import Distance, load_lpips
 from .metrics import check_lpips_size
-from .results import read_results, total_seconds, unavailable, write_results
+from .results import LACKING, read_results, sound, total_seconds, unavailable, write_results
 from .seed_report import SEED_REPORT
 from .wiener import WienerDenoiser
 
 DDIM_STEPS = (10, 20, 50, 100)
 FULL_CHAIN_SAMPLES = 64  # ddpm with all T steps costs too much for more
 BATCH_SIZE = 64
+COLUMNS = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,10 @@ class StageDone:
 
     stage: str
     reused: bool
+    """Nothing of it was computed."""
     results: dict[str, Any] = field(repr=False)
+    added: tuple[str, ...] = ()
+    """What was computed of a stage that was there already."""
 
 
 Event = StageProgress | StageDone
@@ -118,7 +123,6 @@ class _Evaluation:
         self.model, self.protocol = model, protocol
         self.real = RealImages.load(model.config.data, protocol.seed, bool(model.num_classes))
         self.lpips = _find_lpips(model, protocol)
-        self.sha256 = weights_sha256(resolve(protocol.reference))
         self.timesteps = [t for t in SEED_TIMESTEPS if t < model.schedule.num_timesteps]
         self.started, self.done, self.total = time.perf_counter(), 0, 0
 
@@ -126,27 +130,55 @@ class _Evaluation:
         """The stages by name; None is the calibration."""
         return {"calibration": None} | {method.name: method for method in methods_of(self.model, self.protocol)}
 
-    def cost(self, method: Method | None) -> int:
-        """Network evaluations of a stage."""
-        if method is None:
+    def cost(self, method: Method | None, lacking: Sequence[Measure] | None) -> int:
+        """Network evaluations of what a stage lacks, see ``lacking``."""
+        if lacking is not None:
+            samples = 0 if method is None else len(self.samples_for(method, lacking))
+        elif method is None:
             return 0 if self.real.test is None else len(self.real.test) * len(self.timesteps)
-        guided = bool(self.model.num_classes)
-        return method.num_samples * evaluations(method.settings, self.model.schedule, guided)
-
-    def made_by(self, method: Method | None) -> dict[str, Any]:
-        """What decides the result of a stage: where it is the same, the result is not computed again."""
-        how = {"dataset": self.model.config.data.dataset, "dataset_found": not self.real.missing,
-               "seed": self.protocol.seed}  # fmt: skip
-        if method is None:  # a table with the classes holds the one without: not asked for, they stay if they are there
-            how |= {"per_class": True} if self.protocol.per_class else {}
         else:
-            how |= {
-                "num_samples": method.num_samples,
-                "settings": method.settings.model_dump(mode="json"),
-                "lpips_found": not isinstance(self.lpips, MetricError),
-                "classifier_sha256": weights_sha256(classifier.SHIPPED),
-            }
-        return {"model": self.protocol.reference, "sha256": self.sha256, **how}
+            samples = method.num_samples
+        return samples and samples * evaluations(method.settings, self.model.schedule, bool(self.model.num_classes))
+
+    def samples_for(self, method: Method, measures: Sequence[Measure]) -> list[int]:
+        """Those of the samples that some measures look at."""
+        seed = self.protocol.seed
+        return sorted({index for measure in measures for index in measure.needs(method.num_samples, seed)})
+
+    def decisive(self, method: Method | None) -> dict[str, Any]:
+        """What decides a stage: where it is another, the stage is another too."""
+        how = {"model": self.protocol.reference, "sha256": self.model.sha256,
+               "dataset": self.model.config.data.dataset, "seed": self.protocol.seed}  # fmt: skip
+        if method is None:  # a table with the classes holds the one without: not asked for, they stay if they are there
+            return how | ({"per_class": True} if self.protocol.per_class else {})
+        return how | {"num_samples": method.num_samples, "settings": method.settings.model_dump(mode="json")}
+
+    def circumstances(self) -> dict[str, Any]:
+        """What there was to measure with. What could not be had for want of it is computed when it is there."""
+        return {
+            DATASET: not self.real.missing,
+            LPIPS: not isinstance(self.lpips, MetricError),
+            CLASSIFIER: weights_sha256(classifier.SHIPPED),
+        }
+
+    def lacking(self, method: Method | None, stage: dict[str, Any]) -> list[Measure] | None:
+        """What is to be computed of a stage that was made before; None where it is the whole."""
+        made_by, now = stage.get("made_by", {}), self.circumstances()
+        if not _same(made_by, self.decisive(method)):
+            return None
+        if method is None:
+            sound = "unavailable" in stage or stage.keys() >= {*COLUMNS, "wiener"}
+            return None if not sound or (now[DATASET] and not made_by.get(DATASET)) else []
+
+        def is_lacking(measure: Measure) -> bool:
+            then = made_by | made_by.get("added", {}).get(measure.names[0], {})
+            changed = any(now[key] and then.get(key) != now[key] for key in measure.depends_on)
+            parts = [] if measure in OF_REAL_ALONE else [stage]
+            if measure.beside and "unavailable" not in stage["reference"]:
+                parts.append(stage["reference"])
+            return changed or any(part.get(name, LACKING) == LACKING for part in parts for name in measure.names)
+
+        return [measure for measure in measures_of(self.real) if is_lacking(measure)]
 
     def advance(self, stage: str, text: str, work: int) -> StageProgress:
         self.done += work
@@ -182,8 +214,9 @@ class _Evaluation:
             table["seed_report"] = SEED_REPORT._asdict()
         return table
 
-    def sampling(self, method: Method) -> Iterator[StageProgress]:
-        labels, looks, batches, counting = list(range(self.model.num_classes)) or None, Counter(), [], threading.Lock()
+    def sampling(self, method: Method, measures: Sequence[Measure]) -> Iterator[StageProgress]:
+        classes, looks, batches, counting = list(range(self.model.num_classes)) or None, Counter(), [], threading.Lock()
+        indices = self.samples_for(method, measures)
 
         def count_looks(network, inputs, output) -> None:
             with counting:  # the parts of a batch are looked at in threads of their own
@@ -191,23 +224,55 @@ class _Evaluation:
 
         hook = self.model.network.register_forward_hook(count_looks)
         try:
-            for first in range(0, method.num_samples, BATCH_SIZE):
-                count = min(BATCH_SIZE, method.num_samples - first)
-                steps = sample(self.model, labels=labels, settings=method.settings, seed=self.protocol.seed,
-                               indices=range(first, first + count))  # fmt: skip
+            for first in range(0, len(indices), BATCH_SIZE):
+                part = indices[first : first + BATCH_SIZE]
+                steps = sample(self.model, labels=classes, settings=method.settings, seed=self.protocol.seed,
+                               indices=part)  # fmt: skip
                 for step in steps:
                     if step.t >= 0:
-                        text = f"{first:,} of {method.num_samples:,} samples, t = {step.t} of the next {count}"
+                        text = f"{first:,} of {len(indices):,} samples, t = {step.t} of the next {len(part)}"
                         yield self.advance(method.name, text, looks.pop("untold"))
                 batches.append(step.x0.clamp(-1, 1).cpu())
         finally:
             hook.remove()
-        yield self.advance(method.name, f"judging {method.num_samples:,} samples", looks["untold"])
-        asked = torch.tensor(repeat_labels(labels, range(method.num_samples))) if labels else None
-        return {
-            "network_evaluations": looks["made"] / method.num_samples,
-            **judge(torch.cat(batches), asked, self.real, self.lpips),
+        yield self.advance(method.name, f"judging {len(indices):,} samples", looks["untold"])
+        images = torch.cat(batches) if batches else torch.empty(0, *self.model.config.image_shape)
+        asked = torch.tensor(repeat_labels(classes, indices)) if classes else None
+        found = judge(Judged(images, asked, self.real, self.lpips, indices, method.num_samples), measures)
+        return {"network_evaluations": looks["made"] / max(1, len(indices)), "num_samples": method.num_samples, **found}
+
+    # -- a stage as a whole, and what was missing of one -----------------------------------------------------------
+
+    def made(self, method: Method | None) -> Iterator[StageProgress]:
+        """A stage from the beginning."""
+        started = time.perf_counter()
+        work = self.calibration() if method is None else self.sampling(method, measures_of(self.real))
+        result = _without_nan((yield from work))
+        how = self.decisive(method) | (self.circumstances() if method else {DATASET: not self.real.missing})
+        return result | {"made_by": how | {"versions": versions(), "seconds": _since(started)}}
+
+    def completed(self, method: Method, stage: dict[str, Any], measures: Sequence[Measure]) -> Iterator[StageProgress]:
+        """A stage with what it lacked, which says how that was made; the rest stays as it is."""
+        started = time.perf_counter()
+        found = _without_nan((yield from self.sampling(method, measures)))
+        real, anew = stage["reference"], found["reference"]
+        if "unavailable" in real:
+            real = anew
+        else:  # what cannot be had now does not take the place of what could be had before
+            beside = [name for measure in measures if measure.beside for name in measure.names]
+            real = real | {name: anew.get(name, anew) for name in beside
+                           if "unavailable" not in anew or name not in real}  # fmt: skip
+        names = [name for measure in measures if measure not in OF_REAL_ALONE for name in measure.names]
+        how = self.circumstances() | {"versions": versions()}
+        made_by = stage["made_by"] | {
+            "seconds": round(stage["made_by"]["seconds"] + _since(started), 3),
+            "added": stage["made_by"].get("added", {}) | {measure.names[0]: how for measure in measures},
         }
+        return stage | {name: found[name] for name in names} | {"reference": real, "made_by": made_by}
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
 
 
 def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:
@@ -220,8 +285,7 @@ def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:
 
 def table_of(rows: list[CalibrationRow]) -> dict[str, Any]:
     """Calibration rows as columns, named as the seed report names them and beyond."""
-    names = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in names}
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     if any(row.ssim is None for row in rows):
         columns["ssim"] = columns["ssim_ci95"] = unavailable("SSIM needs images of 6 pixels or more: read PSNR instead")
     return {"timesteps": [row.t for row in rows], **columns, "num_images": rows[0].num_images if rows else 0}
@@ -252,21 +316,19 @@ def evaluate(model: Model, protocol: Protocol, previous: dict[str, Any] | None =
         ConfigError: settings that the model does not allow, or LPIPS weights that are not there.
     """
     work = _Evaluation(model, protocol)
-    plan = work.plan()
-    results = _still_valid(previous or {}, work.sha256)
-    fresh = {name for name, method in plan.items()
-             if not _same(results.get(name, {}).get("made_by", {}), work.made_by(method))}  # fmt: skip
-    work.total = sum(work.cost(plan[name]) for name in fresh)
+    plan, results = work.plan(), _still_valid(previous or {}, model.sha256)
+    lacking = {name: work.lacking(method, results.get(name, {})) for name, method in plan.items()}
+    work.total = sum(work.cost(plan[name], lacking[name]) for name in plan)
     for name, method in plan.items():
-        if name in fresh:
-            started = time.perf_counter()
-            result = yield from (work.calibration() if method is None else work.sampling(method))
-            seconds = round(time.perf_counter() - started, 3)
-            results[name] = _without_nan(result) | {
-                "made_by": work.made_by(method) | {"versions": versions(), "seconds": seconds}
-            }
+        if lacking[name] is None:
+            if "unavailable" in results.get(name, {}):
+                yield work.advance(name, results[name]["unavailable"], 0)
+            results[name] = yield from work.made(method)
+        elif lacking[name]:
+            results[name] = yield from work.completed(method, results[name], lacking[name])
         results["made_by"] = _summary(work, results)
-        yield StageDone(name, name not in fresh, dict(results))
+        added = tuple(measure.names[0] for measure in lacking[name] or ())
+        yield StageDone(name, lacking[name] == [], dict(results), added)
 
 
 def _same(made_by: dict[str, Any], wanted: dict[str, Any]) -> bool:
@@ -276,16 +338,17 @@ def _same(made_by: dict[str, Any], wanted: dict[str, Any]) -> bool:
 
 
 def _still_valid(previous: dict[str, Any], sha256: str) -> dict[str, Any]:
-    """The stages of an earlier result that are of these weights."""
-    stages = {name: stage for name, stage in previous.items() if isinstance(stage, dict) and name != "made_by"}
-    return {name: stage for name, stage in stages.items() if stage.get("made_by", {}).get("sha256") == sha256}
+    """The stages of an earlier result that are of these weights; where one is damaged, that it is."""
+    whole = previous.get("made_by", {})
+    return {name: stage for name, stage in sound(previous).items()
+            if name != "made_by" and sha256 and stage.get("made_by", whole).get("sha256") == sha256}  # fmt: skip
 
 
 def _summary(work: _Evaluation, results: dict[str, Any]) -> dict[str, Any]:
     protocol, stages = work.protocol, [stage for name, stage in results.items() if name != "made_by"]
     return {
         "model": protocol.reference,
-        "sha256": work.sha256,
+        "sha256": work.model.sha256,
         "weights": "averaged (EMA)",
         "dataset": work.model.config.data.dataset,
         "class_names": list(work.real.test.class_names) if work.real.test else [],

@@ -7,10 +7,10 @@ set is taken, test images for the rest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -24,7 +24,8 @@ from .metrics import (
     Nearest,
     frechet_distance,
     kernel_distance,
-    lpips_diversity,
+    lpips_distance,
+    lpips_order,
     nearest,
     pixel_diversity,
     precision_recall,
@@ -33,14 +34,6 @@ from .results import unavailable
 
 TEST_NEIGHBOURS = 1000  # test images whose nearest training image is looked for, as the level of not copying
 EXTREMES = 8  # how many of the nearest, best and worst samples are named
-
-
-def attempt(names: tuple[str, ...], compute: Callable[[], tuple]) -> dict[str, Any]:
-    """The metrics called ``names``, or for each of them the reason why it cannot be computed."""
-    try:
-        return dict(zip(names, compute(), strict=True))
-    except MetricError as error:
-        return dict.fromkeys(names, unavailable(error))
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +47,7 @@ class RealImages:
     """Why there are none, and the remedy."""
     seed: int = 0
     conditional: bool = True
-    _references: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _references: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, config: DataConfig, seed: int, conditional: bool) -> RealImages:
@@ -124,9 +117,20 @@ class RealImages:
         """``count`` images at random (all, where there are fewer), the classes in turn where samples are."""
         return class_by_class(self._shuffled(images), count) if self.conditional else self._shuffled(images)[:count]
 
-    def draw_naturally(self, images: ImageSet, count: int) -> ImageSet:
-        """``count`` images at random, the classes as often as they come."""
-        return self._shuffled(images)[:count]
+    # Those that stand beside ``count`` samples, each for the measures that say so.
+
+    def as_samples(self, count: int) -> ImageSet:
+        return self.draw(self.train, count)
+
+    def as_samples_unbalanced(self, count: int) -> ImageSet:
+        """The classes as often as they come."""
+        return self._shuffled(self.train)[:count]
+
+    def as_tests(self, count: int) -> ImageSet:
+        return self.draw(self.test, count)
+
+    def whole_test(self, count: int) -> ImageSet:
+        return self.test
 
     def _shuffled(self, images: ImageSet) -> ImageSet:
         return images[epoch_order(len(images), self.seed, 0)]
@@ -140,108 +144,151 @@ def _splits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
     return load_dataset(config, "train"), load_dataset(config, "test")
 
 
-def judge(images: Tensor, labels: Tensor | None, real: RealImages, lpips: Distance | MetricError) -> dict[str, Any]:
-    """All metrics of samples (N, C, H, W) in [-1, 1], asked to be of the classes ``labels`` (N,); None: of no class.
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Images (N, C, H, W) in [-1, 1] that are judged, and what is computed of them once."""
 
-    ``lpips`` is the network, or why there is none.
-    """
-    return {
-        "num_samples": len(images),
-        **_diversity(images, real.seed, lpips),
-        **_distance(lambda: real.features(images), real),
-        **_classes(images, labels, real),
-        "nearest_training_image": unavailable(real.missing) if real.missing else _memorisation(images, labels, real),
-        "reference": reference(len(images), real, lpips),
-    }
+    images: Tensor
+    labels: Tensor | None
+    """The classes (N,) that they were asked to be of; None: of no class."""
+    real: RealImages
+    lpips: Distance | MetricError
+    """The network, or why there is none."""
+    indices: Sequence[int] | None = None
+    """Which samples of a larger set they are; None: they are the set."""
+    set_size: int = 0
+    """Of that larger set."""
+
+    @property
+    def count(self) -> int:
+        """Of the whole set."""
+        return len(self.images) if self.indices is None else self.set_size
+
+    def at(self, indices: Sequence[int]) -> Tensor:
+        """The images of these samples of the set."""
+        if self.indices is None:
+            return self.images[indices]
+        rows = {index: row for row, index in enumerate(self.indices)}
+        return self.images[[rows[index] for index in indices]]
+
+    @cached_property
+    def features(self) -> Tensor:
+        return self.real.features(self.images)
+
+    @cached_property
+    def probabilities(self) -> Tensor:
+        """The classifier's, (N, 10)."""
+        self.real.check_classifier()
+        return classify(self.images)
+
+    @property
+    def confidence(self) -> Tensor:
+        """The classifier's in the class that was asked for, where none was in the one that it sees, (N,)."""
+        if self.labels is None:
+            return self.probabilities.amax(1)
+        return self.probabilities[torch.arange(len(self.labels)), self.labels]
 
 
-def reference(count: int, real: RealImages, lpips: Distance | MetricError) -> dict[str, Any]:
+class Measure(NamedTuple):
+    """Metrics that are computed together."""
+
+    names: tuple[str, ...]
+    compute: Callable[[Judged], tuple]
+    """Their values, or a MetricError that says why they cannot be had, and the remedy."""
+    beside: Callable[[RealImages, int], ImageSet] | None = None
+    """The real images of which the same is computed; None where that says nothing."""
+    depends_on: tuple[str, ...] = ()
+    """What a result notes of how it was made, and where it has changed these metrics are computed anew."""
+    needs: Callable[[int, int], Sequence[int]] = lambda count, seed: range(count)
+    """(number of samples, seed) -> those of them that it looks at."""
+
+    def of(self, judged: Judged) -> dict[str, Any]:
+        """The metrics by name, or for each of them the reason why it cannot be computed."""
+        try:
+            return dict(zip(self.names, self.compute(judged), strict=True))
+        except MetricError as error:
+            return dict.fromkeys(self.names, unavailable(error))
+
+
+def judge(judged: Judged, measures: Sequence[Measure] | None = None) -> dict[str, Any]:
+    """Metrics of samples, all unless told which, and in ``reference`` those of as many real images."""
+    measures = measures_of(judged.real) if measures is None else measures
+    found: dict[str, Any] = {}
+    for measure in measures:
+        found |= {} if measure in OF_REAL_ALONE else measure.of(judged)
+    return found | {"reference": reference(judged.count, judged.real, judged.lpips, measures)}
+
+
+def reference(
+    count: int, real: RealImages, lpips: Distance | MetricError, measures: Iterable[Measure]
+) -> dict[str, Any]:
     """The same metrics of ``count`` real images."""
     if real.missing:
         return unavailable(real.missing)
-    if count not in real._references:
-        train, test = real.draw(real.train, count), real.draw(real.test, count)
-        balanced = ", balanced as the samples (frechet_distance_natural: unbalanced)," if real.conditional else ""
-        real._references[count] = {
-            "what": f"distance, precision and recall: {len(train):,} training images{balanced} against the "
-            f"{len(real.test):,} of the test set; diversity: {len(test):,} test images; label accuracy: the whole test "
-            f"set",
-            **_diversity(test.scaled(), real.seed, lpips),
-            **_distance(lambda: real.features(train.scaled()), real),
-            **(attempt(("frechet_distance_natural",), lambda: (_natural_distance(count, real),)) if balanced else {}),
-            **_classes(real.test.scaled(), real.test.labels, real, extremes=False),
-        }
-    return real._references[count]
-
-
-def _natural_distance(count: int, real: RealImages) -> float:
-    """The Fréchet distance of training images whose classes are not balanced, as those of the test set are not."""
-    features = real.features(real.draw_naturally(real.train, count).scaled())
-    return frechet_distance(features, real.test_features)
-
-
-def _diversity(images: Tensor, seed: int, lpips: Distance | MetricError) -> dict[str, Any]:
-    def by_lpips() -> tuple[float]:
-        if isinstance(lpips, MetricError):
-            raise lpips
-        return (lpips_diversity(images, lpips, seed),)
-
-    return {
-        **attempt(("lpips_diversity",), by_lpips),
-        **attempt(("pixel_diversity",), lambda: (pixel_diversity(images),)),
+    train, test = min(count, len(real.train)), min(count, len(real.test))
+    balanced = ", balanced as the samples (frechet_distance_natural: unbalanced)," if real.conditional else ""
+    found = {
+        "what": f"distance, precision and recall: {train:,} training images{balanced} against the "
+        f"{len(real.test):,} of the test set; diversity: {test:,} test images; label accuracy: the whole test set"
     }
+    judged: dict[Callable, Judged] = {}  # those that stand beside several measures are looked at once
+    for measure in measures:
+        if measure.beside is None:
+            continue
+        key = (count, measure.names)
+        if key not in real._references:
+            if measure.beside not in judged:
+                images = measure.beside(real, count)
+                judged[measure.beside] = Judged(images.scaled(), images.labels, real, lpips)
+            real._references[key] = measure.of(judged[measure.beside])
+        found |= real._references[key]
+    return found
 
 
-def _distance(features: Callable[[], Tensor], real: RealImages) -> dict[str, Any]:
-    """Of features that are computed when first asked for, and may turn out to be unavailable."""
-    known: list[Tensor] = []
-
-    def both() -> tuple[Tensor, Tensor]:
-        if not known:
-            known.append(features())
-        return known[0], real.test_features
-
-    return {
-        **attempt(("frechet_distance",), lambda: (frechet_distance(*both()),)),
-        **attempt(("kid", "kid_std"), lambda: kernel_distance(*both(), real.seed)),
-        **attempt(("precision", "recall"), lambda: precision_recall(*both())),
-    }
+# -- the measures --------------------------------------------------------------------------------------------------
 
 
-def _classes(images: Tensor, labels: Tensor | None, real: RealImages, extremes: bool = True) -> dict[str, Any]:
-    """What the classifier takes the images for; with ``extremes``, which it is surest and least sure of."""
-    names = ("label_accuracy", "confusion_matrix", "class_histogram", *(("surest", "least_sure") if extremes else ()))
-
-    def values() -> tuple:
-        real.check_classifier()
-        probabilities = classify(images)
-        found = probabilities.argmax(1)
-        histogram = found.bincount(minlength=10).tolist()
-        if labels is None:
-            none = unavailable("the samples were asked for no class: evaluate a conditional model")
-            accuracy, confusion, confidence = none, none, probabilities.amax(1)
-        else:
-            accuracy = (found == labels).double().mean().item()
-            confusion = (labels * 10 + found).bincount(minlength=100).view(10, 10).tolist()
-            confidence = probabilities[torch.arange(len(labels)), labels]
-        order = confidence.argsort(descending=True, stable=True).tolist()
-        return accuracy, confusion, histogram, *((order[:EXTREMES], order[-EXTREMES:][::-1]) if extremes else ())
-
-    return attempt(names, values)
+def _lpips(judged: Judged) -> tuple[float]:
+    if isinstance(judged.lpips, MetricError):
+        raise judged.lpips
+    return (lpips_distance(judged.at(lpips_order(judged.count, judged.real.seed)), judged.lpips),)
 
 
-def _memorisation(images: Tensor, labels: Tensor | None, real: RealImages) -> dict[str, Any]:
+def _frechet(judged: Judged) -> tuple[float]:
+    return (frechet_distance(judged.features, judged.real.test_features),)
+
+
+def _classes(judged: Judged) -> tuple:
+    """What the classifier takes the images for."""
+    seen, labels = judged.probabilities.argmax(1), judged.labels
+    histogram = seen.bincount(minlength=10).tolist()
+    if labels is None:
+        none = unavailable("the samples were asked for no class: evaluate a conditional model")
+        return none, none, histogram
+    confusion = (labels * 10 + seen).bincount(minlength=100).view(10, 10).tolist()
+    return (seen == labels).double().mean().item(), confusion, histogram
+
+
+def _extremes(judged: Judged) -> tuple[list[int], list[int]]:
+    """Which images the classifier is surest and least sure of."""
+    order = judged.confidence.argsort(descending=True, stable=True).tolist()
+    return order[:EXTREMES], order[-EXTREMES:][::-1]
+
+
+def _memorisation(judged: Judged) -> tuple[dict[str, Any]]:
     """How near the samples come to a training image, against how near test images of their class do.
 
     A ratio of about 1 is as new as a test image; far below 1 is a copy. Of samples that copy nothing, about 1 % lie
     below the 1 % quantile of the test images.
     """
-    found, level = nearest(images, real.train.images), real.neighbour_levels(labels, len(images))
+    real = judged.real
+    real.check()
+    found, level = nearest(judged.images, real.train.images), real.neighbour_levels(judged.labels, len(judged.images))
     if not (level > 0).all():
-        return unavailable("half of the test images are copies of training images: split the data anew")
+        raise MetricError("half of the test images are copies of training images: split the data anew")
     ratio, of_test = found.distance / level, real.test_neighbours
     closest = ratio.argsort()[:EXTREMES].tolist()
-    return {
+    values = {
         "ratio": ratio.median().item(),
         "share_below_test_quantile": (ratio < real.neighbour_quantile(0.01)).double().mean().item(),
         "test_quantile": 0.01,
@@ -258,3 +305,38 @@ def _memorisation(images: Tensor, labels: Tensor | None, real: RealImages) -> di
             for k in closest
         ],
     }
+    return (values,)
+
+
+DATASET, LPIPS, CLASSIFIER = "dataset_found", "lpips_found", "classifier_sha256"  # of ``made_by`` of a stage
+SEEN = (DATASET, CLASSIFIER)
+# A name here is a key of a stage's result; how it is shown stands in ``ddpm.evaluation.results``.
+MEASURES = (
+    Measure(("lpips_diversity",), _lpips, RealImages.as_tests, (DATASET, LPIPS), lpips_order),
+    Measure(("pixel_diversity",), lambda judged: (pixel_diversity(judged.images),), RealImages.as_tests, (DATASET,)),
+    Measure(("frechet_distance",), _frechet, RealImages.as_samples, SEEN),
+    Measure(
+        ("kid", "kid_std"),
+        lambda judged: kernel_distance(judged.features, judged.real.test_features, judged.real.seed),
+        RealImages.as_samples,
+        SEEN,
+    ),
+    Measure(
+        ("precision", "recall"),
+        lambda judged: precision_recall(judged.features, judged.real.test_features),
+        RealImages.as_samples,
+        SEEN,
+    ),
+    Measure(("label_accuracy", "confusion_matrix", "class_histogram"), _classes, RealImages.whole_test, SEEN),
+    Measure(("surest", "least_sure"), _extremes, None, (CLASSIFIER,)),
+    Measure(("nearest_training_image",), _memorisation, None, (DATASET,)),
+)
+# Samples have the classes balanced, the test set has not: what real images reach that have them as often as they come.
+OF_REAL_ALONE = (
+    Measure(("frechet_distance_natural",), _frechet, RealImages.as_samples_unbalanced, SEEN, lambda count, seed: ()),
+)
+
+
+def measures_of(real: RealImages) -> tuple[Measure, ...]:
+    """The measures of samples beside these real images."""
+    return (*MEASURES, *OF_REAL_ALONE) if real.conditional else MEASURES

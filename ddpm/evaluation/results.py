@@ -14,51 +14,19 @@ from ..errors import DataError, MetricError
 from ..files import EvaluationFolder, write_text
 from ..hub import HubReference
 from ..models import RESULTS, Model, is_on_hub, resolve
-from ..weights import weights_sha256
+from .structure import METRICS, Summary, fault_of
 
 Stage = Mapping[str, Any]
 
 
-class Metric(NamedTuple):
-    """How a metric of samples is shown, wherever it is."""
-
-    label: str
-    form: str
-    meaning: str
-
-    def format(self, value: Any) -> str:
-        """A number; a dash where it is unavailable, for which the reason stands elsewhere."""
-        return format(value, self.form) if isinstance(value, int | float) else "–"
-
-
-METRICS = {
-    "frechet_distance": Metric(
-        "Fréchet distance", ".3g", "Between the clouds of samples and of test images in the classifier's features. "
-        "Lower is better; as many real images are not at 0 either. Few images make it larger: compare at equal n.",
-    ),
-    "kid": Metric(
-        "KID", ".2g", "Squared maximum mean discrepancy to the test images in the same features. Unbiased: real images "
-        "have 0 on average, and what is below 0 is chance.",
-    ),
-    "precision": Metric("Precision", ".1%", "Share of samples that lie among the test images, in the same features."),
-    "recall": Metric(
-        "Recall", ".1%", "Share of test images that lie among the samples: is anything left out? Grows with n."
-    ),
-    "label_accuracy": Metric("Label accuracy", ".1%", "Share that the classifier takes for the class asked for."),
-    "lpips_diversity": Metric(
-        "LPIPS diversity", ".3g", "Mean perceptual distance of 100 pairs of images. Noise is diverse too: the level of "
-        "real images is the one to reach, not to exceed.",
-    ),
-    "pixel_diversity": Metric(
-        "Pixel diversity", ".3g", "Standard deviation over images of a pixel in [-1, 1], mean over pixels. Pure noise "
-        "has 1: the level of real images is the one to reach, not to exceed.",
-    ),
-}  # fmt: skip
-
-
+# What a stage holds of its samples besides.
+DETAILS = ("kid_std", "confusion_matrix", "class_histogram", "surest", "least_sure", "nearest_training_image")
 def unavailable(reason: Exception | str) -> dict[str, str]:
     """What stands in the place of a number that cannot be computed: why, and the remedy."""
     return {"unavailable": str(reason)}
+
+
+LACKING = unavailable("it has not been computed yet: evaluate again, which computes just what is missing")
 
 
 # -- on disk -------------------------------------------------------------------------------------------------------
@@ -77,7 +45,7 @@ def folder_of(reference: str, model: Model) -> EvaluationFolder:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read an evaluation.
+    """Read an evaluation; a stage that is damaged is unavailable in it, with what is wrong.
 
     Raises:
         DataError: the file cannot be read, or is no evaluation.
@@ -87,13 +55,18 @@ def read_results(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{path} cannot be read as an evaluation ({reason}): delete it, or name another file") from None
-    if not isinstance(results, dict) or not all(map(_is_stage, results.values())):
+    if not isinstance(results, dict) or not isinstance(results.get("made_by", {}), dict):
         raise DataError(f"{path} is no evaluation: delete it, or name another file")
-    return results
+    if "made_by" not in results and not all(isinstance(stage, dict) for stage in results.values()):
+        raise DataError(f"{path} is no evaluation: delete it, or name another file")
+    return sound(results)
 
 
-def _is_stage(stage: Any) -> bool:
-    return isinstance(stage, dict) and ("unavailable" in stage or isinstance(stage.get("made_by", stage), dict))
+def sound(results: Stage) -> dict[str, Any]:
+    """An evaluation whose damaged stages are unavailable, with what is wrong with them."""
+    return {name: stage if name == "made_by" or not (fault := fault_of(stage))
+            else unavailable(f"what is stored of this stage is damaged ({fault}): evaluate again")
+            for name, stage in results.items()}  # fmt: skip
 
 
 def write_results(path: Path, results: Stage) -> None:
@@ -108,26 +81,43 @@ def find_results(reference: str, model: Model) -> dict[str, Any]:
     Raises:
         MetricError: there is none, or only one of other weights; says how to make it.
     """
-    weights = resolve(reference)
     remedy = f"run `python -m ddpm eval --model {reference}`"
-    candidates = (folder_of(reference, model).evaluation, weights.with_name(RESULTS))
+    candidates = (folder_of(reference, model).evaluation, resolve(reference).with_name(RESULTS))
     found = {path: read_results(path) for path in candidates if path.is_file()}
-    ours = [results for results in found.values()
-            if results.get("made_by", {}).get("sha256") == weights_sha256(weights)]  # fmt: skip
+    ours = {path: results for path, results in found.items()
+            if results.get("made_by", {}).get("sha256") == model.sha256}  # fmt: skip
+    for path, results in ours.items():
+        if fault := fault_of(results["made_by"], Summary):
+            raise DataError(f"{path} is damaged (made_by.{fault}): {remedy}, which keeps its sound stages")
     if ours:
-        shipped, newest = ours[-1], ours[0]
+        newest, *_, shipped = [*ours.values(), *ours.values()]
         merged = shipped | {name: stage for name, stage in newest.items()
                             if "unavailable" not in stage or name not in shipped}  # fmt: skip
-        stages = [stage for name, stage in merged.items() if name != "made_by"]
-        return merged | {"made_by": merged["made_by"] | {"seconds": total_seconds(stages)}}
+        whole = {name: _with_all_keys(stage) for name, stage in merged.items()}
+        seconds = total_seconds(stage for name, stage in merged.items() if name != "made_by")
+        return whole | {"made_by": merged["made_by"] | {"seconds": seconds}}
     if found:
         raise MetricError(f"the evaluation in {next(iter(found))} is of other weights: {remedy}")
     raise MetricError(f"this model has not been evaluated: {remedy}")
 
 
+def _with_all_keys(stage: Stage) -> dict[str, Any]:
+    """A stage in which every metric that it lacks is said to be missing."""
+
+    def lacking(part: Stage, keys: Iterable[str]) -> dict[str, Any]:
+        return {key: LACKING for key in keys if key not in part}
+
+    if "reference" not in stage:
+        return dict(stage)
+    real = stage["reference"]
+    if "unavailable" not in real:
+        real = real | lacking(real, METRICS)
+    return stage | lacking(stage, (*METRICS, *DETAILS)) | {"reference": real}
+
+
 def total_seconds(stages: Iterable[Stage]) -> float:
     """The computing time of some stages."""
-    return round(sum(stage["made_by"]["seconds"] for stage in stages), 3)
+    return round(sum(stage["made_by"]["seconds"] for stage in stages if "made_by" in stage), 3)
 
 
 # -- what they hold ------------------------------------------------------------------------------------------------
@@ -201,6 +191,11 @@ def real_levels(stages: Iterable[Stage], key: str) -> dict[int, float]:
     """A metric of real images, by how many of them: as many as there were samples. Most come first."""
     known = {stage["num_samples"]: stage["reference"].get(key) for stage in stages}
     return {count: known[count] for count in sorted(known, reverse=True) if isinstance(known[count], float)}
+
+
+def missing_stages(results: Stage) -> dict[str, str]:
+    """The ways of sampling that are unavailable as a whole, by their reason, as ``absences`` has them."""
+    return absences({name: stage for name, stage in results.items() if name not in ("made_by", "calibration")})
 
 
 def absences(values: Mapping[str, Any]) -> dict[str, str]:

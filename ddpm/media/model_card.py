@@ -49,13 +49,14 @@ def write_model_folder(reference: str, folder: Path, repo_id: str, license: str 
 def write_model_files(reference: str, folder: Path) -> Subject:
     """Write the weights, config and evaluation of a model as others are to have them, with no place on this machine in
     them; returns what is known about it, with those weights."""
-    export_model(reference, folder)
     found = Subject.read(reference, folder)
+    weights = export_model(reference, folder, found.model)
+    sha256 = weights_sha256(weights)
     subject = replace(
         found,
-        weights=folder / WEIGHTS,
-        model=replace(found.model, config=_without_path(found.model.config)),
-        results=_as_published(found.results, {weights_sha256(found.weights): weights_sha256(folder / WEIGHTS)}),
+        weights=weights,
+        model=replace(found.model, config=_without_path(found.model.config), sha256=sha256),
+        results=_as_published(found.results, {found.model.sha256: sha256}),
     )
     write_text(folder / CONFIG, config_to_yaml(subject.model.config))
     if not isinstance(subject.results, DDPMError):
@@ -177,7 +178,7 @@ def _loading(subject: Subject) -> Iterator[str]:
     yield ""
     yield (
         f"`{reference}` is the newest commit; `{reference}@COMMIT` stays the same. Only `{WEIGHTS}` and `{CONFIG}` are "
-        f"read, and nothing in them is run. SHA-256 of `{WEIGHTS}`: `{weights_sha256(subject.weights)}`."
+        f"read, and nothing in them is run. SHA-256 of `{WEIGHTS}`: `{subject.model.sha256}`."
     )
 
 

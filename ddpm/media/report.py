@@ -33,7 +33,7 @@ from ..schedule import SCHEDULES
 from ..training.history import History, read_history
 from ..training.runs import read_status
 from ..unet import Attention, ResBlock
-from ..weights import read_checkpoint, weights_sha256
+from ..weights import read_checkpoint
 from .document import figure, listed, table, to_html
 from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
@@ -84,13 +84,14 @@ class Subject:
             raise ModelError(f"{model.source} is a pipeline of diffusers, which does not say how it was trained")
         run = RunFolder(weights.parent.parent) if weights.parent.name == "ckpts" else None
         latest = run.checkpoint("latest") if run else None
+        metrics = (run or RunFolder(weights.parent)).metrics  # a shipped model has them beside its weights
         return cls(
             reference=reference,
             model=model,
             weights=weights,
             folder=folder or folder_of(reference, model).report,
             run=run,
-            history=_or_error(lambda: read_history(run.metrics)) if run else DDPMError(
+            history=_or_error(lambda: read_history(metrics)) if metrics.is_file() or run else DDPMError(
                 "the records of its training are not kept with these weights: train it and report on the run, "
                 f"`python -m ddpm report --run {model.config.name}`"
             ),
@@ -151,7 +152,7 @@ def _overview(subject: Subject) -> Iterator[str]:
     yield ""
     yield f"**Generated on:** {now:%d %B %Y, %H:%M %Z}  "
     yield f"**Model:** {subject.model.source}: {type(network).__name__} of {parameters / 1e6:.2f} M parameters  "
-    yield f"**Weights:** `{subject.weights.name}`, SHA-256 `{weights_sha256(subject.weights)}`"
+    yield f"**Weights:** `{subject.weights.name}`, SHA-256 `{subject.model.sha256}`"
     yield ""
     yield "## Training overview"
     yield ""
@@ -286,7 +287,7 @@ def evaluation(subject: Subject) -> Iterator[str]:
     )
     yield ""
     yield from calibration_section(subject, results.get("calibration", {"unavailable": "this stage has not run yet"}))
-    yield from quality_section(subject, sample_stages(results))
+    yield from quality_section(subject, results)
 
 
 def model_details(subject: Subject) -> Iterator[str]:
@@ -371,15 +372,17 @@ def _precision(subject: Subject) -> str:
 
 def _course(subject: Subject) -> Iterator[tuple[str, str]]:
     """How the training went, where its records are kept."""
-    if subject.run is None or isinstance(subject.history, DDPMError) or not subject.history.training:
+    if isinstance(subject.history, DDPMError) or not subject.history.training:
         return
-    status, last = read_status(subject.run), subject.history.training[-1]
+    last = subject.history.training[-1]
     speed = float(np.median(subject.history.column("images_per_second")))
-    yield "State", status.state
+    status = read_status(subject.run) if subject.run else None
+    if status:
+        yield "State", status.state
     yield "Steps taken", f"{last['step']:,} of {last['total_steps']:,}"
     yield "Time in training steps", span(last["elapsed"])
     yield "Speed", f"{speed:,.0f} images/s (median of the records)"
-    if status.inexact:
+    if status and status.inexact:
         yield "Resumed", "not exactly: " + "; ".join(status.inexact)
 
 

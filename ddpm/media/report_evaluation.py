@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.results import METRICS, absences, class_names, headline, missing_metrics, name_in, stage_label
+from ..evaluation.results import (
+    METRICS,
+    absences,
+    class_names,
+    headline,
+    missing_metrics,
+    missing_stages,
+    name_in,
+    sample_stages,
+    stage_label,
+)
 from ..names import as_markdown
 from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
@@ -106,10 +116,12 @@ def _against_linear(result: Mapping[str, Any], linear: Mapping[str, Any]) -> str
     return text + (f" Elsewhere its error is up to {max(rest) - 1:.1%} above the linear one." if rest else "")
 
 
-def quality_section(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+def quality_section(subject: Subject, results: Mapping[str, Any]) -> Iterator[str]:
     """The metrics of the samples beside those of real images, one column a way of sampling."""
+    stages = sample_stages(results)
     yield "### Sample quality"
     yield ""
+    yield from _absences(missing_stages(results))
     if not stages:
         yield f"Not available: no samples have been judged: run `python -m ddpm eval --model {subject.reference}`."
         yield ""

@@ -2,16 +2,13 @@
 
 import os
 import re
-from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 import torch
 
 from ddpm.errors import ConfigError
-from ddpm.media.fingerprint import compare, fingerprint
-from ddpm.models import resolve
-from ddpm.weights import weights_sha256
+from ddpm.media.fingerprint import HASH_LENGTH, compare, fingerprint
 
 from .models import cached_model
 from .sampling import Result, widget_values
@@ -42,7 +39,7 @@ def link_to(result: Result) -> str:
     """The address that reproduces a picture: every setting, and the hashes of the weights and of the pixels."""
     request = result.request
     values = widget_values(request, cached_model(request.reference))
-    values |= {WEIGHTS: _weights(request.reference), PIXELS: fingerprint(result.trajectory.images)}
+    values |= {WEIGHTS: result.weights[:HASH_LENGTH], PIXELS: fingerprint(result.trajectory.images)}
     if ROLLED in st.query_params:
         values[ROLLED] = st.query_params[ROLLED]
     return f"{address()}?{urlencode(values, doseq=True)}"
@@ -69,7 +66,7 @@ def verdict_on_link(result: Result) -> None:
     weights = st.query_params.get(WEIGHTS)
     if same:
         st.success("This is the picture of the link, to the last pixel.", icon=":material/verified:")
-    elif weights and weights != _weights(result.request.reference):
+    elif weights and weights != result.weights[:HASH_LENGTH]:
         st.warning("This is not the picture of the link: the model's weights have changed since it was made.")
     else:
         st.info(
@@ -78,13 +75,3 @@ def verdict_on_link(result: Result) -> None:
             if largest <= 8
             else f"This is not the picture of the link: pixels differ by up to {largest} of 255 levels."
         )
-
-
-def _weights(reference: str) -> str:
-    path = resolve(reference)
-    return _hash(path, path.stat().st_mtime)
-
-
-@st.cache_data(show_spinner=False, max_entries=32)
-def _hash(path: Path, modified: float) -> str:
-    return weights_sha256(path)[:12]

@@ -49,7 +49,8 @@ def opening_picture(request: Request, model: Model) -> Result | None:
         states = torch.from_numpy(np.cumsum(arrays["states"], axis=1, dtype=np.uint8))
         change, probabilities = torch.from_numpy(arrays["change"]), torch.from_numpy(arrays["probabilities"])
         trajectory = Trajectory(arrays["timesteps"].tolist(), *states, change)
-    return Result(request, trajectory, model.schedule, None, probabilities if len(probabilities) else None)
+    found = probabilities if len(probabilities) else None
+    return Result(request, trajectory, model.schedule, None, found, model.sha256)
 
 
 def write_opening_picture(result: Result, model: Model) -> Path:

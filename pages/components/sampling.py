@@ -240,6 +240,8 @@ class Result:
     """From the first noise to the last image; None where it came with the app."""
     probabilities: Tensor | None
     """The digit classifier's for every predicted x0, (F, N, 10); None for images of another kind."""
+    weights: str
+    """SHA-256 of the weights that drew it."""
 
     @cached_property
     def frames(self) -> dict[str, Any]:
@@ -286,7 +288,8 @@ def run(
         started = time.perf_counter()
         trajectory = Trajectory.from_steps(_told(steps, turn, on_step), request.settings.num_steps, frames)
         seconds = time.perf_counter() - started - turn.waited
-        result = Result(request, trajectory, model.schedule, seconds, _probabilities(trajectory.x0, model))
+        result = Result(request, trajectory, model.schedule, seconds, _probabilities(trajectory.x0, model),
+                        model.sha256)  # fmt: skip
         result.frames  # noqa: B018 - encoded while nobody else computes
     return result
 

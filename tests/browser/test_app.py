@@ -59,8 +59,7 @@ def test_every_deep_link_shows_the_full_frame_is_accessible_and_fits_a_phone(pag
     links = page.locator("[data-testid=stSidebar] [data-testid=stPageLink-NavLink]")
     expect(links).to_have_count(len(PAGES))  # the sidebar is loaded after the rest of the page
     assert page.locator("[data-testid=stException], [data-testid=stAlertContentError]").count() == 0
-    if name != "curves":  # which has nothing to show yet
-        expect(page.get_by_text("What am I looking at?")).to_be_visible()
+    expect(page.get_by_text("What am I looking at?")).to_be_visible()
     expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
     assert not (found := axe_findings(page)), "\n".join(found)
     page.set_viewport_size(PHONE)
