@@ -17,7 +17,7 @@ from pages.components.sampling import Request, Result
 
 page(
     "DDPM Lab",
-    "A diffusion model turns noise into an image, a little at a time. Below one does it, just for you.",
+    "A diffusion model turns noise into an image, a little at a time. Watch one at work.",
 )
 
 reference = default_model()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from ddpm.config import config_from_dict, config_to_yaml, load_config
 from ddpm.errors import ConfigError, DataError, ModelError
+from ddpm.evaluation.evaluate import Protocol, StageDone, evaluate
 from ddpm.evaluation.judge import RealImages
 from ddpm.files import RunFolder
 from ddpm.manifest import Manifest
@@ -209,6 +210,17 @@ def test_a_model_of_before_there_were_manifests_is_evaluated_on_its_own_test_set
     forget_identity(begun)
     real = RealImages.load(load_model("run:pets").config.data, 0, True)
     assert (len(real.train), len(real.test)) == (29, 4)
+
+
+def test_an_evaluation_is_of_the_images_that_the_folder_has_now(begun, pets):
+    model = load_model("run:pets")
+    protocol = Protocol("run:pets", model.config.sampling, num_samples=4)
+    first = list(evaluate(model, protocol))[-1].results
+    assert all(event.reused for event in evaluate(model, protocol, first) if isinstance(event, StageDone))
+    Image.new("L", (8, 8), 99).save(pets / "cat" / "new.png")
+    again = [event for event in evaluate(model, protocol, first) if isinstance(event, StageDone)]
+    assert not any(event.reused for event in again)
+    assert again[-1].results["calibration"]["made_by"]["digest"] != first["calibration"]["made_by"]["digest"]
 
 
 # -- the command line, jobs and pages ------------------------------------------------------------------------------

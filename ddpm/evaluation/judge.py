@@ -53,7 +53,7 @@ class RealImages:
     def load(cls, config: DataConfig, seed: int, conditional: bool) -> RealImages:
         """The dataset that the config names, or why it is missing."""
         try:
-            return cls(config, *_splits(config), "", seed, conditional)
+            return cls(*splits(config), "", seed, conditional)
         except DataError as error:
             return cls(config, None, None, str(error), seed, conditional)
 
@@ -136,12 +136,17 @@ class RealImages:
         return images[epoch_order(len(images), self.seed, 0)]
 
 
-def _splits(config: DataConfig) -> tuple[ImageSet, ImageSet]:
-    """Training and test images. A model that does not say which images a folder held is of an earlier version."""
-    if config.dataset == "folder":
+def splits(config: DataConfig) -> tuple[DataConfig, ImageSet, ImageSet]:
+    """The config, with the digest of the folder as it is now, and its training and test images.
+
+    Raises:
+        DataError: the dataset is missing, and cannot be downloaded.
+    """
+    if config.dataset == "folder":  # a model that does not say which images it held is of an earlier version
         opened = open_folder(config, earlier=config.digest is None)
-        return opened.split("train"), opened.split("test")
-    return load_dataset(config, "train"), load_dataset(config, "test")
+        config = config.model_copy(update={"digest": opened.manifest.digest})
+        return config, opened.split("train"), opened.split("test")
+    return config, load_dataset(config, "train"), load_dataset(config, "test")
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,8 @@ import torch
 
 from ddpm.config import DataConfig, SamplingConfig
 from ddpm.data import ImageSet, load_dataset
-from ddpm.errors import DDPMError
+from ddpm.errors import DataError, DDPMError
+from ddpm.evaluation.judge import splits
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
@@ -49,8 +50,18 @@ def _drawn(
 
 
 @st.cache_resource(show_spinner=False, max_entries=1, hash_funcs={DataConfig: DataConfig.model_dump_json})
-def _train_images(config: DataConfig) -> ImageSet:
-    return load_dataset(config, "train", download=False)
+def _train_images(config: DataConfig, digest: str | None) -> ImageSet:
+    """Those among which an evaluation looked for the nearest; ``digest`` is that of its folder.
+
+    Raises:
+        DataError: they are not here any more.
+    """
+    if config.dataset != "folder":
+        return load_dataset(config, "train", download=False)
+    now, train, _ = splits(config)
+    if now.digest != digest:
+        raise DataError("the folder's images have changed since this was measured: evaluate again")
+    return train
 
 
 def _samples(reference: str, model: Model, stage: Stage, indices: list[int]) -> torch.Tensor:
@@ -110,7 +121,7 @@ def closest(reference: str, model: Model, stage: Stage) -> None:
         "look the same; a ratio of 1 is as near as test images of its class come.",
     )
     try:
-        train = _train_images(model.config.data)
+        train = _train_images(model.config.data, stage["made_by"].get("digest"))
         pairs = _closest_pairs(stage)
         samples = _samples(reference, model, stage, [pair["sample"] for pair in pairs])
     except DDPMError as error:
