@@ -149,7 +149,7 @@ class _Evaluation:
         """What decides a stage: where it is another, the stage is another too."""
         how = {"model": self.protocol.reference, "sha256": self.model.sha256,
                "dataset": self.model.config.data.dataset, "seed": self.protocol.seed}  # fmt: skip
-        if digest := self.real.config.digest:
+        if digest := self.real.digest:
             how["digest"] = digest
         if method is None:  # a table with the classes holds the one without: not asked for, they stay if they are there
             return how | ({"per_class": True} if self.protocol.per_class else {})

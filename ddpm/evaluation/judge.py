@@ -47,13 +47,16 @@ class RealImages:
     """Why there are none, and the remedy."""
     seed: int = 0
     conditional: bool = True
+    digest: str | None = None
+    """Of a folder, as it is now."""
     _references: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, config: DataConfig, seed: int, conditional: bool) -> RealImages:
         """The dataset that the config names, or why it is missing."""
         try:
-            return cls(*splits(config), "", seed, conditional)
+            train, test, digest = splits(config)
+            return cls(config, train, test, "", seed, conditional, digest)
         except DataError as error:
             return cls(config, None, None, str(error), seed, conditional)
 
@@ -136,17 +139,16 @@ class RealImages:
         return images[epoch_order(len(images), self.seed, 0)]
 
 
-def splits(config: DataConfig) -> tuple[DataConfig, ImageSet, ImageSet]:
-    """The config, with the digest of the folder as it is now, and its training and test images.
+def splits(config: DataConfig) -> tuple[ImageSet, ImageSet, str | None]:
+    """Training and test images, and of a folder its digest as it is now.
 
     Raises:
         DataError: the dataset is missing, and cannot be downloaded.
     """
     if config.dataset == "folder":  # a model that does not say which images it held is of an earlier version
         opened = open_folder(config, earlier=config.digest is None)
-        config = config.model_copy(update={"digest": opened.manifest.digest})
-        return config, opened.split("train"), opened.split("test")
-    return config, load_dataset(config, "train"), load_dataset(config, "test")
+        return opened.split("train"), opened.split("test"), opened.manifest.digest
+    return load_dataset(config, "train"), load_dataset(config, "test"), None
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,8 +58,8 @@ def _train_images(config: DataConfig, digest: str | None) -> ImageSet:
     """
     if config.dataset != "folder":
         return load_dataset(config, "train", download=False)
-    now, train, _ = splits(config)
-    if now.digest != digest:
+    train, _, now = splits(config)
+    if now != digest:
         raise DataError("the folder's images have changed since this was measured: evaluate again")
     return train
 
