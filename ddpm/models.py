@@ -91,9 +91,10 @@ class Model:
             raise ConfigError(f"{self.source} is unconditional: it takes no labels, got {list(labels)[:5]}")
         for label in labels:
             if not -1 <= label < self.num_classes:
+                numbered = self.class_names == tuple(map(str, range(self.num_classes)))  # then they say no more
+                names = "" if numbered else f" for {listed(self.class_names)}"
                 raise ConfigError(
-                    f"label {label} is out of range: 0 to {self.num_classes - 1} for {listed(self.class_names)}, or -1 "
-                    "for no class"
+                    f"label {label} is out of range: 0 to {self.num_classes - 1}{names}, or -1 for no class"
                 )
         chosen = repeat_labels(labels, indices)
         return torch.tensor([self.num_classes if label == -1 else label for label in chosen], device=self.device)

@@ -440,7 +440,7 @@ def test_home_comes_back_with_the_digit_and_the_seed_that_one_had(page, app_url)
     page.locator("h1", has_text="Schedules").wait_for()
     wait_until_idle(page)
     page.go_back()
-    page.get_by_text("from pure noise to a 7").wait_for()
+    page.get_by_text("Asked for a 7").wait_for()
     wait_until_idle(page)
     assert page.locator("[data-testid=stImage] img").get_attribute("src") == drawn
 
