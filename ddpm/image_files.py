@@ -106,9 +106,12 @@ def read_picture(
     name = name or str(file)
     try:
         with Image.open(file, formats=kinds) as image:  # which reads the header alone
-            if image.width * image.height > max_pixels:
-                raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {max_pixels:,} is the most")
             full = image.width * image.height
+            if full > max_pixels:
+                raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {max_pixels:,} is the most")
+            if image.format == "PNG":
+                image.verify()  # its checksums, without which damaged pixels would be taken for pixels
+        with Image.open(file, formats=kinds) as image:  # anew, since it cannot be read on after that
             image.draft(None, (2 * size, 2 * size))  # does nothing but to a JPEG
             with _unpacking(_memory(image, full)):
                 return _picture(image, size, channels, colour(background))

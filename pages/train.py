@@ -111,7 +111,8 @@ clicked = third.button(
     disabled=public or not launchable,
     help="Off on this public page." if public else None if launchable else "What is to be corrected stands below.",
 )  # fmt: skip
-messages = st.container(horizontal=True, vertical_alignment="center")  # always there: what follows keeps its place
+# Both are always there: what follows keeps its place, and its open tab.
+messages, findings_place = st.container(horizontal=True, vertical_alignment="center"), st.container()
 for fault in name_faults:
     messages.markdown(f":red[The name {fault.message}]", width="content")
 if taken:
@@ -119,9 +120,10 @@ if taken:
     messages.button(f"Use {free}", key="train_use_free", on_click=set_field, args=("name", free))
 if places := dict.fromkeys(current.place(fault) for fault in current.faults if fault.field != "name"):
     messages.markdown(f":red[To correct before this can be launched: {', '.join(places)}]")
-if obstacle:
-    show_error(obstacle)
-show_findings(findings, current)
+with findings_place:
+    if obstacle:
+        show_error(obstacle)
+    show_findings(findings, current)
 if clicked and launchable and not public:
     launch(current.config)
 if launched := st.session_state.pop("train_launched", None):

@@ -203,8 +203,10 @@ def test_mp4_has_all_frames_the_size_and_holds_the_result(fps, decode_mp4):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_npz_holds_channels_last_images_and_labels(channels):
     images = torch.randint(0, 256, (3, channels, 4, 5), dtype=torch.uint8)
-    archive = np.load(io.BytesIO(npz_bytes(images, [4, -1, 0])), allow_pickle=False)
-    assert sorted(archive.files) == ["images", "labels"]
+    names = ["cat", "dog", "eel", "fox", "gnu"]
+    archive = np.load(io.BytesIO(npz_bytes(images, [4, -1, 0], names)), allow_pickle=False)
+    assert sorted(archive.files) == ["class_names", "images", "labels"]
+    assert archive["class_names"].tolist() == names
     assert archive["images"].dtype == np.uint8
     assert np.array_equal(archive["images"], images.permute(0, 2, 3, 1).numpy())
     assert archive["labels"].dtype == np.int64
