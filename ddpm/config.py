@@ -111,8 +111,8 @@ class DataConfig(Section):
     horizontal_flip: bool = _setting(
         False, "Mirror half of the training images at random: more variety for photographs, wrong for digits and text."
     )
-    class_names: tuple[str, ...] = _setting(
-        (),
+    class_names: tuple[str, ...] | None = _setting(
+        None,
         "Names of the folder's classes, in the order of their labels. Training fills them in from its subfolders.",
         "names",
     )
@@ -133,7 +133,9 @@ class DataConfig(Section):
 
     @field_validator("class_names")
     @classmethod
-    def _are_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_names(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if not names:
+            return None
         for name in names:
             # Surrogates are what Python makes of a file name that is not UTF-8; no file of ours can hold them.
             if not 1 <= len(name) <= MAX_NAME or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):

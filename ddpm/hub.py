@@ -316,6 +316,18 @@ def publish(
     return Published(str(url), commit)
 
 
+def check_token(repo_id: str, token: str | None = None) -> None:
+    """Ask the Hub whether it knows the token, before work that would be for nothing; see ``token_for``.
+
+    Raises:
+        HubError: it does not, is out of reach, or there is no token.
+    """
+    from huggingface_hub import HfApi
+
+    with told(f"publish {repo_id}", repo_id, token):
+        HfApi(token=token_for(repo_id, token)).whoami()
+
+
 def token_for(repo_id: str, token: str | None = None) -> str:
     """The token to publish with: the one given, else that of this machine.
 

@@ -2,10 +2,12 @@
 
 import streamlit as st
 
+from ddpm.config import load_config
 from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
 from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
 from ddpm.models import shipped_histories
+from ddpm.names import in_turn as classes_in_turn
 from ddpm.public import is_public, redacted
 from ddpm.training.history import History, read_history
 from ddpm.training.runs import ACTIVE, all_runs, read_status
@@ -125,6 +127,12 @@ def grids(folder: RunFolder) -> None:
             "Samples after step", steps, steps[-1], key=f"curves_grid_{folder.path.name}_{len(steps)}"
         )
     show(pictures[steps.index(step)].read_bytes(), f"Samples after step {step}", width=480)
+    try:
+        classes = load_config(folder.config).class_names
+    except DDPMError:  # which suggestions() has said
+        return
+    if classes:
+        st.caption(f"The classes {classes_in_turn(classes)} in turn.")
 
 
 curves()

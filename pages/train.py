@@ -36,7 +36,7 @@ def base_of(start: str) -> Config:
 def new_text(config: Config) -> str:
     """A config as YAML, under a name that is free; what an earlier training found in its folder may have changed."""
     name = jobs.free_name(re.sub(r"-\d+$", "", config.name))
-    data = config.data.model_copy(update={"digest": None, "class_names": ()})
+    data = config.data.model_copy(update={"digest": None, "class_names": None})
     return config_to_yaml(config.model_copy(update={"name": name, "data": data}))
 
 

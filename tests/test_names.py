@@ -34,7 +34,8 @@ def test_named_datasets_have_names_of_their_own(name):
     size = {"image_size": 32, "channels": info.channels, "dataset": name}
     config = config_from_dict({"data": size, "model": {"num_classes": 10}})
     assert config.class_names == info.class_names
-    assert config.data.class_names == ()
+    assert config.data.class_names is None
+    assert "class_names" not in config_to_yaml(config)
     assert len(set(info.class_names)) == info.num_classes == 10
 
 

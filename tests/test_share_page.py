@@ -85,6 +85,13 @@ def test_what_goes_wrong_is_one_line_without_the_token(share_page, hub, monkeypa
     assert TOKEN not in everything(app)
 
 
+def test_a_token_that_the_hub_does_not_know_is_said_before_samples_are_drawn(share_page, hub, monkeypatch):
+    monkeypatch.setattr("pages.components.share.write_model_folder", lambda *_: pytest.fail("samples are drawn"))
+    app = push(share_page(share_as=MODEL), "me/lab", "hf_wrongwrong")
+    assert "valid token" in app.error[0].value
+    assert hub.repos == {}
+
+
 @pytest.mark.parametrize("share_as", [MODEL, SPACE])
 @pytest.mark.parametrize(
     ("repo_id", "token", "said"),

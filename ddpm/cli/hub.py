@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from ..files import atomic_write, size_text
-from ..hub import HubReference, check_repo_id, publish, token_for
+from ..hub import HubReference, check_repo_id, check_token, publish
 from ..layouts import layout_at
 from ..models import RESULTS, load_model, pinned, resolve
 from .options import UserPath, model_option
@@ -27,7 +27,7 @@ def push_command(reference: str, repo: str, private: bool, license: str | None) 
     """
     from ..media.model_card import write_model_folder
 
-    token_for(repo)
+    check_token(repo)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         click.echo(f"uploading to {repo}:", err=True)
@@ -75,7 +75,7 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
         raise click.UsageError("give either --out, which only builds, or --push")
     if private and not push:
         raise click.UsageError("--private says how to --push")
-    check = token_for if push else check_repo_id
+    check = check_token if push else check_repo_id
     check(repo_id)
     files = space_files(reference)
     for name, content in files.items():
@@ -117,7 +117,7 @@ def static_command(
         if not url.startswith(("https://", "http://")):
             raise click.UsageError(f"an address begins with https:// or http://, got {url}")
     if push:
-        token_for(push)
+        check_token(push)
     files = static_files(
         reference, weights=weights, links={text: url for text, url in links.items() if url}, runtime=runtime
     )

@@ -81,7 +81,8 @@ class RealImages:
         if self.config.dataset == "digits":
             why = "of scikit-learn's 8x8 digits it takes one in six for another"
         else:
-            why = f"and these images are {self.config.dataset} at {self.config.image_size} pixels"
+            images = "a folder's" if self.config.dataset == "folder" else self.config.dataset
+            why = f"and these images are {images} at {self.config.image_size} pixels"
         raise MetricError(
             f"it is taken through the shipped classifier, which knows MNIST's digits at 28 pixels or more; {why}: "
             f"read pixel diversity, nearest images and calibration instead"

@@ -112,7 +112,7 @@ def _began_with(folder: RunFolder) -> _Beginning:
 def _check(config: Config, now: Manifest, began: _Beginning | None, accept: bool) -> list[str]:
     """What has changed; raises where that, or what the config states, forbids to train."""
     data, classes = config.data, now.class_names
-    stated = data.class_names or (began.data.class_names if began else ())
+    stated = data.class_names or (began.data.class_names if began else None)
     changed = _changes(now, began) if began else []
     if stated and set(stated) != set(classes) and (config.model.num_classes or not began):
         what = f"data.path {data.folder} has the classes {listed(classes) or 'none'}"
@@ -161,8 +161,8 @@ def _filled_in(config: Config, now: Manifest, began: _Beginning | None) -> Confi
     are in alphabetical order.
     """
     earlier = began is not None and began.data.digest is None
-    names = config.data.class_names or (began.data.class_names if began else ())
-    names = names if set(names) == set(now.class_names) else ()  # without classes to ask for, their names may change
+    names = config.data.class_names or (began.data.class_names if began else None)
+    names = names if set(names or ()) == set(now.class_names) else None  # without classes to ask for, their names may change
     names = names or (tuple(sorted(now.class_names)) if earlier else now.class_names)
     values = config.model_dump(mode="json")
     values["data"] |= {

@@ -7,7 +7,7 @@ import streamlit as st
 
 from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.files import size_text
-from ddpm.hub import check_repo_id, publish
+from ddpm.hub import check_repo_id, check_token, publish
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
 from ddpm.models import resolve
 from ddpm.space import push_space, space_files, summary, zip_bytes
@@ -95,6 +95,7 @@ def _fault(repo_id: str, token: str) -> str | None:
 def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -> tuple[bool, str]:
     """Push; whether it went well, and the address or what went wrong."""
     try:
+        check_token(repo_id, token)
         if what == SPACE:
             return True, push_space(space_files(reference), repo_id, token=token, private=private)
         with tempfile.TemporaryDirectory() as folder:
