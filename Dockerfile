@@ -1,16 +1,21 @@
 # The app in a container: for Hugging Face Spaces (python -m ddpm space) and for every other host (make docker).
-FROM python:3.11-slim
+# python:3.11-slim by its digest, for amd64 and arm64; `docker buildx imagetools inspect python:3.11-slim` prints the
+# newest.
+FROM python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
 
-# The user id that Spaces run a container with. A volume mounted on outputs or data belongs to it too.
+# The user id that Spaces run a container with. It may write into outputs and data alone (a volume mounted there belongs
+# to it too), not into the app.
 RUN useradd --create-home --uid 1000 user
 WORKDIR /home/user/app
-RUN mkdir outputs data && chown user:user . outputs data
+RUN mkdir outputs data && chown user:user outputs data
 
-COPY requirements.txt .
-# That index has torch's CPU build, whose version (+cpu) pip takes for newer than PyPI's build with 3 GB of CUDA.
-RUN pip install --no-cache-dir --extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt
+COPY requirements.txt requirements.lock ./
+# torch's CPU build, without 3 GB of CUDA, from PyTorch's own index and nothing else from there; all else from PyPI, with
+# the hashes of `make lock`.
+RUN pip install --no-cache-dir --no-deps --index-url https://download.pytorch.org/whl/cpu $(grep -E '^torch(vision)?==' requirements.txt)
+RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
 
-COPY --chown=user:user . .
+COPY . .
 USER user
 ENV PYTHONUNBUFFERED=1
 

@@ -8,7 +8,7 @@ DOCKER  ?= docker
 
 export PYTHON
 
-.PHONY: help app test soak screenshots bench lint docker clean
+.PHONY: help app test soak screenshots bench lint lock docker clean
 
 help:
 	@echo "make app    set everything up and serve the app on http://$(ADDRESS):$(PORT)  (PORT=, ADDRESS=)"
@@ -17,6 +17,7 @@ help:
 	@echo "make screenshots  pictures of every page, in light and dark, wide and narrow, in screenshots/"
 	@echo "make bench  measure ours beside its peers, and print one table        (ARGS=\"--quick\")"
 	@echo "make lint   check the code with ruff"
+	@echo "make lock   write requirements.lock anew, the exact packages of the container"
 	@echo "make docker build the container ddpm-lab and say how to run it        (DOCKER=podman)"
 	@echo "make clean  remove .venv and the caches; outputs/ and data/ stay"
 	@echo "PYTHON=/path/to/python chooses the Python (3.11 to 3.14) that .venv is built with."
@@ -52,6 +53,10 @@ bench:
 lint:
 	@bash .ci/setup dev
 	@.venv/bin/python -m ruff check
+
+lock:
+	@bash .ci/setup dev
+	@bash .ci/lock
 
 docker:
 	$(DOCKER) build --tag ddpm-lab .

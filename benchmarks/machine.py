@@ -46,11 +46,11 @@ def this_machine() -> Machine:
 def _peak(dtype: torch.dtype) -> float:
     a, b = torch.randn(2, SIZE, SIZE).to(dtype)
     out, seconds = torch.empty_like(a), []
-    while len(seconds) < 2 or (len(seconds) <= TRIES and sum(seconds) < LONGEST):
+    while not seconds or (len(seconds) <= TRIES and sum(seconds) < LONGEST):
         start = time.perf_counter()
         torch.mm(a, b, out=out)
         seconds.append(time.perf_counter() - start)
-    return 2 * SIZE**3 / statistics.median(seconds[1:]) / 1e9
+    return 2 * SIZE**3 / statistics.median(seconds[1:] or seconds) / 1e9
 
 
 def _cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

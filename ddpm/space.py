@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 APP = (  # all that the app needs, and nothing else: secrets and what lies about by chance stay at home
     "Dockerfile",
     "requirements.txt",
+    "requirements.lock",
     ".streamlit/config.toml",
     "streamlit_app.py",
     "pages/**/*.py",
