@@ -162,7 +162,8 @@ def _filled_in(config: Config, now: Manifest, began: _Beginning | None) -> Confi
     """
     earlier = began is not None and began.data.digest is None
     names = config.data.class_names or (began.data.class_names if began else None)
-    names = names if set(names or ()) == set(now.class_names) else None  # without classes to ask for, their names may change
+    if set(names or ()) != set(now.class_names):  # without classes to ask for, their names may change
+        names = None
     names = names or (tuple(sorted(now.class_names)) if earlier else now.class_names)
     values = config.model_dump(mode="json")
     values["data"] |= {
