@@ -28,9 +28,7 @@ def viz_group() -> None:
     help="Names, separated by commas, each with what differs from its defaults: linear,cosine:cosine_s=0.02  "
     "[default: all; none beside --config]",
 )
-@click.option(
-    "--config", type=UserPath(), help="Draw the schedule of this YAML, and its sampler's steps."
-)
+@click.option("--config", type=UserPath(), help="Draw the schedule of this YAML, and its sampler's steps.")
 @click.option(
     "--num-timesteps",
     type=int,

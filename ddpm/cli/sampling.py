@@ -45,9 +45,7 @@ def sample_group() -> None:
 @precision_option
 @click.option("--num-samples", type=click.IntRange(1), default=64, help="How many images.")
 @indices_option
-@click.option(
-    "--out", type=UserPath(), help="The PNG to write.  [default: in the model's output folder]"
-)
+@click.option("--out", type=UserPath(), help="The PNG to write.  [default: in the model's output folder]")
 @click.option(
     "--npz",
     type=UserPath(),

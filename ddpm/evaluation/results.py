@@ -21,6 +21,8 @@ Stage = Mapping[str, Any]
 
 # What a stage holds of its samples besides.
 DETAILS = ("kid_std", "confusion_matrix", "class_histogram", "surest", "least_sure", "nearest_training_image")
+
+
 def unavailable(reason: Exception | str) -> dict[str, str]:
     """What stands in the place of a number that cannot be computed: why, and the remedy."""
     return {"unavailable": str(reason)}
