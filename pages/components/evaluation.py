@@ -13,6 +13,7 @@ from .classes import label_of, options
 
 BOUND = {"bind": "query-params"}
 PLOT = {"config": {"displayModeBar": False}}
+CARD = 160  # pixels, so that four metrics stand side by side, and two on a phone
 
 
 def missing(reasons: Mapping[str, str]) -> None:
@@ -33,7 +34,7 @@ def cards(stage: Stage) -> None:
                 st.metric(
                     metric.label, metric.format(stage[key]),
                     f"real {metric.format(real)}" if isinstance(real, int | float) else None,
-                    delta_color="off", delta_arrow="off", help=metric.meaning + sure, width="content",
+                    delta_color="off", delta_arrow="off", help=metric.meaning + sure, width=CARD,
                 )  # fmt: skip
     guidance = stage["made_by"]["settings"]["guidance_scale"]
     st.caption(
