@@ -39,7 +39,7 @@ def test_a_wheel_holds_the_package_with_its_models_and_nothing_else(wheel):
 
 def test_the_command_works_from_any_folder(wheel, tmp_path):
     start = "import sys; from ddpm.cli import main; main(sys.argv[1:])"
-    two = "sample grid --model digits --num-samples 2 --num-steps 2 --out two.png".split()
+    two = ["sample", "grid", "--model", "digits", "--num-samples", "2", "--num-steps", "2", "--out", "two.png"]
     environment = os.environ | {"PYTHONPATH": str(wheel)}
     command = [sys.executable, "-c", start, *two]
     subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
