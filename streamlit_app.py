@@ -1,119 +1,14 @@
-"""The home page: what a diffusion model does, at once, and where to go."""
+"""The app: its server, which ``streamlit run`` finds here by the name ``app``, and its first page, as which Streamlit
+runs this file for every visitor."""
 
-import random
+if __name__ == "__main__":
+    from pages.components.home import home
 
-import streamlit as st
+    home()
+else:
+    from starlette.middleware import Middleware
+    from streamlit.starlette import App
 
-from ddpm.errors import DDPMError
-from ddpm.names import as_markdown
-from pages.components.classes import article, asked_for, label_of, options
-from pages.components.frame import about, page, shown_pages
-from pages.components.gallery import picture_of
-from pages.components.models import cached_model, default_model
-from pages.components.opening import HOME_CLASS
-from pages.components.pictures import show
-from pages.components.public import show_error
-from pages.components.sampling import Request, Result
+    from pages.components.door import Door
 
-page(
-    "DDPM Lab",
-    "A diffusion model turns noise into an image, a little at a time. Watch one at work.",
-)
-
-reference = default_model()
-if reference is None:
-    st.info(
-        "No model is shipped with this copy. Train one in a few minutes: "
-        "`python -m ddpm train --config configs/digits.yaml`"
-    )
-    st.stop()
-
-
-MOST_OPEN = 120  # letters of all names together
-
-
-def roll() -> None:
-    st.query_params["seed"] = str(random.randrange(10_000))
-
-
-def _pick(question: str) -> int:
-    """The label of the class to draw: a few short names lie open, many are in a list."""
-    names = model.class_names
-    offered, first = options("home_digit", names), min(HOME_CLASS, len(names) - 1)
-    plain = all(as_markdown(name) == name for name in offered)  # pills read Markdown, and put it into the link
-    if plain and sum(map(len, offered)) <= MOST_OPEN:
-        choice = st.pills(question, offered, default=offered[first], key="home_digit", bind="query-params",
-                          required=True)  # fmt: skip
-    else:
-        choice = st.selectbox(question, offered, first, key="home_digit", bind="query-params", width=240)
-    return label_of(names, choice)
-
-
-def _read(result: Result) -> str:
-    """What the classifier sees in the picture, where it knows such images: not always what was asked for."""
-    if result.probabilities is None:
-        return ""
-    seen = str(int(result.probabilities[-1, 0].argmax()))
-    return f"; the classifier sees {article(seen)} {seen}"
-
-
-seed = st.query_params.get("seed", "0")
-seed = int(seed) if seed.isdecimal() and len(seed) < 10 else 0
-try:
-    model, label = cached_model(reference), None
-except DDPMError as error:
-    show_error(error)
-    st.stop()
-thing = "digit" if model.config.noun == "digit" else "class"
-with st.container(horizontal=True, vertical_alignment="bottom"):
-    if model.num_classes:
-        label = _pick(f"Which {thing}?")
-    st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
-
-# As high as the picture, also before it is there: two rows of squares, a moment each.
-MOMENTS = 7
-st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}</style>")
-place = st.container(key="home_picture").empty()
-request = Request(reference, 1, None if label is None else (label,), model.config.sampling, seed)
-# Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
-try:
-    result = picture_of(
-        request, model,
-        on_step=lambda step: place.progress(step.index / request.settings.num_steps, "Drawing"),
-        on_wait=lambda text: place.progress(0.0, text),
-    )  # fmt: skip
-except DDPMError as error:
-    show_error(error)
-    st.stop()
-asked = asked_for(model, label)
-show(result.trajectory.strip(MOMENTS), f"From noise to an image, asked for {asked}, in {MOMENTS} moments", place=place)
-st.caption(
-    f"Asked for {as_markdown(asked)}{_read(result)}. Above, from pure noise to the image: {MOMENTS} of the "
-    f"{request.settings.num_steps + 1} states that the sampler went through. Below each, the clean image that the "
-    "network then guessed behind it. "
-    + (
-        "It came with the app; **Roll again** draws another."
-        if result.seconds is None
-        else f"Drawn on this server, in {result.seconds:.1f} s."
-    )
-)
-
-ROW, pages = 4, shown_pages()[1:]  # cards side by side: more would cut their titles
-for start in range(0, len(pages), ROW):
-    for column, (path, label, icon, promise) in zip(st.columns(ROW), pages[start : start + ROW], strict=False):
-        with column, st.container(border=True, height="stretch"):
-            st.page_link(path, label=f"**{label}**", icon=icon)
-            st.write(promise)
-
-about(
-    r"""
-Training adds noise to images and teaches a network to tell the noise from the image:
-
-$$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon, \qquad \varepsilon \sim \mathcal N(0, I).$$
-
-Sampling runs this backwards: it starts from noise alone, asks the network what the clean image may be, takes a small
-step towards it, and asks again.
-""",
-    "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
-    "https://arxiv.org/abs/2006.11239",
-)
+    app = App(__file__, middleware=[Middleware(Door)])

@@ -73,6 +73,31 @@ def _are_numbers(names: Sequence[str]) -> bool:
     return tuple(names) == tuple(map(str, range(len(names))))
 
 
-def as_markdown(name: str) -> str:
-    """A name so that Markdown, with HTML, LaTeX and links in it, shows it as it is."""
-    return re.sub(r"[\\`*_{}\[\]<>|~$:&#@.)]|^[-+=]", r"\\\g<0>", name)
+_MARKUP = re.compile(
+    r"[\\`*\[\]<>|~$&]|:(?=[a-zA-Z])|(?<!\w)_|_(?!\w)"  # an underscore within a word is no emphasis
+    r"|^[-+=#]|(?<=\d)[.)](?=\s|$)"  # what makes a list or a heading of a line
+)
+_READ_LATER = re.compile(
+    r"(?<=[pPsS]:)(?=//)|(?<=[wW]{3})(?=\.)|(?=@[-\w]+\.)"  # addresses
+    r"|(?<=:)(?=[\w+/\\-]+:)"  # emoji, and icons such as :material/home:
+    r"|(?<=-)(?=\\?>(\s|$))|(?<=[<>~])(?==(\s|$))|(?<=<)(?=-)|(?<=(?<!-)-)(?=-(\s|$))"  # arrows and dashes
+)
+
+
+def as_markdown(text: str) -> str:
+    """A text so that Markdown on a page, with HTML, LaTeX, links and icons in it, shows it as it is, on one line.
+
+    Streamlit also makes links, icons and arrows of what is plain text once Markdown was read. Backslashes are gone by
+    then; a WORD JOINER, which has no width, keeps the letters apart.
+    """
+    return _READ_LATER.sub("\u2060", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
+
+
+def as_code(text: str) -> str:
+    """A text as code in Markdown: a span, or a block where it has several lines."""
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    if "\n" in text.strip():
+        fence = max(fence, "```", key=len)
+        return f"{fence}\n{text}\n{fence}"
+    line = " ".join(text.split())
+    return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"

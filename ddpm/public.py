@@ -33,6 +33,10 @@ class Limits:
     values: float = math.inf
     """Numbers in the images of one picture: images x channels x height x width. They are kept while a visitor stays."""
     upload_megabytes: int = 10
+    session_upload_megabytes: int = 30
+    """Of all files that one visitor has uploaded and not taken back."""
+    server_upload_megabytes: int = 200
+    """Of those of all visitors."""
     upload_pixels: int = MAX_PIXELS
     config_characters: int = 20_000
     """Of a config's YAML; one with every field spelt out has 2,000."""
@@ -113,6 +117,13 @@ def forbid(what: str) -> None:
         raise ConfigError(f"{what} is off on this public page: run DDPM Lab on a machine of your own")
 
 
+def published(config: Config) -> Config:
+    """The config of a run as a page shows it: in public mode another name stands for the folder of its images."""
+    if not is_public() or config.data.path is None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"path": "your/images"})})
+
+
 def check_config(config: Config) -> None:
     """Refuse a config that names a folder of this machine.
 
@@ -142,6 +153,11 @@ def extra_models() -> list[str]:
                 f"DDPM_MODELS lists run:NAME and hf://user/repo@revision beside the shipped models, got {reference!r}"
             )
     return found
+
+
+def shows_run(name: str) -> bool:
+    """Whether pages show a run of that name: in public only those that $DDPM_MODELS lists."""
+    return not is_public() or f"run:{name}" in extra_models()
 
 
 def check_model(reference: str) -> None:

@@ -7,20 +7,21 @@ from ddpm.errors import DDPMError
 from ddpm.files import RunFolder
 from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
 from ddpm.models import shipped_histories
+from ddpm.names import as_code, as_markdown
 from ddpm.names import in_turn as classes_in_turn
-from ddpm.public import is_public, redacted
+from ddpm.public import is_public
 from ddpm.training.history import History, read_history
-from ddpm.training.runs import ACTIVE, all_runs, read_status
+from ddpm.training.runs import ACTIVE, read_status
 from pages.components.frame import about, legend, page
 from pages.components.models import in_turn
 from pages.components.pictures import show
-from pages.components.public import off, show_error
-from pages.components.runs import suggestions
+from pages.components.public import foreign, off, show_error
+from pages.components.runs import shown_runs, suggestions
 
 page("Curves", "Watch training runs learn: the loss falls, the images come out of the noise.")
 
 BOUND = {"bind": "query-params"}
-own = {folder.path.name: folder for folder in all_runs()}
+own = {folder.path.name: folder for folder in shown_runs()}
 shipped = {f"{name} (shipped)": folder for name, folder in shipped_histories().items()}
 runs = own | shipped
 if not own and not is_public():
@@ -69,17 +70,17 @@ def curves() -> None:
         st.rerun()  # the whole page, so that it stops asking every two seconds
     for name in names:
         if name in shipped:
-            st.markdown(f"**{name}** How the model inside was trained, by `{_command(shipped[name])}`.")
+            st.markdown(f"**{as_markdown(name)}** How the model inside was trained, by {_command(shipped[name])}.")
             continue
         status = read_status(runs[name])
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.markdown(f"**{name}** {status.state}")
+            st.markdown(f"**{as_markdown(name)}** {status.state}")
             if status.total_steps:
                 st.progress(status.step / status.total_steps, f"step {status.step:,} of {status.total_steps:,}")
         if status.error:
             show_error(status.error)
         for sentence in suggestions(runs[name]):
-            st.warning(redacted(sentence), icon=":material/lightbulb:")
+            st.warning(foreign(sentence), icon=":material/lightbulb:")
     histories = {name: history for name in names if (history := history_of(runs[name])) and history.training}
     if not histories:
         st.info("Nothing recorded yet.")
@@ -95,16 +96,18 @@ def curves() -> None:
             )
             st.plotly_chart(figure, key=f"curves_plot_{key}", config={"displayModeBar": False})
     first = next(iter(histories))
-    st.markdown(f"**loss by band of t**, {first}", help="Small t is fine detail, large t is what it will show.")
+    st.markdown(
+        f"**loss by band of t**, {as_markdown(first)}", help="Small t is fine detail, large t is what it will show."
+    )
     st.plotly_chart(
         bands_figure(histories[first], axis=axis, smoothing=smoothing),
         key="curves_plot_bands",
         config={"displayModeBar": False},
     )
     grids(runs[first])
-    if first in own:
+    if first in own and not is_public():  # what a training prints names folders of this machine
         with st.expander("Log"):
-            st.code(redacted(runs[first].log_tail(30)) or "Nothing printed yet.", language=None)
+            st.code(runs[first].log_tail(30) or "Nothing printed yet.", language=None)
     with st.container(horizontal=True):
         history = histories[first]
         st.download_button("CSV", history.csv, f"{first}.csv", "text/csv", on_click="ignore")
@@ -112,7 +115,7 @@ def curves() -> None:
 
 
 def _command(folder: RunFolder) -> str:
-    return f"python -m ddpm train --config configs/{folder.path.name}.yaml"
+    return as_code(f"python -m ddpm train --config configs/{folder.path.name}.yaml")
 
 
 def grids(folder: RunFolder) -> None:

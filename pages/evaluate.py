@@ -17,12 +17,14 @@ from ddpm.evaluation.results import (
     stage_label,
 )
 from ddpm.media.figures import span
+from ddpm.names import as_markdown
 from ddpm.public import is_public, redacted
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
 from pages.components.judged import closest, seen_as
 from pages.components.models import cached_model, file_name_of, model_references, pick_model, visitor
+from pages.components.public import foreign
 
 page("Evaluate", "How good is a model? Every number stands beside what real images reach.")
 
@@ -39,7 +41,7 @@ def results_of(reference: str) -> dict | None:
         return find_results(reference, cached_model(reference))
     except DDPMError as error:
         remedy = "" if is_public() else ", or choose it as the model and press **Evaluate** below"
-        st.info(redacted(f"{reference}: {error}{remedy}."))
+        st.info(f"{as_markdown(reference)}: {foreign(error)}{remedy}.")
         return None
 
 
@@ -48,8 +50,8 @@ if reference in found:
     results, stages = found[reference], sample_stages(found[reference])
     made_by = results["made_by"]
     st.caption(
-        f"The averaged weights of {reference} ({made_by['sha256'][:12]}) on the dataset {made_by['dataset']}, "
-        f"seed {made_by['seed']}, measured in {span(made_by['seconds'])}."
+        f"The averaged weights of {as_markdown(reference)} ({as_markdown(made_by['sha256'][:12])}) on the dataset "
+        f"{foreign(made_by['dataset'])}, seed {foreign(made_by['seed'])}, measured in {span(made_by['seconds'])}."
     )
     if stages:
         name = st.selectbox(
@@ -83,9 +85,10 @@ with st.container(horizontal=True):
             help="All about this model in one HTML file with its figures: half a minute's work.",
         )  # fmt: skip
     if reference in found:
-        st.download_button("JSON", json.dumps(found[reference], indent=2), f"{file_name}.json", "application/json",
-                           on_click="ignore", help="Everything that was measured, and what produced it.")  # fmt: skip
-        st.download_button("CSV", lambda: results_csv(found[reference]), f"{file_name}.csv", "text/csv",
+        st.download_button("JSON", redacted(json.dumps(found[reference], indent=2)), f"{file_name}.json",
+                           "application/json", on_click="ignore",
+                           help="Everything that was measured, and what produced it.")  # fmt: skip
+        st.download_button("CSV", lambda: redacted(results_csv(found[reference])), f"{file_name}.csv", "text/csv",
                            on_click="ignore", help="The numbers, one a line.")  # fmt: skip
 
 st.header("Evaluate it anew" if reference in found else "Evaluate it", anchor=False)

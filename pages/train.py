@@ -8,16 +8,17 @@ import streamlit as st
 from ddpm.config import Config, config_to_yaml, differences, load_config, with_schedule
 from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
-from ddpm.public import forbid, is_public
+from ddpm.names import as_code, as_markdown
+from ddpm.public import forbid, is_public, published
 from ddpm.training import jobs
-from ddpm.training.runs import all_runs, read_status
+from ddpm.training.runs import read_status
 from ddpm.variants import parse_schedule
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, write
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
 from pages.components.preflight import findings_of, show_findings
-from pages.components.public import off, show_error
-from pages.components.runs import run_list
+from pages.components.public import foreign, off, show_error
+from pages.components.runs import run_list, shown_runs
 from pages.components.schedules import CARRIED
 
 page("Train", "Choose a preset, change what you like, see what it will cost, and launch. A run goes on when you leave.")
@@ -30,12 +31,13 @@ def base_of(start: str) -> Config:
     """The config of a preset, or of an earlier run; the first preset's while there is no file yet."""
     start = next(iter(PRESETS)) if start == FILE else start
     path = RunFolder.named(start.removeprefix("run:")).config if start.startswith("run:") else PRESETS[start]
-    return load_config(path)
+    return published(load_config(path))
 
 
 def new_text(config: Config) -> str:
     """A config as YAML, under a name that is free; what an earlier training found in its folder may have changed."""
-    name = jobs.free_name(re.sub(r"-\d+$", "", config.name))
+    name = re.sub(r"-\d+$", "", config.name)
+    name = name if is_public() else jobs.free_name(name)  # which would tell the names of runs
     data = config.data.model_copy(update={"digest": None, "class_names": None})
     return config_to_yaml(config.model_copy(update={"name": name, "data": data}))
 
@@ -48,11 +50,11 @@ def launch(config: Config) -> None:
     except (DDPMError, OSError) as error:
         show_error(error, messages)
         return
-    waits = ", ".join(f"**{name}**" for name in jobs.going())
+    waits = ", ".join(f"**{as_markdown(name)}**" for name in jobs.going())
     st.session_state.train_launched = (
-        f"**{folder.path.name}** has started: its card is below, under Runs."
+        f"**{as_markdown(folder.path.name)}** has started: its card is below, under Runs."
         if read_status(folder).state == "running"
-        else f"**{folder.path.name}** waits for {waits}: its card is below, under Runs."
+        else f"**{as_markdown(folder.path.name)}** waits for {waits}: its card is below, under Runs."
     )
     start_from(new_text(config))
     st.rerun()
@@ -62,7 +64,7 @@ public = is_public()
 if public:
     off("Training is off on this public page: it would take the machine from everyone else. Change what you like, see "
         "what it would cost, and download the YAML.", "python -m ddpm train --config my.yaml", "make app")  # fmt: skip
-starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in all_runs()), FILE]
+starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in shown_runs()), FILE]
 first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
 start = first.selectbox(
     "Start from", starts, key="train_from", bind="query-params",
@@ -83,7 +85,7 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
             base = base_of(start)
             start_from(new_text(with_schedule(base, parse_schedule(carried)) if carried else base))
             if fresh:
-                st.toast(f"The schedule came along into {start}: the tab Schedule has it.")
+                st.toast(f"The schedule came along into {as_markdown(start)}: the tab Schedule has it.")
     except DDPMError as error:
         show_error(error)
         st.stop()
@@ -91,7 +93,7 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
 current = draft()
 name = current.config.name if current.config else str(current.values.get("name") or "run")
 name_faults = current.faults_of("name")
-taken = current.readable and not name_faults and RunFolder.named(name).path.exists()
+taken = not public and current.readable and not name_faults and RunFolder.named(name).path.exists()
 if taken:
     name_faults = [Fault("name", "is taken by an earlier run")]
 findings, obstacle = [], None
@@ -114,10 +116,10 @@ clicked = third.button(
 # Both are always there: what follows keeps its place, and its open tab.
 messages, findings_place = st.container(horizontal=True, vertical_alignment="center"), st.container()
 for fault in name_faults:
-    messages.markdown(f":red[The name {fault.message}]", width="content")
+    messages.markdown(f":red[The name {foreign(fault.message)}]", width="content")
 if taken:
     free = jobs.free_name(name)
-    messages.button(f"Use {free}", key="train_use_free", on_click=set_field, args=("name", free))
+    messages.button(f"Use {as_markdown(free)}", key="train_use_free", on_click=set_field, args=("name", free))
 if places := dict.fromkeys(current.place(fault) for fault in current.faults if fault.field != "name"):
     messages.markdown(f":red[To correct before this can be launched: {', '.join(places)}]")
 with findings_place:
@@ -142,11 +144,11 @@ with right:
         on_click="ignore",
     )  # fmt: skip
     if current.config and base and (changed := differences(base, current.config)):
-        with st.expander(f"Differs from {start} in {len(changed)} field{'' if len(changed) == 1 else 's'}"):
+        with st.expander(f"Differs from {as_markdown(start)} in {len(changed)} field{'s' * (len(changed) > 1)}"):
             for field, (before, now) in changed.items():
-                st.markdown(f"`{field}`: {before} → **{now}**")
+                st.markdown(f"{as_code(field)}: {as_markdown(str(before))} → **{as_markdown(str(now))}**")
 
-if not public or all_runs():
+if not public or shown_runs():
     st.header("Runs", anchor=False)
     run_list()
 

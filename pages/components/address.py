@@ -5,13 +5,14 @@ that is left: who comes back, by the browser's Back or by our own list of pages,
 """
 
 import math
-import re
 from collections.abc import Callable
 from urllib.parse import urlencode
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state.query_params import parse_url_param
+
+from ddpm.names import as_code
 
 ASKED = "address_asked"
 LEFT, PAGE = "address_left", "address_page"  # in the session: the link that each page was left with; the page shown
@@ -77,15 +78,12 @@ def tell_what_was_left_out() -> None:
     """Name what the link asked for and no widget took. Call it when all widgets are there."""
     asked: dict[str, list[str]] = st.session_state.pop(ASKED, {})
     left_out = [
-        # Whoever wrote the link wrote this text: it must not leave its code span.
-        re.sub(r"[`\s]+", " ", f"{key}={', '.join(values)}"[:60])
-        for key, values in asked.items()
-        if not _was_taken(key, values)
+        as_code(f"{key}={', '.join(values)}"[:60]) for key, values in asked.items() if not _was_taken(key, values)
     ]
     if left_out:
         more = f" and {len(left_out) - MOST_SHOWN} more" if len(left_out) > MOST_SHOWN else ""
         st.toast(
-            f"Left out of the link, since this page does not offer it: `{'`, `'.join(left_out[:MOST_SHOWN])}`{more}.",
+            f"Left out of the link, since this page does not offer it: {', '.join(left_out[:MOST_SHOWN])}{more}.",
             icon=":material/link_off:",
             duration=WHILE,
         )

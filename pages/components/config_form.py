@@ -8,11 +8,12 @@ import streamlit as st
 
 from ddpm.config import Config, change, config_from_dict, config_to_yaml, config_values, differences
 from ddpm.errors import ConfigError, Fault
+from ddpm.names import as_code
 from ddpm.public import limits
 from ddpm.settings import Setting, all_settings, applies
 from ddpm.yaml_text import dump_yaml, lines_of
 
-from .public import show_error
+from .public import foreign, show_error
 
 # The one truth, which every widget is set from before it is drawn. It is no widget's own value: a browser that has not
 # heard yet of a change sends back what it last showed, and would undo the change.
@@ -124,12 +125,16 @@ def form(current: Draft, base: Config | None, origin: str) -> None:
     for tab, (name, settings) in zip(tabs, sections.items(), strict=True):
         with tab:
             for fault in current.faults_of(name):
-                st.markdown(f":red[{fault.message}]")
+                st.markdown(f":red[{foreign(fault.message)}]")
             shown = [setting for setting in settings if applies(setting, current.values)]
             left, right = st.columns(2)
             for i, setting in enumerate(shown):
                 _, begun = different.get(setting.field, (None, None))
-                help = setting.help if begun is None else f"{setting.help} {origin} has {setting.to_text(begun)}."
+                help = (
+                    setting.help
+                    if begun is None
+                    else f"{setting.help} {foreign(origin)} has {foreign(setting.to_text(begun))}."
+                )
                 with left if i < (len(shown) + 1) // 2 else right:
                     field(setting, current, help)
 
@@ -152,7 +157,7 @@ def field(setting: Setting, current: Draft, help: str) -> None:
         put(key, setting.to_text(value))
         st.text_input(label, **common | taking(key, lambda new: write(setting.field, setting.from_text(new))))
     for fault in current.faults_of(setting.field):
-        st.markdown(f":red[{fault.message}]")
+        st.markdown(f":red[{foreign(fault.message)}]")
 
 
 def put(key: str, value: Any) -> None:
@@ -201,8 +206,8 @@ def editor(current: Draft, height: int) -> None:
         where = ""
         if fault.line:
             shown = lines[fault.line - 1].strip() if fault.line <= len(lines) else ""
-            where = f"Line {fault.line}{f', `{shown}`' if shown else ''}: "
-        show_error(f"{where}{f'{fault.field} ' if fault.field else ''}{fault.message}")
+            where = f"Line {fault.line}{f', {as_code(shown)}' if shown else ''}: "
+        show_error(f"{f'{fault.field} ' if fault.field else ''}{fault.message}", where=where)
 
 
 def _edited(edition: int, text: str) -> None:

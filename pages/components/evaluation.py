@@ -7,9 +7,10 @@ import streamlit as st
 
 from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, name_in, share_ci95, stage_label
 from ddpm.media.figures import REFERENCES, calibration_figure, quality_figure
-from ddpm.public import redacted
+from ddpm.names import as_markdown
 
 from .classes import label_of, options
+from .public import foreign
 
 BOUND = {"bind": "query-params"}
 PLOT = {"config": {"displayModeBar": False}}
@@ -20,7 +21,7 @@ def missing(reasons: Mapping[str, str]) -> None:
     """Why something is not available, a line a reason: what ``ddpm.evaluation.results.absences`` gives."""
     for reason, names in reasons.items():
         # No caption: Streamlit pales those, their links below a contrast that can be read.
-        st.markdown(f":small[:material/info: **{names}** not available: {redacted(reason)}.]")
+        st.markdown(f":small[:material/info: **{as_markdown(names)}** not available: {foreign(reason)}.]")
 
 
 def cards(stage: Stage) -> None:
@@ -40,7 +41,7 @@ def cards(stage: Stage) -> None:
     st.caption(
         f"{stage['num_samples']:,} samples at guidance {guidance:g}, {stage['network_evaluations']:g} looks of the "
         f"network at each; beneath, what real images reach.",
-        help=f"Real images: {stage['reference']['what']}." if "what" in stage["reference"] else None,
+        help=f"Real images: {foreign(stage['reference']['what'])}." if "what" in stage["reference"] else None,
     )
     absent = absences({"Real images": stage["reference"]} | {METRICS[key].label: stage[key] for key in METRICS})
     missing(absent)

@@ -16,7 +16,7 @@ from ddpm.public import forbid, is_public
 from ddpm.training.runs import ACTIVE, read_status
 
 from .models import computing
-from .public import off, show_error
+from .public import foreign, off, show_error
 
 
 def report_html(reference: str, who: str) -> bytes:
@@ -45,7 +45,7 @@ def evaluation_job(reference: str, model: Model) -> None:
             st.rerun()
         if status.state in ACTIVE:
             left = f", {duration(status.eta)} left" if status.eta is not None else ""
-            st.progress(status.step / job.PARTS, f"{status.doing or 'starting'}{left}")
+            st.progress(status.step / job.PARTS, f"{foreign(status.doing or 'starting')}{left}")
             st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=_tried, args=(job.stop, folder),
                       help="What is finished is kept: the next evaluation goes on from there.")  # fmt: skip
         elif status.error:

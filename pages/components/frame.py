@@ -1,5 +1,7 @@
 """The frame that all pages share: title, one sentence, links, and the box that says what one is looking at."""
 
+from html import escape
+
 import numpy as np
 import streamlit as st
 from PIL import Image
@@ -122,7 +124,7 @@ def legend(colours: dict[str, str]) -> None:
     """One legend for all figures of a page: a stroke of colour before each name."""
     entries = "".join(
         f'<span style="white-space:nowrap;margin-right:1.25rem"><span style="display:inline-block;width:1.5rem;'
-        f'border-top:3px solid {colour};vertical-align:middle;margin-right:0.4rem"></span>{name}</span>'
+        f'border-top:3px solid {colour};vertical-align:middle;margin-right:0.4rem"></span>{escape(name)}</span>'
         for name, colour in colours.items()
     )
     st.html(f'<div style="font-size:0.9rem">{entries}</div>')

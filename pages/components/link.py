@@ -11,6 +11,7 @@ from ddpm.errors import ConfigError
 from ddpm.media.fingerprint import HASH_LENGTH, compare, fingerprint
 
 from .models import cached_model
+from .public import foreign
 from .sampling import Result, widget_values
 
 ROLLED, WEIGHTS, PIXELS = "play_rolled", "play_weights", "play_pixels"
@@ -61,7 +62,7 @@ def verdict_on_link(result: Result) -> None:
     try:
         same, largest = compare(expected, result.trajectory.images)
     except ConfigError as error:
-        st.warning(f"The link cannot be checked: {error}.")
+        st.warning(f"The link cannot be checked: {foreign(error)}.")
         return
     weights = st.query_params.get(WEIGHTS)
     if same:

@@ -1,6 +1,7 @@
 """Models on the pages: one copy for all visitors, one inference at a time."""
 
 import hashlib
+import logging
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import streamlit as st
 import torch
+from streamlit.logger import get_logger
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from torch import nn
 
@@ -26,6 +28,7 @@ from ddpm.models import (
     shipped_models,
     trained_runs,
 )
+from ddpm.names import as_code, as_markdown
 from ddpm.public import check_model, extra_models, is_public
 from ddpm.training.jobs import free_threads
 from ddpm.weights import values_sha256
@@ -94,6 +97,17 @@ def in_turn(make: Callable[..., bytes], get: Callable[[], tuple] = tuple) -> Cal
             return make(*needed)
 
     return made
+
+
+def _worth_logging(record: logging.LogRecord) -> bool:
+    """Whether an error in a download is one: that a visitor has asked for something else since is none."""
+    error = record.exc_info and record.exc_info[1]
+    while error and not isinstance(error, Replaced):
+        error = error.__cause__ or error.__context__
+    return not error
+
+
+get_logger("streamlit.runtime.backend_operation_handler").addFilter(_worth_logging)
 
 
 def _queued(place: Place) -> str:
@@ -168,7 +182,7 @@ def pick_model(key: str) -> tuple[str, Model]:
     named = asked and is_on_hub(asked) and asked not in choices and not is_public()
     offered = [asked] if named else []
     if asked and asked not in (*choices, *offered):
-        st.warning(f"This link asks for the model {asked!r}, which is not here.")
+        st.warning(f"This link asks for the model {as_markdown(repr(asked))}, which is not here.")
     with st.sidebar:
         st.divider()
         reference = st.selectbox(
@@ -219,9 +233,10 @@ def _offer(reference: HubReference, key: str) -> None:
     names = [name for name in (*files, RESULTS) if name in listing.sizes]
     size = sum(listing.sizes[name] for name in names)
     with st.container(border=True):
-        st.markdown(f"**`{found.repo_id}`** is a model on the Hub, not yet on this machine.")
+        st.markdown(f"**{as_code(found.repo_id)}** is a model on the Hub, not yet on this machine.")
         st.caption(
-            f"Commit `{found.revision[:7]}`, {size / 1e6:,.1f} MB. Of its files only {', '.join(names)} are fetched, "
+            f"Commit {as_code(found.revision[:7])}, {size / 1e6:,.1f} MB. Of its files only "
+            f"{as_markdown(', '.join(names))} are fetched, "
             "and nothing in them is run."
         )
         if st.button("Download", type="primary", icon=":material/download:", key=f"{key}_download"):

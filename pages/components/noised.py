@@ -14,10 +14,11 @@ from ddpm.image_files import read_image
 from ddpm.media.figures import format_alpha_bar
 from ddpm.media.images import png_bytes, to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
-from ddpm.public import limits, redacted
+from ddpm.public import limits
 
 from .models import computing
 from .pictures import stroke
+from .public import foreign
 
 SIZE = 64  # of a photograph or an upload, in pixels
 KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
@@ -76,7 +77,7 @@ def pick_image() -> tuple[Tensor, int] | None:
             help="One noise for all schedules and all t.",
         )  # fmt: skip
     if isinstance(picture, str):
-        st.info(redacted(picture))
+        st.info(foreign(picture))
         return None
     return to_float(picture), seed
 

@@ -4,10 +4,12 @@ import streamlit as st
 
 from ddpm.config import Config, DataConfig
 from ddpm.errors import Fault
-from ddpm.public import check_config, redacted
+from ddpm.names import as_markdown
+from ddpm.public import check_config
 from ddpm.training.preflight import Facts, Finding, check, facts, shown
 
 from .config_form import Draft, set_field
+from .public import foreign
 
 MARKS = {"fault": ":red[:material/block:]", "warning": ":orange[:material/warning:]", "note": ":material/info:"}
 
@@ -36,10 +38,10 @@ def show_findings(findings: list[Finding], current: Draft) -> None:
         for finding in sorted(findings, key=lambda finding: list(MARKS).index(finding.kind)):
             said, cure = st.columns([5, 1], vertical_alignment="center")
             where = current.place(Fault(finding.field, ""))
-            remedy = f" ({finding.instead} would help as well)" if finding.instead else ""
-            said.markdown(f"{MARKS[finding.kind]} {where}: {redacted(finding.text)}{remedy}.")
+            remedy = f" ({foreign(finding.instead)} would help as well)" if finding.instead else ""
+            said.markdown(f"{MARKS[finding.kind]} {where}: {foreign(finding.text)}{remedy}.")
             if finding.value is not None:
                 cure.button(
-                    f"Set to {shown(finding.value)}", key=f"train_fit_{finding.field}", on_click=set_field,
+                    f"Set to {as_markdown(shown(finding.value))}", key=f"train_fit_{finding.field}", on_click=set_field,
                     args=(finding.field, finding.value), width="stretch",
                 )  # fmt: skip

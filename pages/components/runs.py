@@ -6,7 +6,8 @@ from ddpm.config import load_config
 from ddpm.errors import DDPMError, one_line
 from ddpm.files import RunFolder
 from ddpm.media.figures import span
-from ddpm.public import forbid, is_public, redacted
+from ddpm.names import as_markdown
+from ddpm.public import forbid, is_public, shows_run
 from ddpm.training import jobs
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact
@@ -16,10 +17,15 @@ from ddpm.training.runs import ACTIVE, Status, all_runs, read_status
 
 from .frame import share_link
 from .models import model_references
-from .public import show_error
+from .public import foreign, show_error
 
 COLOURS = {"running": "green", "queued": "blue", "finished": "gray", "stopped": "orange"}  # else red
 NO_RUN = "run_problem"  # in the session: why the last button did nothing
+
+
+def shown_runs() -> list[RunFolder]:
+    """The runs that pages show, the newest first: in public those that the owner names."""
+    return [folder for folder in all_runs() if shows_run(folder.path.name)]
 
 
 def any_active() -> bool:
@@ -38,7 +44,7 @@ def run_list() -> None:
             st.rerun()  # the whole page, which then asks every two seconds, or stops to
         if problem := st.session_state.pop(NO_RUN, None):
             show_error(problem)
-        runs = all_runs()
+        runs = shown_runs()
         if not runs:
             st.info("There is no run yet. **Launch** above starts the first.")
         for folder in runs:
@@ -51,7 +57,7 @@ def run_list() -> None:
 def card(folder: RunFolder, status: Status) -> None:
     name = folder.path.name
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f"**{name}**", width="content")
+        st.markdown(f"**{as_markdown(name)}**", width="content")
         st.badge(status.state, color=COLOURS.get(status.state, "red"))
         st.page_link(
             "pages/curves.py", label="Curves", icon=":material/monitoring:", query_params={"curves_runs": name}
@@ -65,17 +71,17 @@ def card(folder: RunFolder, status: Status) -> None:
     if status.total_steps:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":
-        st.progress(0.0, status.doing or "starting")
-    if status.state == "queued" and (going := jobs.going()):
-        st.caption(f"Waits for {', '.join(going)}.")
+        st.progress(0.0, foreign(status.doing or "starting"))
+    if status.state == "queued" and (going := jobs.going()) and not is_public():
+        st.caption(f"Waits for {as_markdown(', '.join(going))}.")
     if status.error:
-        show_error(f"```\n{status.error}\n```" if "\n" in status.error else status.error)
+        show_error(status.error)
     if status.inexact:
-        st.caption("Its last resume was not exact to the bit: " + "; ".join(status.inexact))
-    for note in status.notes:
-        st.caption(f"Of its images: {redacted(note)}")
+        st.caption("Its last resume was not exact to the bit: " + foreign("; ".join(status.inexact)))
+    for note in () if is_public() else status.notes:  # which name files of this machine
+        st.caption(f"Of its images: {as_markdown(note)}")
     for sentence in suggestions(folder):
-        st.warning(redacted(sentence), icon=":material/lightbulb:")
+        st.warning(foreign(sentence), icon=":material/lightbulb:")
     if not is_public():
         buttons(folder, status)
 
@@ -85,7 +91,7 @@ def progress_text(status: Status) -> str:
     if status.state == "running" and status.images_per_second:
         parts.append(f"{status.images_per_second:,.0f} images/s")
     if status.state == "running":
-        parts.append((status.doing or "starting") if status.eta is None else f"{span(status.eta)} left")
+        parts.append(foreign(status.doing or "starting") if status.eta is None else f"{span(status.eta)} left")
     else:
         parts.append(f"{span(status.elapsed)} of training")
     if status.train_loss is not None:
@@ -132,10 +138,10 @@ def buttons(folder: RunFolder, status: Status) -> None:
             else:
                 button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
         with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
-            st.write(f"Delete **{folder.path.name}** with its checkpoints, curves and samples?")
+            st.write(f"Delete **{as_markdown(folder.path.name)}** with its checkpoints, curves and samples?")
             button("Delete for good", "delete_forever", jobs.delete, "There is no way back.")
     if status.state != "finished" and folder.checkpoint("latest").is_file():
-        st.caption(exactness(folder, folder.checkpoint("latest").stat().st_mtime))
+        st.caption(foreign(exactness(folder, folder.checkpoint("latest").stat().st_mtime)))
     elif status.state != "finished":
         st.caption(
             "It ended before its first checkpoint (training.val_every says when that comes), so there is nothing to "

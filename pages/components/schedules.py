@@ -16,6 +16,7 @@ from ddpm.variants import MAX_VARIANTS, parse_schedule, schedules_text
 from ddpm.yaml_text import dump_yaml
 
 from .pictures import stroke
+from .public import foreign
 
 LINK = "sched"  # the query parameter that holds all variants
 VARIANTS = "sched_variants"  # the one truth, in the session; the widgets are set from it and report to it
@@ -87,7 +88,7 @@ def _read_link() -> None:
 def tell_link_faults() -> None:
     """What the link asked for and could not have; said until a card is changed."""
     for fault in st.session_state[LINK_FAULTS]:
-        st.warning(f"The link asks for a schedule that there is not. {fault}", icon=":material/link_off:")
+        st.warning(f"The link asks for a schedule that there is not. {foreign(fault)}", icon=":material/link_off:")
 
 
 def _values(config: ScheduleConfig) -> dict[str, Any]:
@@ -126,7 +127,7 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             return schedule_from_dict(variant.values)
         except ConfigError as error:
             for fault in error.faults:
-                st.markdown(f":red[{fault.field.removeprefix('schedule').removeprefix('.')} {fault.message}]")
+                st.markdown(f":red[{fault.field.removeprefix('schedule').removeprefix('.')} {foreign(fault.message)}]")
             return None
 
 
@@ -191,7 +192,9 @@ def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:
     able = [line for line in drawn if line.schedule.num_timesteps >= num_steps]
     for line in drawn:
         if line not in able:
-            st.info(f"**{line.label}** has only {line.schedule.num_timesteps} timesteps for {num_steps} steps.")
+            st.info(
+                f"**{foreign(line.label)}** has only {line.schedule.num_timesteps} timesteps for {num_steps} steps."
+            )
     st.plotly_chart(steps_figure(able, num_steps, spacing, over), key="sched_plot_steps", **PLOT)
     starts = {
         line.label: starting_point(
@@ -199,7 +202,9 @@ def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:
         )
         for line in able
     }
-    if wrong := [f"- **{label}**: {'; '.join(start.problems)}." for label, start in starts.items() if start.problems]:
+    if wrong := [
+        f"- **{foreign(label)}**: {'; '.join(start.problems)}." for label, start in starts.items() if start.problems
+    ]:
         harm = [HARM] if any(start.harmful for start in starts.values()) else []
         st.warning("\n".join([*wrong, "", UNSEEN, *harm, REMEDY]), icon=":material/warning:")
     elif able:

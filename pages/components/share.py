@@ -10,6 +10,7 @@ from ddpm.files import size_text
 from ddpm.hub import check_repo_id, check_token, publish
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
 from ddpm.models import resolve
+from ddpm.names import as_markdown
 from ddpm.space import push_space, space_files, summary, zip_bytes
 
 from .models import computing, in_turn
@@ -115,7 +116,9 @@ def tell_outcome(what: str, reference: str) -> None:
         return
     if not done:
         show_error(text)
-    elif what == SPACE:
-        st.success(f"Sent and checked: [{text}]({text}). Hugging Face now builds it, which takes some minutes.")
+        return
+    text = f"[{as_markdown(text)}](<{text}>)."  # the Hub's address, of the name that was checked
+    if what == SPACE:
+        st.success(f"Sent and checked: {text} Hugging Face now builds it, which takes some minutes.")
     else:
-        st.success(f"Sent and checked: [{text}]({text}).")
+        st.success(f"Sent and checked: {text}")
