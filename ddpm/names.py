@@ -78,7 +78,7 @@ _MARKUP = re.compile(
     r"|^[-+=#]|(?<=\d)[.)](?=\s|$)"  # what makes a list or a heading of a line
 )
 _READ_LATER = re.compile(
-    r"(?<=[pPsS]:)(?=//)|(?<=[wW]{3})(?=\.)|(?=@[-\w]+\.)"  # addresses
+    r"(?i:(?<=http:)|(?<=https:))(?=//)|(?<=[wW]{3})(?=\.)|(?=@[-\w]+\.)"  # addresses
     r"|(?<=:)(?=[\w+/\\-]+:)"  # emoji, and icons such as :material/home:
     r"|(?<=-)(?=\\?>(\s|$))|(?<=[<>~])(?==(\s|$))|(?<=<)(?=-)|(?<=(?<!-)-)(?=-(\s|$))"  # arrows and dashes
 )

@@ -1,5 +1,6 @@
 """Public mode: when it is on, its limits whatever is asked for, and every page under tampered links."""
 
+import ast
 import io
 import itertools
 import random
@@ -197,6 +198,33 @@ def test_every_error_on_a_page_goes_through_the_one_function():
     for path in [ROOT / "streamlit_app.py", *ROOT.glob("pages/**/*.py")]:
         if path.name != "public.py":
             assert not re.search(r"\.(error|exception)\(", path.read_text(encoding="utf-8")), path
+
+
+SHOWN = {
+    "markdown", "caption", "info", "warning", "success", "error", "toast", "write", "badge", "progress", "button",
+    "expander", "checkbox", "toggle", "metric", "title", "header", "popover", "status",
+}  # fmt: skip
+OUR_OWN = {
+    "remedy", "min(most, MAX_IMAGES)", "len(shown.plan)", "_command(shipped[name])", "status.state", "curve.label",
+    "', '.join(places)", "len(changed)", "'s' * (len(changed) > 1)", "metric.format(real)", "torch.__version__",
+    "largest", "_read(result)", "MOMENTS", "request.settings.num_steps + 1", "why", "step.index", "paper", "url",
+    "request.settings.num_steps", "left", "last", "MARKS[finding.kind]", "where", "title", "NO_CLASS", "ZERO_SNR",
+    "', '.join((format(pair['ratio'], '.2f') for pair in pairs))", "', '.join(map(as_markdown, asked))", "more",
+    "', '.join(left_out[:MOST_SHOWN])", "line.schedule.num_timesteps", "num_steps", "text",
+}  # fmt: skip
+"""What pages put into Markdown as it is: numbers, our own words, and what was escaped where it came from."""
+
+
+def test_whatever_is_put_into_markdown_is_escaped_or_our_own():
+    put = set()
+    for path in ROOT.glob("pages/**/*.py"):
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") in SHOWN:
+                given = [*call.args, *(each.value for each in call.keywords if each.arg in ("help", "label", "text"))]
+                parts = [part for each in given for part in ast.walk(each) if isinstance(part, ast.FormattedValue)]
+                put |= {ast.unparse(part.value) for part in parts if not part.format_spec}
+    escaped = re.compile(r"(foreign|as_markdown|as_code|span)\(.*\)")
+    assert {each for each in put if not escaped.fullmatch(each)} - {"label"} <= OUR_OWN
 
 
 # -- the pages -----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from ddpm.config import config_from_yaml, load_config
 from ddpm.files import RunFolder
+from ddpm.names import as_markdown
 from ddpm.settings import all_settings, applies
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
@@ -318,7 +319,7 @@ def test_a_device_that_is_not_here_makes_launch_impossible(train):
     app = train()
     app.text_input(key="train_training_device").set_value("cuda:7").run()
     assert [error.value for error in app.error] == [
-        "device 'cuda:7' is not available here: use auto, cpu, cuda, cuda:N or mps"
+        as_markdown("device 'cuda:7' is not available here: use auto, cpu, cuda, cuda:N or mps")
     ]
     assert launch_button(app).disabled
 

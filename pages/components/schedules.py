@@ -127,7 +127,8 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             return schedule_from_dict(variant.values)
         except ConfigError as error:
             for fault in error.faults:
-                st.markdown(f":red[{fault.field.removeprefix('schedule').removeprefix('.')} {foreign(fault.message)}]")
+                field = fault.field.removeprefix("schedule").removeprefix(".")
+                st.markdown(f":red[{foreign(field)} {foreign(fault.message)}]")
             return None
 
 

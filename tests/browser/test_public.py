@@ -1,6 +1,7 @@
 """A public page in a browser: every page opens, the queue shows one's place, and who leaves frees it."""
 
 import re
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -88,3 +89,18 @@ def test_stop_leaves_the_queue_and_a_short_request_passes_a_long_one(page, brows
         fourth.get_by_text("ahead of you").wait_for(timeout=60_000)
     finally:
         context.close()
+
+
+LURE = "[Sign in](http://evil.example)![x](http://evil.example/x) https://evil.example www.evil.example :material/home:"
+
+
+@pytest.mark.parametrize(
+    "link",
+    [f"playground?play_model={LURE}", f"playground?play_rolled={LURE}", f"ladder?ladder_most={LURE}"],
+)
+def test_what_a_link_says_is_no_link_and_no_picture(page, public_url, link):
+    """Streamlit makes links of plain text as well; that an image is loaded would fail the test by itself."""
+    open_page(page, f"{public_url}/{quote(link, safe='?=/')}")
+    page.get_by_text("[Sign in]").first.wait_for()
+    assert page.locator("[href*='evil']").count() == page.locator("img[src*='evil']").count() == 0
+    assert page.locator("[data-testid=stMarkdown] [aria-label='home icon']").count() == 0
