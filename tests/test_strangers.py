@@ -22,7 +22,7 @@ from tests.browser.conftest import environment, serve, server_at
 from tests.websocket_client import Visitor, connect, state
 
 EVIL = "evil.example"
-LURE = "[Sign in](http://evil.example)![x](http://evil.example/x.png) https://evil.example"
+LURE = "[Sign in](//evil.example)![x](//evil.example/x.png) https://evil.example"
 SECRET = "/srv/pictures-of-the-owner"
 
 
@@ -153,7 +153,6 @@ def test_under_its_own_names_it_is_served_also_behind_a_proxy(private):
     url, _ = private
     here = urlsplit(url).netloc
     for host, origin in (
-        (here, url),
         (here.replace("127.0.0.1", "localhost"), url.replace("127.0.0.1", "localhost")),
         ("lab.example.org", "https://lab.example.org"),  # a proxy that passes its own name on
         (here, "https://lab.example.org"),  # one that does not
@@ -193,19 +192,20 @@ def test_what_a_link_says_is_shown_as_text(link, private):
 # -- what belongs to the owner -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("run", ["shown", "hidden"])
-def test_public_pages_show_no_folder_and_only_the_runs_that_the_owner_names(run, public):
+def test_public_pages_show_no_folder_and_only_the_runs_that_the_owner_names(public):
     with connect(public) as visitor:
-        for page, query in (("train", f"train_from=run:{run}"), ("train", f"train_name={run}"),
-                            ("curves", f"curves_runs={run}"), ("evaluate", f"eval_model=run:{run}")):  # fmt: skip
+        for page, query in (
+            ("train", "train_from=run:shown"),
+            ("train", "train_from=run:hidden"),
+            ("curves", "curves_runs=hidden"),
+            ("evaluate", "eval_model=run:hidden"),
+        ):
             visitor.open(page, query)
-            everything = str(visitor.drawn)
-            assert SECRET not in everything
-            assert "pictures-of" not in everything
-            offered = everything.replace(query, "")  # what the link said, as it is told
-            assert ("run:hidden" in offered, '"hidden"' in offered) == (False, False)
-            if page == "train" and query == "train_from=run:shown":
-                assert "your/images" in everything
+            everything = str(visitor.drawn).replace(query, "")  # what the link said, as it is told
+            assert Path(SECRET).name not in everything
+            assert "run:hidden" not in everything
+            assert '"hidden"' not in everything
+            assert ("your/images" in everything) == (query == "train_from=run:shown")
 
 
 def test_figures_of_the_server_are_for_its_owner(private, public):
