@@ -193,19 +193,19 @@ def test_what_a_link_says_is_shown_as_text(link, private):
 
 
 def test_public_pages_show_no_folder_and_only_the_runs_that_the_owner_names(public):
-    with connect(public) as visitor:
-        for page, query in (
-            ("train", "train_from=run:shown"),
-            ("train", "train_from=run:hidden"),
-            ("curves", "curves_runs=hidden"),
-            ("evaluate", "eval_model=run:hidden"),
-        ):
+    for page, query in (
+        ("train", "train_from=run:shown"),
+        ("train", "train_from=run:hidden"),
+        ("curves", "curves_runs=hidden"),
+        ("evaluate", "eval_model=run:hidden"),
+    ):
+        with connect(public) as visitor:
             visitor.open(page, query)
             everything = str(visitor.drawn).replace(query, "")  # what the link said, as it is told
-            assert Path(SECRET).name not in everything
-            assert "run:hidden" not in everything
-            assert '"hidden"' not in everything
-            assert ("your/images" in everything) == (query == "train_from=run:shown")
+        assert Path(SECRET).name not in everything
+        assert "run:hidden" not in everything
+        assert '"hidden"' not in everything
+        assert ("your/images" in everything) == (query == "train_from=run:shown")
 
 
 def test_figures_of_the_server_are_for_its_owner(private, public):
