@@ -79,7 +79,7 @@ _MARKUP = re.compile(
 )
 _READ_LATER = re.compile(
     r"(?i:(?<=http:)|(?<=https:))(?=//)|(?<=[wW]{3})(?=\.)|(?=@[-\w]+\.)"  # addresses
-    r"|(?<=:)(?=[\w+/\\-]+:)"  # emoji, and icons such as :material/home:
+    r"|(?<=:)(?=[\w+\\-][\w+/\\-]*:)"  # emoji, and icons such as :material/home:
     r"|(?<=-)(?=\\?>(\s|$))|(?<=[<>~])(?==(\s|$))|(?<=<)(?=-)|(?<=(?<!-)-)(?=-(\s|$))"  # arrows and dashes
 )
 
