@@ -46,6 +46,7 @@ def test_the_library_example_runs(tmp_path, monkeypatch):
 
 
 def test_every_setting_of_the_environment_stands_in_the_table():
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "ddpm").rglob("*.py")]
+    files = [path for folder in ("ddpm", "pages") for path in (ROOT / folder).rglob("*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in files]
     used = {name for source in sources for name in re.findall(r'"(DDPM_[A-Z_]+)"', source)}
     assert used == set(re.findall(r"^\| `(DDPM_[A-Z_]+)` \|", README, re.MULTILINE))

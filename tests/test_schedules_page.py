@@ -9,6 +9,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from ddpm.config import Config, config_from_yaml, load_config, schedule_from_dict
+from ddpm.names import as_markdown
 from ddpm.yaml_text import parse_yaml
 from tests.conftest import ROOT
 
@@ -118,7 +119,7 @@ def test_a_link_brings_the_variants_back():
 )
 def test_a_wrong_link_is_told_and_the_rest_of_it_shown(link, message):
     app = open_schedules(sched=link)
-    assert any(message in warning.value for warning in app.warning)
+    assert any(as_markdown(message) in warning.value for warning in app.warning)
     assert shown(app)[0] == "linear"
     app = run(app.select_slider(key="sched_0_linear_num_timesteps").set_value(200))
     assert not any("The link asks" in warning.value for warning in app.warning)
