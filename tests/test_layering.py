@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "names", "schedule", "unet",
+    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "names", "schedule", "unet", "cost",
      "image_files", "manifest"],
     ["diffusion", "compiled"],
     ["samplers"],
