@@ -243,8 +243,18 @@ def test_the_choices_are_those_that_the_code_knows():
         (f"schedule: {{power: {':'.join(['59'] * 6000)}}}", "FILE, line 1: schedule.power: must be a valid number"),
         *(
             (f"name: !!{tag} {value}", f"FILE, line 1, column 7: not valid YAML: leave out the tag !!{tag}: values are")
-            for tag, value in {"timestamp": "x", "binary": "x", "set": "[x]", "omap": "[x]", "pairs": "{a: b}",
-                               "value": "x", "merge": "x", "seq": "x", "map": "[x]", "str": "{}"}.items()
+            for tag, value in {
+                "timestamp": "x",
+                "binary": "x",
+                "set": "[x]",
+                "omap": "[x]",
+                "pairs": "{a: b}",
+                "value": "x",
+                "merge": "x",
+                "seq": "x",
+                "map": "[x]",
+                "str": "{}",
+            }.items()
         ),
         ("<<: {name: x}", "FILE, line 1: <<: unknown key '<<'"),
         ("? [a, b]\n: 1", "FILE, line 1, column 3: not valid YAML: found unhashable key"),
