@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .compiled import Compiled
 from .config import Config, config_to_yaml, load_config
+from .cost import Cost, cost_of
 from .device import over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
@@ -57,6 +58,11 @@ class Model:
     @cached_property
     def schedule(self) -> NoiseSchedule:
         return self.config.schedule.build()
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What one look of the network at one image takes; worked out before it is run, in half a second."""
+        return cost_of(self.network, self.config.image_shape)
 
     @property
     def device(self) -> torch.device:

@@ -61,6 +61,26 @@ def labels_text(names: Sequence[str], labels: Sequence[int] | None) -> str:
     return str(labels[0]) if line.getvalue() == "none" else line.getvalue()
 
 
+def as_sentence(text: str) -> str:
+    """A sentence as Markdown that shows it as it is, with what stands between ` as code, as in an error of ours, which
+    may hold words of others."""
+    parts = " ".join(text.split()).split("`")
+    if len(parts) % 2 == 0 or not all(part.strip() for part in parts[1::2]):
+        return as_markdown(text)
+    return "".join(as_code(part) if i % 2 else _between(part) for i, part in enumerate(parts))
+
+
+def _between(text: str) -> str:
+    """A part of a sentence as Markdown, with the blanks around it."""
+    return f"{' ' * text.startswith(' ')}{as_markdown(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
+
+
+def as_cell(value: object) -> object:
+    """A value for a CSV file. Text that a spreadsheet would take for a formula gets an apostrophe before it; numbers
+    stay numbers."""
+    return f"'{value}" if isinstance(value, str) and re.match(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]", value) else value
+
+
 def in_turn(names: Sequence[str], most: int = SHOWN) -> str:
     """Which classes are drawn one after the other, for a caption in Markdown: "0 to 9", else "cat, dog"."""
     if _are_numbers(names):

@@ -19,7 +19,7 @@ from .config import Config
 from .errors import ConfigError, ModelError, unknown
 from .files import data_dir, output_dir
 from .image_files import MAX_PIXELS
-from .models import shipped_models
+from .models import Model, shipped_models
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +32,12 @@ class Limits:
     """Looks of the network at an image: images x evaluations of each. $DDPM_MAX_EVALUATIONS in public mode."""
     values: float = math.inf
     """Numbers in the images of one picture: images x channels x height x width. They are kept while a visitor stays."""
+    work: float = 500e9
+    """Of one look of a network at one image, see ``Cost.work``: about 7 s on 2 cores, which nobody can stop."""
+    memory: int = 2_000_000_000
+    """Bytes that such a look may take."""
+    picture_memory: int = 8_000_000_000
+    """Bytes that a look at all images of a picture may take."""
     upload_megabytes: int = 10
     session_upload_megabytes: int = 30
     """Of all files that one visitor has uploaded and not taken back."""
@@ -65,7 +71,10 @@ def limits() -> Limits:
     most = os.environ.get("DDPM_MAX_EVALUATIONS", "2000")
     if not re.fullmatch(r"[0-9]{1,9}", most) or int(most) < 1:
         raise ConfigError(f"DDPM_MAX_EVALUATIONS must be a whole number from 1, got {most!r}")
-    return Limits(evaluations=int(most), values=250_000, upload_pixels=25_000_000)
+    return Limits(
+        evaluations=int(most), values=250_000, work=20e9, memory=500_000_000, picture_memory=1_000_000_000,
+        upload_pixels=25_000_000,
+    )  # fmt: skip
 
 
 def check_evaluations(count: int, what: str, remedy: str) -> None:
@@ -105,6 +114,20 @@ def check_images(count: int, evaluations: int, values: int) -> None:
         )
         remedy = f"at most {most} image{'' if most == 1 else 's'}, or fewer steps" if most else "take fewer steps"
         raise ConfigError(f"{count} image{'' if count == 1 else 's'} would take {over} on this public page: {remedy}")
+
+
+def check_memory(count: int, model: Model) -> None:
+    """Refuse a picture whose images take more memory at once than there is for one.
+
+    Raises:
+        ConfigError: says how many images are possible.
+    """
+    needed, most = count * model.cost.memory, limits().picture_memory
+    if needed > most:
+        raise ConfigError(
+            f"{count} images of {model.source} would take {needed / 1e9:,.1f} GB of memory at once, and "
+            f"{most / 1e9:,.1f} GB are the most here: at most {most // model.cost.memory}"
+        )
 
 
 def forbid(what: str) -> None:
@@ -168,6 +191,25 @@ def check_model(reference: str) -> None:
     """
     if is_public() and reference not in (valid := [*shipped_models(), *extra_models()]):
         raise ModelError(unknown("model", reference[:80], valid))
+
+
+def check_cost(model: Model) -> None:
+    """Refuse a model of which one look at one image takes too long or too much memory for the app.
+
+    Raises:
+        ModelError: says what it takes and what is possible.
+    """
+    cost, most = model.cost, limits()
+    elsewhere = "" if is_public() else ": the command line has no limit"
+    for needed, limit, unit in (
+        (cost.work, most.work, "billion multiply-accumulates, or what takes as long,"),
+        (cost.memory, most.memory, "GB of memory"),
+    ):
+        if needed > limit:
+            raise ModelError(
+                f"{model.source} takes {needed / 1e9:,.1f} {unit} for one look at one image, and {limit / 1e9:,.1f} "
+                f"are the most here{elsewhere}"
+            )
 
 
 # -- what a page says ----------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import pickle
+import pickletools
+import re
 import warnings
 import zipfile
 import zlib
@@ -25,6 +27,11 @@ from .files import atomic_write
 CHECKPOINT_FORMAT = "ddpm-lab/1"
 DIGEST = "sha256"  # in the metadata of a safetensors file of ours: of its values, see ``values_sha256``
 MAX_HEADER = 1_000_000  # bytes of a safetensors file's header: ours have 20,000
+MAX_VALUES = 1_000_000  # names and numbers of a checkpoint beside its tensors: one of mnist has 20,000
+TENSORS = re.compile(r"torch\._utils _rebuild_tensor_v2|collections OrderedDict|torch \w+Storage")
+"""What a pickle of tensors names."""
+NAMING = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
+"""The opcodes by which a pickle names what it makes."""
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64", torch.int64: "I64"}
 
 
@@ -44,6 +51,7 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
         with warnings.catch_warnings():  # torch warns of foreign pickles, which are refused below
             warnings.simplefilter("ignore", UserWarning)
             content = torch.load(archive, map_location="cpu", weights_only=True)
+        size = path.stat().st_size
     except pickle.UnpicklingError:
         raise ModelError(f"checkpoint {path} is damaged, or holds Python objects, which are never loaded") from None
     except PermissionError as error:
@@ -57,7 +65,10 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
         raise ModelError(f"checkpoint {path} was not written by ddpm (no format {CHECKPOINT_FORMAT!r} in it)")
     for key in ("config", *needed):
         if key not in content:
-            raise ModelError(f"checkpoint {path} holds no {key!r}; it has {', '.join(map(str, content))}")
+            there = ", ".join(name for name in content if isinstance(name, str))
+            raise ModelError(f"checkpoint {path} holds no {key!r}; it has {brief(there)}")
+    if _is_larger(content, size + MAX_VALUES):
+        raise ModelError(f"checkpoint {path} is damaged: it stands for more than its {size:,} bytes can hold")
     try:
         return config_from_dict(content["config"], f"checkpoint {path}"), content
     except ConfigError as error:
@@ -85,10 +96,44 @@ def _checked_archive(path: Path) -> io.BytesIO:
             or sum(entry.file_size for entry in entries) > path.stat().st_size
         ):
             raise zipfile.BadZipFile
+        for name in source.namelist():
+            if name.endswith(".pkl"):
+                check_pickle(source.read(name))
         for entry in entries:
             packed.writestr(entry.filename, source.read(entry))
     checked.seek(0)
     return checked
+
+
+def check_pickle(content: bytes) -> None:
+    """Refuse a pickle that asks for more than tensors in dicts and lists. ``weights_only`` keeps it from running code,
+    and still lets it make, among others, a bytearray of any size.
+
+    Raises:
+        UnpicklingError: it names anything else.
+        ValueError: it is no pickle.
+    """
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in NAMING and not (opcode.name == "GLOBAL" and TENSORS.fullmatch(argument)):
+            raise pickle.UnpicklingError
+
+
+def _is_larger(value: Any, most: int) -> bool:
+    """Whether a value that was read stands for more than ``most`` bytes, where all that occurs twice counts twice: a
+    tensor may be of any size over one number, and a list hold the same list again and again."""
+    left, rest = most, [value]
+    while rest and left >= 0:
+        match rest.pop():
+            case Tensor() as tensor:
+                left -= tensor.numel() * tensor.element_size()
+            case dict() as table:
+                rest += [*table.keys(), *table.values()]
+            case list() | tuple() as items:
+                rest += items
+            case str() | bytes() as text:
+                left -= len(text)
+        left -= 1
+    return left < 0
 
 
 def load_weights(model: nn.Module, weights: Any, source: str) -> None:

@@ -1,4 +1,4 @@
-"""YAML text: parsed with YAML 1.2's floats, with the line of every key."""
+"""YAML text of configs, and of nothing else that YAML can be: with the line of every key."""
 
 from __future__ import annotations
 
@@ -10,20 +10,58 @@ import yaml
 
 from .errors import ConfigError, Fault
 
-NULL = "tag:yaml.org,2002:null"
-GUESSED = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp", "merge", "value")}
-"""What YAML takes plain text for by its looks."""
+TAG = "tag:yaml.org,2002:"
+NULL, STR = f"{TAG}null", f"{TAG}str"
+NUMBERS = {  # YAML 1.1's, without base 60; its floats as YAML 1.2 has them: 1.1 reads 2e-4 as text
+    f"{TAG}int": (r"[-+]?(?:0b[01_]*[01][01_]*|0x[0-9a-fA-F_]*[0-9a-fA-F][0-9a-fA-F_]*|0[0-7_]*|[1-9][0-9_]*)",
+                  "-+0123456789"),
+    f"{TAG}float": (r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?"
+                    r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+0123456789."),
+}  # fmt: skip
+GUESSED = {*NUMBERS, f"{TAG}bool"}
+"""What plain text is taken for by its looks, beside null."""
+KINDS = {yaml.ScalarNode: GUESSED | {NULL, STR}, yaml.SequenceNode: {f"{TAG}seq"}, yaml.MappingNode: {f"{TAG}map"}}
+"""All that a config needs, and all that is ever constructed."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's floats: 1.1 reads 2e-4 as a string. Aliases, by which a few lines can mean more than
-    memory holds, are refused."""
+    """SafeLoader that constructs what a config needs and refuses the rest: dates, sets, merges, base 60, what an
+    explicit tag calls a number and is none, and aliases, by which a few lines can mean more than memory holds."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
             raise yaml.composer.ComposerError(None, None, f"write out what *{event.anchor} means", event.start_mark)
-        return super().compose_node(parent, index)
+        node = super().compose_node(parent, index)
+        if fault := _fault_of(node, self):
+            raise yaml.composer.ComposerError(None, None, fault, node.start_mark)
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in resolvers if tag in (NULL, f"{TAG}bool")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, (_form, _first) in NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(f"(?:{_form})\\Z"), list(_first))
+
+
+def _fault_of(node: yaml.Node, loader: _Loader) -> str:
+    """What is wrong with the tag of a node, "" where nothing is."""
+    if node.tag not in KINDS[type(node)]:
+        return (
+            f"leave out the tag {_shown(node.tag.replace(TAG, '!!'))}: values are numbers, true, false, null and text"
+        )
+    if not isinstance(node, yaml.ScalarNode) or node.tag == STR:
+        return ""
+    looks = loader.resolve(yaml.ScalarNode, node.value, (True, False))
+    if node.tag == looks or (node.tag.endswith("float") and re.fullmatch(r"[-+]?[0-9_]*[0-9]", node.value)):
+        return ""
+    return f"{_shown(repr(node.value))} is no {node.tag.removeprefix(TAG)}"
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 class _Dumper(yaml.SafeDumper):
@@ -31,12 +69,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 _Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
-for _side in (_Loader, _Dumper):  # what one reads as a number, the other has to quote where it is text
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(r"^[-+]?(?:\d[\d_]*\.?\d*|\.\d+)[eE][-+]?\d+$"),
-        list("-+.0123456789"),
-    )
+_Dumper.add_implicit_resolver(  # what we read as a number has to be quoted where it is text
+    f"{TAG}float", re.compile(rf"(?:{NUMBERS[f'{TAG}float'][0]})\Z"), list("-+.0123456789")
+)
 
 
 def parse_yaml(text: str, source: str = "YAML", is_text: Callable[[str], bool] = lambda field: False) -> Any:
@@ -55,7 +90,7 @@ def parse_yaml(text: str, source: str = "YAML", is_text: Callable[[str], bool] =
         return loader.construct_document(node)
     except RecursionError:
         raise ConfigError(f"{source}: not valid YAML: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number of more than 4,300 digits
         mark = getattr(error, "problem_mark", None)
         reason = "not valid YAML: " + (getattr(error, "problem", None) or str(error)).splitlines()[0]
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -73,7 +108,7 @@ def _keep_text(node: yaml.Node, field: str, is_text: Callable[[str], bool]) -> N
         return
     for scalar in node.value if isinstance(node, yaml.SequenceNode) else [node]:
         if scalar.tag in GUESSED or (scalar.tag == NULL and scalar is not node):
-            scalar.tag = "tag:yaml.org,2002:str"
+            scalar.tag = STR
 
 
 def dump_yaml(values: Any) -> str:

@@ -230,10 +230,34 @@ def test_the_choices_are_those_that_the_code_knows():
         ("data: {dataset: mnist", "FILE, line 1, column 22: not valid YAML: expected ',' or '}'"),
         (
             "name: !!python/object:os.system x",
-            "FILE, line 1, column 7: not valid YAML: could not determine a constructor",
+            "FILE, line 1, column 7: not valid YAML: leave out the tag !!python/object:os.system",
         ),
         ("name: \x00", "FILE: not valid YAML"),
-        ("training: 2024-13-45", "FILE: not valid YAML"),
+        ("training: 2024-13-45", "FILE, line 1: training: expected a section with fields, got '2024-13-45'"),
+        ("schedule: {power: !!int ''}", "FILE, line 1, column 19: not valid YAML: '' is no int"),
+        ("schedule: {power: !!float ''}", "FILE, line 1, column 19: not valid YAML: '' is no float"),
+        ("schedule: {power: !!float 0x1f}", "FILE, line 1, column 19: not valid YAML: '0x1f' is no float"),
+        ("schedule: {power: !!bool x}", "FILE, line 1, column 19: not valid YAML: 'x' is no bool"),
+        ("schedule: {power: !!null x}", "FILE, line 1, column 19: not valid YAML: 'x' is no null"),
+        ("schedule: {power: 0x_}", "FILE, line 1: schedule.power: must be a valid number"),
+        (f"schedule: {{power: {':'.join(['59'] * 6000)}}}", "FILE, line 1: schedule.power: must be a valid number"),
+        *(
+            (f"name: !!{tag} {value}", f"FILE, line 1, column 7: not valid YAML: leave out the tag !!{tag}: values are")
+            for tag, value in {
+                "timestamp": "x",
+                "binary": "x",
+                "set": "[x]",
+                "omap": "[x]",
+                "pairs": "{a: b}",
+                "value": "x",
+                "merge": "x",
+                "seq": "x",
+                "map": "[x]",
+                "str": "{}",
+            }.items()
+        ),
+        ("<<: {name: x}", "FILE, line 1: <<: unknown key '<<'"),
+        ("? [a, b]\n: 1", "FILE, line 1, column 3: not valid YAML: found unhashable key"),
         ("[" * 5000, "FILE: not valid YAML"),
     ],
 )

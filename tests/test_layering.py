@@ -15,8 +15,20 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "files", "randomness", "device", "torchvision_cpu", "yaml_text", "names", "schedule", "unet",
-     "image_files", "manifest"],
+    [
+        "errors",
+        "files",
+        "randomness",
+        "device",
+        "torchvision_cpu",
+        "yaml_text",
+        "names",
+        "schedule",
+        "unet",
+        "cost",
+        "image_files",
+        "manifest",
+    ],
     ["diffusion", "compiled"],
     ["samplers"],
     ["config", "settings", "variants", "folder", "data", "weights", "hub", "pipelines", "layouts"],

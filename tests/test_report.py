@@ -222,7 +222,7 @@ def test_a_model_that_is_not_there_writes_nothing(tmp_path, output_dir):
 
 
 def test_text_from_outside_cannot_become_markup(tmp_path):
-    html = to_html("# <script>alert(1)</script> & more\n\n<b>x</b> `<i>`", "<title>", tmp_path)
+    html = to_html("# <script>alert(1)</script> & more\n\n<b>x</b> `<i>`", "<title>", tmp_path, set())
     assert "<script" not in html
     assert "<b>" not in html
     assert "<title>&lt;title&gt;</title>" in html

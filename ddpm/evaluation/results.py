@@ -14,6 +14,7 @@ from ..errors import DataError, MetricError
 from ..files import EvaluationFolder, write_text
 from ..hub import HubReference
 from ..models import RESULTS, Model, is_on_hub, resolve
+from ..names import as_cell
 from .structure import METRICS, Summary, fault_of
 
 Stage = Mapping[str, Any]
@@ -252,11 +253,12 @@ def results_csv(results: Stage) -> str:
         for name, values in table.items():
             if isinstance(values, list | tuple) and name != "timesteps":
                 pairs = zip(table["timesteps"], values, strict=True)
-                writer.writerows((stage, t, name, value, "") for t, value in pairs if isinstance(value, int | float))
+                of = as_cell(stage), as_cell(name)
+                writer.writerows((of[0], t, of[1], v, "") for t, v in pairs if isinstance(v, int | float))
     for stage, found in sample_stages(results).items():
         for name, value in found.items():
             if isinstance(value, int | float):
-                writer.writerow((stage, "", name, value, found["reference"].get(name, "")))
+                writer.writerow((as_cell(stage), "", as_cell(name), value, as_cell(found["reference"].get(name, ""))))
     return buffer.getvalue()
 
 

@@ -66,7 +66,10 @@ class Absent(Part):
 
 
 Number = float | Absent
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+MOST_SHOWN = 64
+Few = Annotated[list[Count], Field(max_length=MOST_SHOWN)]
+"""Samples that a page draws again: an evaluation names 8."""
 
 
 class Columns(Part):
@@ -102,6 +105,8 @@ class MadeBy(Part):
     dataset: str
     seed: int
     seconds: float
+    digest: str = None
+    class_names: list[str] = None
 
 
 class Summary(MadeBy):
@@ -139,7 +144,7 @@ class Nearest(Part):
     ratio: float
     share_below_test_quantile: float
     test_quantile: float
-    closest: list[Closest]
+    closest: Annotated[list[Closest], Field(max_length=MOST_SHOWN)]
 
 
 # A metric that is not there has not been computed yet.
@@ -150,6 +155,7 @@ class Reference(Metrics):
     """Those of real images."""
 
     class_histogram: list[Count] | Absent = None
+    what: str = None
 
 
 class Samples(Metrics):
@@ -159,9 +165,16 @@ class Samples(Metrics):
     reference: Reference | Absent
     class_histogram: list[Count] | Absent = None
     confusion_matrix: list[list[Count]] | Absent = None
-    surest: list[Count] | Absent = None
-    least_sure: list[Count] | Absent = None
+    surest: Few | Absent = None
+    least_sure: Few | Absent = None
     nearest_training_image: Nearest | Absent = None
+
+    @model_validator(mode="after")
+    def _asked_for_and_taken_for_are_the_same_classes(self) -> Self:
+        rows = self.confusion_matrix if isinstance(self.confusion_matrix, list) else []
+        if any(len(row) != len(rows) for row in rows):
+            raise ValueError("confusion_matrix must have as many columns as rows")
+        return self
 
 
 def fault_of(stage: Any, kind: type[Part] | None = None) -> str:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import mimetypes
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Container, Iterator, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
-PAGE = Template("""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>
+STYLE = """
 :root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --quiet: #5c6570; --line: #d8dce1; --tint: #f4f5f7;
   --accent: #655da8; }
 @media (prefers-color-scheme: dark) {
@@ -38,7 +34,20 @@ code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--t
 pre { background: var(--tint); padding: .8em 1em; overflow-x: auto; border-radius: 4px; }
 pre code { padding: 0; background: none; }
 @media print { body { max-width: none; } }
-</style>
+"""
+# Whatever got into a page, a browser fetches and runs nothing of it.
+POLICY = (
+    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
+    f"style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
+)
+PAGE = Template(f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>{STYLE}</style>
 </head>
 <body>
 $body
@@ -47,16 +56,24 @@ $body
 """)
 
 
-def to_html(markdown: str, title: str, folder: Path) -> str:
-    """An HTML page of CommonMark with tables. Images are read from ``folder`` and put inside as data URIs."""
+def to_html(markdown: str, title: str, folder: Path, figures: Container[str]) -> str:
+    """An HTML page of CommonMark with tables, without links.
+
+    Args:
+        figures: the names of the images of ``folder`` that are put inside, as data URIs; of any other image only its
+            description is shown.
+    """
     from markdown_it import MarkdownIt
 
-    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "autolink"])
     parser.add_render_rule("table_open", lambda *_: '<div class="wide"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table></div>\n")
     tokens = parser.parse(markdown)
     for image in (child for token in tokens for child in token.children or () if child.type == "image"):
-        image.attrs["src"] = data_uri(folder / str(image.attrs["src"]))
+        if image.attrs["src"] in figures:
+            image.attrs["src"] = data_uri(folder / str(image.attrs["src"]))
+        else:
+            image.type, image.tag = "text", ""
     return PAGE.substitute(title=escape(title), body=parser.renderer.render(tokens, parser.options, {}))
 
 
@@ -70,11 +87,23 @@ def data_uri(path: Path) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    yield "| " + " | ".join(header) + " |"
+    yield _row(header)
     yield "|" + "---|" * len(header)
     for row in rows:
-        yield "| " + " | ".join(str(cell).replace("|", r"\|") for cell in row) + " |"
+        yield _row(row)
     yield ""
+
+
+def _row(cells: Sequence[object]) -> str:
+    return "| " + " | ".join(re.sub(r"\\?\|", r"\|", str(cell)) for cell in cells) + " |"
+
+
+def fenced(language: str, text: str) -> Iterator[str]:
+    """A block of code, which may hold fences itself."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    yield f"{fence}{language}"
+    yield text
+    yield fence
 
 
 def figure(file: str, alt: str, caption: str) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -47,6 +48,11 @@ def span(seconds: float) -> str:
 
 
 ABOVE = {"orientation": "h", "y": 1.03, "yanchor": "bottom"}  # a legend that grows upwards, not into the figure
+
+
+def _plain(text: str) -> str:
+    """A text for Plotly, which takes some HTML in it, links among it, for what it says."""
+    return escape(text, quote=False)
 
 
 def _styled(figure: go.Figure, x_label: str, height: int, showlegend: bool = False) -> go.Figure:
@@ -123,7 +129,7 @@ def history_figure(
             figure.add_scatter(
                 x=x,
                 y=y,
-                name=f"{name}, validation" if validation else name,
+                name=_plain(f"{name}, validation" if validation else name),
                 mode="lines+markers" if validation or len(y) == 1 else "lines",
                 line={"color": colours[name], "width": 2, "dash": "dot" if validation else "solid"},
                 hovertemplate="%{y:.4g}",
@@ -333,7 +339,7 @@ def calibration_figure(
     figure = go.Figure()
     for (name, table), colour in zip(tables.items(), (PALETTE[0], PALETTE[3], PALETTE[4]), strict=False):
         figure.add_scatter(
-            x=table["timesteps"], y=_drawable(table[metric]), name=name, mode="lines+markers",
+            x=table["timesteps"], y=_drawable(table[metric]), name=_plain(name), mode="lines+markers",
             line={"color": colour, "width": 2}, hovertemplate="%{y:.4g}",
             error_y={"array": _drawable(table.get(f"{metric}_ci95", ())), "thickness": 1.5},
         )  # fmt: skip
@@ -364,7 +370,7 @@ def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric
             half = [share_ci95(stage, metric) for stage in line.stages]
             figure.add_scatter(
                 x=[stage["network_evaluations"] for stage in line.stages], y=[stage[metric] for stage in line.stages],
-                name=of_model + line.label, mode="lines+markers", hovertemplate="%{y:.4g}<br>%{text}",
+                name=_plain(of_model + line.label), mode="lines+markers", hovertemplate="%{y:.4g}<br>%{text}",
                 line={"color": colours[line.sampler], "width": 2, "dash": dash},
                 marker={"symbol": marks[line.num_samples].plotly, "size": 8},
                 text=[f"{stage_label(stage)}, n = {stage['num_samples']:,}" for stage in line.stages],
@@ -375,7 +381,7 @@ def quality_figure(models: Mapping[str, Mapping[str, Mapping[str, Any]]], metric
             figure.add_scatter(
                 x=[seen[0], seen[-1]], y=[real, real], mode="lines+markers", hovertemplate="%{y:.4g}",
                 line={"width": 1, "dash": dash, "color": "gray"}, marker={"symbol": marks[count].plotly, "size": 6},
-                name=of_model + _real_label(count, levels),
+                name=_plain(of_model + _real_label(count, levels)),
             )  # fmt: skip
     ticks = _legible(seen)
     figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{value:g}" for value in ticks])

@@ -18,7 +18,7 @@ from ..evaluation.results import METRICS, headline, sample_stages, stage_label, 
 from ..files import write_bytes, write_text
 from ..hub import SCHEME
 from ..models import CONFIG, RESULTS, WEIGHTS, export_model
-from ..names import in_turn
+from ..names import as_code, as_markdown, in_turn
 from ..sampling import generate
 from ..weights import weights_sha256
 from .document import figure
@@ -147,7 +147,7 @@ def _samples(subject: Subject) -> Iterator[str]:
     steps = min(NUM_STEPS, model.schedule.num_timesteps)
     settings = sampling_settings(model.config, sampler="ddim", num_steps=steps, eta=0.0)
     images = generate(model, NUM_SAMPLES, labels=labels, settings=settings, seed=0)
-    write_bytes(subject.folder / SAMPLES, png_bytes(enlarge(make_grid(to_uint8(images)))))
+    write_bytes(subject.figure(SAMPLES), png_bytes(enlarge(make_grid(to_uint8(images)))))
     order = f", the classes {in_turn(model.class_names)} in turn" if labels else ""
     caption = (
         f"{NUM_SAMPLES} samples, unselected{order}: DDIM, {steps} steps, guidance {settings.guidance_scale:g}, seed 0."
@@ -201,7 +201,7 @@ def _evaluation(subject: Subject) -> Iterator[str]:
     if isinstance(subject.results, DDPMError):
         yield "## Evaluation metrics"
         yield ""
-        yield f"It has not been evaluated yet; `python -m ddpm eval --model {subject.reference}` does it."
+        yield f"It has not been evaluated yet; {as_code(f'python -m ddpm eval --model {subject.reference}')} does it."
     else:
         yield from evaluation(subject)
 
@@ -219,7 +219,8 @@ def _limits(subject: Subject) -> Iterator[str]:
 
 
 def _licence(license: str | None) -> str:
-    return "## Licence\n\n" + (license or "None was chosen: ask the author before you use it for more than looking.")
+    none = "None was chosen: ask the author before you use it for more than looking."
+    return f"## Licence\n\n{as_markdown(license) if license else none}"
 
 
 SECTIONS = (

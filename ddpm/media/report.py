@@ -7,7 +7,6 @@ the evaluation. What is absent is named with its remedy.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +24,7 @@ from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, size_text, write_bytes, write_text
 from ..models import Model, load_model, resolve
-from ..names import in_turn
+from ..names import as_code, as_markdown, as_sentence, in_turn
 from ..pipelines import PipelineConfig
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
@@ -34,7 +33,7 @@ from ..training.history import History, read_history
 from ..training.runs import read_status
 from ..unet import Attention, ResBlock
 from ..weights import read_checkpoint
-from .document import figure, listed, table, to_html
+from .document import fenced, figure, listed, table, to_html
 from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
 from .report_evaluation import calibration_section, quality_section
@@ -71,6 +70,8 @@ class Subject:
     history: History | DDPMError
     results: dict[str, Any] | DDPMError
     checkpoint: Mapping[str, Any] = field(default_factory=dict)
+    figures: set[str] = field(default_factory=set)
+    """The names of those that were drawn."""
 
     @classmethod
     def read(cls, reference: str, folder: Path | None = None, device: str = "cpu") -> Subject:
@@ -98,6 +99,11 @@ class Subject:
             results=_or_error(lambda: find_results(reference, model)),
             checkpoint=read_checkpoint(latest)[1] if latest and latest.is_file() else {},
         )  # fmt: skip
+
+    def figure(self, name: str) -> Path:
+        """Where to draw a figure of the report."""
+        self.figures.add(name)
+        return self.folder / name
 
 
 def _or_error(read: Callable[[], Any]) -> Any:
@@ -136,7 +142,7 @@ def write_report(
     text = "\n".join(parts)
     files = ReportFiles(subject.folder / "report.md", subject.folder / "report.html")
     write_text(files.markdown, text)
-    write_text(files.html, to_html(text, f"{subject.model.config.name}: report", subject.folder))
+    write_text(files.html, to_html(text, f"{subject.model.config.name}: report", subject.folder, subject.figures))
     return files
 
 
@@ -151,8 +157,11 @@ def _overview(subject: Subject) -> Iterator[str]:
     yield f"# {config.name}: report of a diffusion model"
     yield ""
     yield f"**Generated on:** {now:%d %B %Y, %H:%M %Z}  "
-    yield f"**Model:** {subject.model.source}: {type(network).__name__} of {parameters / 1e6:.2f} M parameters  "
-    yield f"**Weights:** `{subject.weights.name}`, SHA-256 `{subject.model.sha256}`"
+    yield (
+        f"**Model:** {as_markdown(subject.model.source)}: {type(network).__name__} of {parameters / 1e6:.2f} M "
+        "parameters  "
+    )
+    yield f"**Weights:** {as_code(subject.weights.name)}, SHA-256 `{subject.model.sha256}`"
     yield ""
     yield "## Training overview"
     yield ""
@@ -193,9 +202,11 @@ def _training_curves(subject: Subject) -> Iterator[str]:
     yield ""
     history = subject.history
     if isinstance(history, DDPMError) or not history.training:
-        yield f"Not available: {history if isinstance(history, DDPMError) else 'the run has no records yet: train on'}."
+        why = str(history) if isinstance(history, DDPMError) else "the run has no records yet: train on"
+        yield f"Not available: {as_sentence(why)}."
         return
     drawn = save_curves(history, subject.folder)
+    subject.figures.update(path.name for path in drawn)
     yield "\n".join(f"![{path.stem.replace('_', ' ')}]({path.name})" for path in drawn)
     yield ""
     loss, steps = history.column("train_loss"), history.axis("step", "train_loss").astype(int)
@@ -222,7 +233,7 @@ def _course_of(loss: np.ndarray, steps: np.ndarray) -> str:
 
 def _noise_schedule(subject: Subject) -> Iterator[str]:
     config, schedule = subject.model.config.schedule, subject.model.schedule
-    save_schedules(lines([config]), subject.folder / "schedules.png", panel_width=2.7)
+    save_schedules(lines([config]), subject.figure("schedules.png"), panel_width=2.7)
     yield "### Noise schedule"
     yield ""
     last = schedule.alpha_bar(schedule.num_timesteps - 1)
@@ -238,7 +249,7 @@ def _generated_samples(subject: Subject) -> Iterator[str]:
     model, settings = subject.model, subject.model.config.sampling
     labels = list(range(model.num_classes)) or None
     grid = make_grid(to_uint8(generate(model, GRID_SAMPLES, labels=labels, settings=settings)))
-    write_bytes(subject.folder / "samples.png", png_bytes(enlarge(grid)))
+    write_bytes(subject.figure("samples.png"), png_bytes(enlarge(grid)))
     order = f", the classes {in_turn(model.class_names)} in turn" if labels else ""
     yield "### Generated samples"
     yield ""
@@ -257,9 +268,9 @@ def _reverse_process(subject: Subject) -> Iterator[str]:
     labels = list(range(model.num_classes)) or None
     steps = sample(model, TRAJECTORY_SAMPLES, labels=labels, settings=settings)
     trajectory = Trajectory.from_steps(steps, settings.num_steps, max_frames=TRAJECTORY_FRAMES)
-    write_bytes(subject.folder / "trajectory.gif", gif_bytes(trajectory.grids()))
+    write_bytes(subject.figure("trajectory.gif"), gif_bytes(trajectory.grids()))
     few = trajectory.first(STRIP_SAMPLES)
-    write_bytes(subject.folder / "trajectory.png", png_bytes(few.strip()))
+    write_bytes(subject.figure("trajectory.png"), png_bytes(few.strip()))
     yield "### Reverse diffusion process"
     yield ""
     yield "![Trajectory animation](trajectory.gif)"
@@ -278,10 +289,10 @@ def evaluation(subject: Subject) -> Iterator[str]:
     yield ""
     results = subject.results
     if isinstance(results, DDPMError):
-        yield f"Not available: {results}, and write this report anew."
+        yield f"Not available: {as_sentence(str(results))}, and write this report anew."
         return
     made_by = results["made_by"]
-    versions_used = ", ".join(f"{name} {version}" for name, version in made_by["versions"].items())
+    versions_used = as_markdown(", ".join(f"{name} {version}" for name, version in made_by["versions"].items()))
     yield (
         f"Measured on the averaged weights with seed {made_by['seed']} in {span(made_by['seconds'])} ({versions_used})."
     )
@@ -315,11 +326,7 @@ def model_details(subject: Subject) -> Iterator[str]:
     yield ""
     yield "### Configuration"
     yield ""
-    text = config_to_yaml(model.config).strip()
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))  # a class may be called ```
-    yield f"{fence}yaml"
-    yield text
-    yield fence
+    yield from fenced("yaml", config_to_yaml(model.config).strip())
 
 
 @torch.inference_mode()
@@ -363,11 +370,12 @@ def training_details(subject: Subject) -> Iterator[str]:
 
 
 def _precision(subject: Subject) -> str:
-    made_on = subject.checkpoint.get("made_on", {})
+    made_on = subject.checkpoint.get("made_on")
     asked = subject.model.config.training.precision
-    if not made_on:
+    if not isinstance(made_on, dict) or not made_on:
         return asked
-    return f"{made_on['precision']} (asked for: {asked}) on {made_on['device']}, torch {made_on['torch']}"
+    was, device, torch_was = (as_markdown(str(made_on.get(name))) for name in ("precision", "device", "torch"))
+    return f"{was} (asked for: {asked}) on {device}, torch {torch_was}"
 
 
 def _course(subject: Subject) -> Iterator[tuple[str, str]]:
@@ -383,14 +391,14 @@ def _course(subject: Subject) -> Iterator[tuple[str, str]]:
     yield "Time in training steps", span(last["elapsed"])
     yield "Speed", f"{speed:,.0f} images/s (median of the records)"
     if status and status.inexact:
-        yield "Resumed", "not exactly: " + "; ".join(status.inexact)
+        yield "Resumed", "not exactly: " + as_markdown("; ".join(status.inexact))
 
 
 def _files(subject: Subject) -> Iterator[str]:
     root = subject.run.path if subject.run else subject.weights.parent
     yield "## Files generated"
     yield ""
-    yield f"In `{_shown(root)}`:"
+    yield f"In {as_code(_shown(root))}:"
     yield ""
     about = {
         "ckpts/best.pt": "averaged weights with the lowest validation loss",
@@ -417,24 +425,22 @@ def _files(subject: Subject) -> Iterator[str]:
     for path in files:
         name = path.relative_to(root).as_posix()
         if name.split("/")[0] not in kinds:
-            rows.append((f"`{name}`", about.get(name, ""), size_text(path.stat().st_size)))
+            rows.append((as_code(name), about.get(name, ""), size_text(path.stat().st_size)))
     yield from table(("File", "What it is", "Size"), rows)
 
 
 def _usage(subject: Subject) -> Iterator[str]:
-    reference = subject.reference
     yield "## Usage examples"
     yield ""
-    yield "```bash"
+    model = shlex.quote(subject.reference)
     lines = {
-        "More samples": f"sample grid --model {reference} --num-samples 100",
-        "Another animation": f"sample traj --model {reference} --sampler ddim --num-steps 20",
-        "Evaluate every sampler": f"eval --model {reference} --all-methods",
+        "More samples": f"sample grid --model {model} --num-samples 100",
+        "Another animation": f"sample traj --model {model} --sampler ddim --num-steps 20",
+        "Evaluate every sampler": f"eval --model {model} --all-methods",
     }
     if subject.run:
         lines["Training curves"] = f"viz curves --log-dir {shlex.quote(_shown(subject.run.metrics.parent))}"
-    yield "\n\n".join(f"# {what}\npython -m ddpm {line}" for what, line in lines.items())
-    yield "```"
+    yield from fenced("bash", "\n\n".join(f"# {what}\npython -m ddpm {line}" for what, line in lines.items()))
 
 
 def _shown(path: Path) -> str:

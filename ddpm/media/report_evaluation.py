@@ -16,7 +16,7 @@ from ..evaluation.results import (
     sample_stages,
     stage_label,
 )
-from ..names import as_markdown
+from ..names import as_code, as_markdown, as_sentence
 from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
 
@@ -29,10 +29,10 @@ def calibration_section(subject: Subject, result: Mapping[str, Any]) -> Iterator
     yield "### Calibration"
     yield ""
     if "unavailable" in result:
-        yield f"Not available: {result['unavailable']}."
+        yield f"Not available: {as_sentence(result['unavailable'])}."
         yield ""
         return
-    save_calibration(result, subject.folder / "calibration.png", subject.model.config.name)
+    save_calibration(result, subject.figure("calibration.png"), subject.model.config.name)
     caption = (
         f"Noise of strength t is added once to each of {result['num_images']:,} test images, and the network, told no "
         f"class, predicts it. Bars are 95 % confidence intervals of the mean over images."
@@ -123,7 +123,8 @@ def quality_section(subject: Subject, results: Mapping[str, Any]) -> Iterator[st
     yield ""
     yield from _absences(missing_stages(results))
     if not stages:
-        yield f"Not available: no samples have been judged: run `python -m ddpm eval --model {subject.reference}`."
+        command = as_code(f"python -m ddpm eval --model {subject.reference}")
+        yield f"Not available: no samples have been judged: run {command}."
         yield ""
         return
     shown = [key for key in METRICS if any(isinstance(stage[key], float) for stage in stages.values())]
@@ -182,7 +183,7 @@ def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
         measured = {name: stage for name, stage in stages.items() if isinstance(stage[key], float)}
         if len(measured) > 1:
             label = METRICS[key].label
-            save_quality(measured, key, label, subject.folder / "quality.png")
+            save_quality(measured, key, label, subject.figure("quality.png"))
             caption = f"{label} over the cost of a sample; a line is for one number of samples, dotted for real images."
             yield from figure("quality.png", "Quality over cost", caption)
             return
@@ -200,12 +201,12 @@ def _classes(stage: Mapping[str, Any]) -> Iterator[str]:
         yield "How many of the images the classifier takes for which class:"
         yield ""
         known = {label: found for label, found in counts.items() if isinstance(found, list)}
-        rows = [[label, *(f"{k / sum(found):.1%}" for k in found)] for label, found in known.items()]
+        rows = [[label, *(f"{k / max(1, sum(found)):.1%}" for k in found)] for label, found in known.items()]
         yield from table(["", *map(str, range(10))], rows)
 
 
 def _absences(reasons: Mapping[str, str]) -> Iterator[str]:
     """Why something is not available, a paragraph a reason: what ``ddpm.evaluation.results.absences`` gives."""
     for reason, names in reasons.items():
-        yield f"Not available: **{names}**: {reason}."
+        yield f"Not available: **{as_markdown(names)}**: {as_sentence(reason)}."
         yield ""

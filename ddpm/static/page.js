@@ -270,7 +270,7 @@ async function keepOffline() {
     await navigator.serviceWorker.register("sw.js");
     await navigator.serviceWorker.ready;
     const used = model.offline.filter((name) => !name.startsWith("ort/") || name.includes("webgpu") === engine.startsWith("WebGPU"));
-    const cache = await caches.open(model.version);
+    const cache = await caches.open(`${model.version} ${new URL("./", location.href)}`);
     await Promise.all(used.map(async (name) => (await cache.match(name)) || cache.add(name)));
     main.dataset.offline = "ready";
   } catch (error) {

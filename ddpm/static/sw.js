@@ -2,17 +2,25 @@
 // that a browser asks for before it lets WebAssembly use several threads, which plain file servers do not send.
 
 const VERSION = "{version}";
+const HERE = self.registration.scope; // other versions of the page may lie elsewhere on the same server
+const CACHE = `${VERSION} ${HERE}`; // as page.js calls it
 
 self.addEventListener("install", () => self.skipWaiting());
 
 self.addEventListener("activate", (event) => {
   const clean = async () => {
-    const old = (await caches.keys()).filter((name) => name.startsWith("ddpm-lab-") && name !== VERSION);
-    await Promise.all(old.map((name) => caches.delete(name)));
+    const ours = (await caches.keys()).filter((name) => name.startsWith("ddpm-lab-") && name !== CACHE);
+    await Promise.all(ours.map(async (name) => (await isOld(name)) && caches.delete(name)));
     await self.clients.claim();
   };
   event.waitUntil(clean());
 });
+
+/** Whether a cache is of this page. Once they were called after their version alone: what they hold tells. */
+async function isOld(name) {
+  if (name.includes(" ")) return name.endsWith(` ${HERE}`);
+  return Boolean(await (await caches.open(name)).match(new URL("model.json", HERE)));
+}
 
 async function isolated(answer) {
   const headers = new Headers(answer.headers);
@@ -22,7 +30,7 @@ async function isolated(answer) {
 }
 
 async function answer(request) {
-  const cache = await caches.open(VERSION);
+  const cache = await caches.open(CACHE);
   const name = new URL(request.url).pathname.replace(/\/index\.html$/, "/"); // under which it is kept
   const kept = await cache.match(name, { ignoreSearch: true });
   if (kept) return isolated(kept);

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
+from ..names import as_cell
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class History:
             rows.append(flat | {f"loss_t{i}": value for i, value in enumerate(record.get("loss_by_t", ()))})
         columns = list(dict.fromkeys(name for row in rows for name in row))
         buffer = io.StringIO()
-        writer = csv.DictWriter(buffer, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(map(as_cell, columns))
+        writer.writerows([as_cell(row.get(name, "")) for name in columns] for row in rows)
         return buffer.getvalue()
 
 
@@ -64,7 +65,7 @@ def read_history(path: Path) -> History:
         try:
             record = json.loads(line)
             kind = training if "train_loss" in record else validation
-            if not isinstance(record["step"], int):
+            if not isinstance(record["step"], int) or not all(map(_is_measured, record.values())):
                 raise TypeError
             kind.append(record)
         except (ValueError, TypeError, KeyError):
@@ -72,6 +73,11 @@ def read_history(path: Path) -> History:
                 break
             raise DataError(f"{path}, line {number}: not a record of training metrics") from None
     return History(training, validation)
+
+
+def _is_measured(value: Any) -> bool:
+    """Whether a value of a record is a number, some numbers, or nothing."""
+    return all(map(_is_measured, value)) if isinstance(value, list) else isinstance(value, int | float | None)
 
 
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:

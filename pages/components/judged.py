@@ -123,6 +123,8 @@ def closest(reference: str, model: Model, stage: Stage) -> None:
     try:
         train = _train_images(model.config.data, stage["made_by"].get("digest"))
         pairs = _closest_pairs(stage)
+        if any(pair["training_image"] >= len(train.images) for pair in pairs):
+            raise DataError("the evaluation names training images that are not there: evaluate again")
         samples = _samples(reference, model, stage, [pair["sample"] for pair in pairs])
     except DDPMError as error:
         missing(absences({"Pictures": unavailable(error)}))

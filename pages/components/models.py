@@ -29,7 +29,7 @@ from ddpm.models import (
     trained_runs,
 )
 from ddpm.names import as_code, as_markdown
-from ddpm.public import check_model, extra_models, is_public
+from ddpm.public import check_cost, check_model, extra_models, is_public
 from ddpm.training.jobs import free_threads
 from ddpm.weights import values_sha256
 
@@ -130,10 +130,12 @@ def cached_model(reference: str) -> Model:
     """Load a model once for the whole server; a run that has trained on since is loaded anew.
 
     Raises:
-        ModelError: no such model, or not on this public page.
+        ModelError: no such model, not on this public page, or one of which a single evaluation takes too much.
     """
     check_model(reference)
-    return _load(reference, resolve(reference).stat().st_mtime)
+    model = _load(reference, resolve(reference).stat().st_mtime)
+    check_cost(model)
+    return model
 
 
 _IDENTITIES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()

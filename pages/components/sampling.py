@@ -19,7 +19,7 @@ from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory
 from ddpm.models import NO_CLASS, Model
 from ddpm.names import labels_text
-from ddpm.public import check_images, most_images
+from ddpm.public import check_images, check_memory, most_images
 from ddpm.samplers import SAMPLERS, VARIANCES, Step
 from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
@@ -157,6 +157,7 @@ class Request:
             ConfigError: says how many images are possible.
         """
         check_images(self.count, self.evaluations_of_each(model.schedule), math.prod(model.config.image_shape))
+        check_memory(self.count, model)
 
     def most_images(self, model: Model) -> int | None:
         """How many images with these settings are possible here; None where only ``MAX_IMAGES`` limits them."""

@@ -268,6 +268,30 @@ def test_once_loaded_it_needs_no_server_and_has_threads(page, folder, tmp_path):
     draw(page, f"{url}/index.html?count=1&steps=3")
 
 
+def test_two_versions_on_one_server_keep_their_offline_copies(page, folder, tmp_path):
+    """One lies inside the folder of the other; a copy from when its name was its version alone goes with its page."""
+    shutil.copytree(folder, tmp_path / "site")
+    shutil.copytree(folder, tmp_path / "site" / "newer")
+    version = json.loads((folder / "model.json").read_text(encoding="utf-8"))["version"]
+    for name in ("model.json", "sw.js"):
+        path = tmp_path / "site" / "newer" / name
+        path.write_text(path.read_text(encoding="utf-8").replace(version, f"ddpm-lab-{'f' * 16}"), encoding="utf-8")
+    (tmp_path / "server").mkdir()
+    with plain_server(tmp_path / "site", tmp_path / "server") as url:
+        for path in ("newer/", ""):
+            draw(page, f"{url}/{path}?count=1&steps=2")
+            expect(page.locator("main")).to_have_attribute("data-offline", "ready", timeout=DONE)
+            if path:
+                put = "async ([name, held]) => (await caches.open(name)).put(held, new Response('{}'))"
+                for held in (["ddpm-lab-0", "/model.json"], ["ddpm-lab-1", "/elsewhere/model.json"]):
+                    page.evaluate(put, held)
+        page.wait_for_function("async () => !(await caches.keys()).includes('ddpm-lab-0')")
+        kept = set(page.evaluate("caches.keys()"))
+    assert kept == {f"{version} {url}/", f"ddpm-lab-{'f' * 16} {url}/newer/", "ddpm-lab-1"}
+    for path in ("", "newer/"):
+        draw(page, f"{url}/{path}?count=1&steps=2&seed=4")
+
+
 def test_it_is_accessible_and_fits_a_phone(page, static_url):
     draw(page, f"{static_url}/?count=1&steps=3")
     page.get_by_text("What am I looking at?").click()
