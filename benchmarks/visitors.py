@@ -16,30 +16,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import connect
 
 from tests.browser.conftest import serve, server_at
+from tests.websocket_client import connect
 
 from .public import memory
 
 PATH = ("", "playground", "schedules", "evaluate")
-EVERY, PATIENCE = 10, 600  # visitors between two lines; seconds for a page
+EVERY = 10  # visitors between two lines
 
 
 def visit(url: str, page: str, query: str = "") -> float:
     """Open a page and leave once it is finished; the seconds that it took."""
-    started = time.monotonic()
-    opened = BackMsg()
-    opened.rerun_script.page_name, opened.rerun_script.query_string = page, query
-    address = url.replace("http", "ws", 1) + "/_stcore/stream"
-    with connect(address, subprotocols=["streamlit"], origin=url, max_size=None, open_timeout=PATIENCE) as socket:
-        socket.send(opened.SerializeToString())
-        while True:
-            message = ForwardMsg.FromString(socket.recv(PATIENCE))
-            if message.WhichOneof("type") == "script_finished":
-                return time.monotonic() - started
+    with connect(url, origin=url) as visitor:
+        return visitor.open(page, query)
 
 
 def one_by_one(url: str, server: psutil.Process, count: int, wait: float) -> None:

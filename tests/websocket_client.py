@@ -1,0 +1,166 @@
+"""A visitor without a browser, who speaks Streamlit's protocol and may send what no browser sends.
+
+``with connect(url) as visitor:`` is a session; ``visitor.open("playground", "play_seed=3")`` runs a page and waits for
+it; ``visitor.widgets`` are those that it shows, and ``visitor.send(state(widget, string_value="x"))`` runs the page
+again with that value.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from socket import create_connection
+from urllib.parse import urlsplit
+
+from google.protobuf.message import Message
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+from streamlit.proto.WidgetStates_pb2 import WidgetState
+from websockets.sync.client import ClientConnection
+from websockets.sync.client import connect as connect_websocket
+
+PATIENCE = 600  # seconds for an answer
+
+
+@dataclass(frozen=True)
+class Widget:
+    kind: str
+    """Its name in Streamlit's protocol, such as ``multiselect``; a button that submits a form is a ``button`` too."""
+    shown: Message
+    """Its element or block, as a browser draws it."""
+
+    @property
+    def id(self) -> str:
+        return self.shown.id
+
+    @property
+    def key(self) -> str:
+        """The key in the page's code, ``None`` as text where it has none."""
+        return self.id.split("-", 2)[-1]
+
+
+def state(widget: Widget | str, **value) -> WidgetState:
+    """The value of a widget, or of an id, as a field of ``WidgetState``: ``int_value=3``, ``string_array_value=["a"]``;
+    without a field, a value that was cleared."""
+    made = WidgetState(id=widget if isinstance(widget, str) else widget.id)
+    for name, content in value.items():
+        kind = WidgetState.DESCRIPTOR.fields_by_name[name].message_type
+        if kind is None:
+            setattr(made, name, content)
+        elif isinstance(content, Message):
+            getattr(made, name).CopyFrom(content)
+        elif isinstance(content, list):
+            getattr(made, name).SetInParent()
+            getattr(made, name).data.extend(content)
+        else:
+            getattr(made, name).data = content
+    return made
+
+
+@dataclass
+class Visitor:
+    """A session with the server; one message at a time is sent and answered."""
+
+    socket: ClientConnection
+    page: str = ""
+    query: str = ""
+    session_id: str = ""
+    drawn: dict[tuple[int, ...], tuple[str, Message]] = field(default_factory=dict)
+    """What the page shows, by place: the kind of each element and block, and itself."""
+
+    @property
+    def widgets(self) -> list[Widget]:
+        return [Widget(kind, shown) for kind, shown in self.drawn.values() if getattr(shown, "id", "")]
+
+    @property
+    def exceptions(self) -> list[str]:
+        """The messages of the exceptions on the page."""
+        return [shown.message for kind, shown in self.drawn.values() if kind == "exception"]
+
+    @property
+    def text(self) -> str:
+        """All Markdown of the page, alerts among it."""
+        return "\n".join(shown.body for kind, shown in self.drawn.values() if kind in ("markdown", "alert", "html"))
+
+    def widget(self, key: str) -> Widget:
+        """The widget of a key.
+
+        Raises:
+            KeyError: the page shows none.
+        """
+        for widget in self.widgets:
+            if widget.key == key:
+                return widget
+        raise KeyError(f"no widget {key} on {self.page or 'home'}: {sorted(widget.key for widget in self.widgets)}")
+
+    def open(self, page: str = "", query: str = "") -> float:
+        """Run a page by its name in the address, Home is "", as a link to it does; the seconds that it took."""
+        self.page, self.query = page, query
+        return self.send()
+
+    def send(self, *states: WidgetState) -> float:
+        """Run the page again with these values; the seconds until it was finished."""
+        message = BackMsg()
+        message.rerun_script.page_name, message.rerun_script.query_string = self.page, self.query
+        message.rerun_script.widget_states.widgets.extend(states)
+        started = time.monotonic()
+        self.post(message)
+        self.wait()
+        return time.monotonic() - started
+
+    def post(self, message: BackMsg) -> None:
+        """Send any message, without waiting for what comes of it."""
+        self.socket.send(message.SerializeToString())
+
+    def wait(self, seconds: float = PATIENCE) -> None:
+        """Read until a run of the page is finished.
+
+        Raises:
+            TimeoutError: it was not within ``seconds``.
+        """
+        end = time.monotonic() + seconds
+        while True:
+            message = ForwardMsg.FromString(self.socket.recv(max(0.0, end - time.monotonic())))
+            match message.WhichOneof("type"):
+                case "new_session":
+                    self.session_id = message.new_session.initialize.session_id
+                    if not message.metadata.run.fragment_ids:
+                        self.drawn.clear()
+                case "delta":
+                    self._draw(tuple(message.metadata.delta_path), message.delta)
+                case "script_finished" if message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+                    return
+
+    def _draw(self, place: tuple[int, ...], delta: Message) -> None:
+        match delta.WhichOneof("type"):
+            case "new_element":
+                kind = delta.new_element.WhichOneof("type")
+                self.drawn[place] = kind, getattr(delta.new_element, kind)
+            case "add_block":
+                kind = delta.add_block.WhichOneof("type") or "block"
+                self.drawn[place] = kind, getattr(delta.add_block, kind, delta.add_block)
+
+
+@contextmanager
+def connect(url: str, host: str | None = None, origin: str | None = None) -> Iterator[Visitor]:
+    """A session at the server of ``url`` (http://127.0.0.1:8501).
+
+    Args:
+        host: the Host header, that of ``url`` unless it is given.
+        origin: the Origin header, none unless it is given; a browser sends the address of the page that connects.
+
+    Raises:
+        websockets.exceptions.InvalidStatus: the server refuses the connection.
+    """
+    server = urlsplit(url)
+    address = f"ws://{host or server.netloc}/_stcore/stream"
+    with connect_websocket(
+        address,
+        sock=create_connection((server.hostname, server.port), PATIENCE),
+        origin=origin,
+        subprotocols=["streamlit"],
+        max_size=None,
+    ) as socket:
+        yield Visitor(socket)
