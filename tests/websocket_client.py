@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from socket import create_connection
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from google.protobuf.message import Message
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Common_pb2 import FileUploaderState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import ClientConnection
@@ -63,6 +65,7 @@ def state(widget: Widget | str, **value) -> WidgetState:
 class Visitor:
     """A session with the server; one message at a time is sent and answered."""
 
+    url: str
     socket: ClientConnection
     page: str = ""
     query: str = ""
@@ -114,6 +117,28 @@ class Visitor:
         """Send any message, without waiting for what comes of it."""
         self.socket.send(message.SerializeToString())
 
+    def upload(self, uploader: Widget, name: str, content: bytes) -> WidgetState:
+        """Bring a file to the server; the value of the uploader that ``send`` then tells of.
+
+        Raises:
+            urllib.error.HTTPError: the server refuses the file.
+        """
+        asked = BackMsg()
+        asked.file_urls_request.request_id, asked.file_urls_request.session_id = name, self.session_id
+        asked.file_urls_request.file_names.append(name)
+        self.post(asked)
+        while (message := self._receive(PATIENCE)).WhichOneof("type") != "file_urls_response":
+            pass
+        urls = message.file_urls_response.file_urls[0]
+        boundary = "of the parts"
+        head = f'Content-Disposition: form-data; name="{urls.file_id}"; filename="{name}"'
+        body = f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        kind = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
+        urlopen(Request(f"{self.url}{urls.upload_url}", body, kind, method="PUT"), timeout=PATIENCE).close()
+        files = FileUploaderState()
+        files.uploaded_file_info.add(file_id=urls.file_id, name=name, size=len(content), file_urls=urls)
+        return state(uploader, file_uploader_state_value=files)
+
     def wait(self, seconds: float = PATIENCE) -> None:
         """Read until a run of the page is finished.
 
@@ -122,7 +147,7 @@ class Visitor:
         """
         end = time.monotonic() + seconds
         while True:
-            message = ForwardMsg.FromString(self.socket.recv(max(0.0, end - time.monotonic())))
+            message = self._receive(max(0.0, end - time.monotonic()))
             match message.WhichOneof("type"):
                 case "new_session":
                     self.session_id = message.new_session.initialize.session_id
@@ -132,6 +157,9 @@ class Visitor:
                     self._draw(tuple(message.metadata.delta_path), message.delta)
                 case "script_finished" if message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
                     return
+
+    def _receive(self, seconds: float) -> ForwardMsg:
+        return ForwardMsg.FromString(self.socket.recv(seconds))
 
     def _draw(self, place: tuple[int, ...], delta: Message) -> None:
         match delta.WhichOneof("type"):
@@ -162,5 +190,6 @@ def connect(url: str, host: str | None = None, origin: str | None = None) -> Ite
         origin=origin,
         subprotocols=["streamlit"],
         max_size=None,
+        open_timeout=PATIENCE,
     ) as socket:
-        yield Visitor(socket)
+        yield Visitor(url, socket)
