@@ -17,7 +17,7 @@ from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.state.common import WidgetMetadata, unpack_widget_state_value
 from streamlit.runtime.state.session_state import Serialized, SessionState, Value, WStates
 
-from ddpm.public import limits
+from ddpm.public import Limits
 
 MOST_FILES = 1  # of an upload; no page takes more
 
@@ -60,12 +60,12 @@ def _offered(state: WidgetState, widget: WidgetMetadata) -> Any:
 
 def _most_characters(widget: WidgetMetadata) -> int:
     if isinstance(getattr(widget.deserializer, "__self__", None), TextAreaSerde):
-        return limits().config_characters + 1  # one too many: the page says that it is too long
-    return limits().field_characters
+        return Limits.config_characters + 1  # one too many: the page says that it is too long
+    return Limits.field_characters
 
 
 def _is_small_json(text: str) -> bool:
-    if len(text) > limits().field_characters:
+    if len(text) > Limits.field_characters:
         return False
     try:
         json.loads(text)
@@ -83,7 +83,7 @@ def guard() -> None:
     take, read = SessionState.set_widgets_from_proto, WStates.__getitem__
 
     def take_some(session: SessionState, states: WidgetStates) -> None:
-        del states.widgets[limits().widgets :]
+        del states.widgets[Limits.widgets :]
         take(session, states)
 
     def read_checked(states: WStates, widget_id: str) -> Any:
