@@ -24,6 +24,7 @@ PAGES["home"] = [*PAGES["public"], "share"]
 WORKING = ("play_generate", "play_roll", "ladder_go", "home_roll", "train_launch", "eval_start", "FormSubmitter",
            "sampling_stop")  # fmt: skip
 GROWTH = 100e6  # bytes
+SESSION, BURST = 20, 10  # messages of a visitor in all, and such as interrupt each other
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -200,11 +201,11 @@ def forged(draw: random.Random, widget: Widget, size: int) -> WidgetState:
     return state(id, **{kind: kinds[kind]()})
 
 
-def ask(draw: random.Random, visitor: Visitor, others: list[Widget]) -> None:
-    """A message about a few of the page's widgets, or of another page's."""
+def message(draw: random.Random, visitor: Visitor, others: list[Widget]) -> list[WidgetState]:
+    """Values for a few of the page's widgets, or of another page's."""
     size = draw.choice([10, 1000, 1000, 300_000])
     about = draw.choices(visitor.widgets, k=draw.choice([1, 1, 3])) + draw.choices(others, k=draw.random() < 0.1)
-    visitor.send(*(forged(draw, widget, size) for widget in about))
+    return [forged(draw, widget, size) for widget in about]
 
 
 def test_a_server_takes_whatever_is_sent(mode, url, log):
@@ -217,15 +218,17 @@ def test_a_server_takes_whatever_is_sent(mode, url, log):
     kinds = {widget.kind for widget in others}
     assert kinds >= {"selectbox", "slider", "number_input", "multiselect", "button_group", "text_area", "checkbox"}
     before = memory(url)
-    for first in range(0, MESSAGES, 25):
-        page = pages[first // 25 % len(pages)]
+    for first in range(0, MESSAGES, SESSION):
+        page = pages[first // SESSION % len(pages)]
         with connect(url) as visitor:
             visitor.open(page)
-            for _ in range(25):
-                ask(draw, visitor, others)
+            for _ in range(0, SESSION, BURST):
+                for _ in range(BURST):
+                    visitor.ask(*message(draw, visitor, others))
+                visitor.settle()
                 assert not visitor.exceptions
+    assert "Traceback" not in log.read_text(encoding="utf-8")
     with connect(url) as visitor:
         assert visitor.open("playground") < 2
     print(f"{mode}: {before / 1e6:.0f} -> {memory(url) / 1e6:.0f} MB")
-    assert "Traceback" not in log.read_text(encoding="utf-8")
     assert memory(url) - before < GROWTH

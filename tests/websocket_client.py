@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from socket import create_connection
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
@@ -23,7 +24,8 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
-PATIENCE = 600  # seconds for an answer
+PATIENCE = 300  # seconds for an answer
+QUIET = 0.5  # seconds after which nothing more comes of what seems to be finished
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class Visitor:
     page: str = ""
     query: str = ""
     session_id: str = ""
+    running: bool = False
+    """Whether a run was asked for and is not finished."""
     drawn: dict[tuple[int, ...], tuple[str, Message]] = field(default_factory=dict)
     """What the page shows, by place: the kind of each element and block, and itself."""
 
@@ -105,13 +109,18 @@ class Visitor:
 
     def send(self, *states: WidgetState) -> float:
         """Run the page again with these values; the seconds until it was finished."""
+        started = time.monotonic()
+        self.ask(*states)
+        self.wait()
+        return time.monotonic() - started
+
+    def ask(self, *states: WidgetState) -> None:
+        """``send`` without waiting: the next one interrupts it."""
         message = BackMsg()
         message.rerun_script.page_name, message.rerun_script.query_string = self.page, self.query
         message.rerun_script.widget_states.widgets.extend(states)
-        started = time.monotonic()
+        self.running = True
         self.post(message)
-        self.wait()
-        return time.monotonic() - started
 
     def post(self, message: BackMsg) -> None:
         """Send any message, without waiting for what comes of it."""
@@ -133,8 +142,14 @@ class Visitor:
         boundary = "of the parts"
         head = f'Content-Disposition: form-data; name="{urls.file_id}"; filename="{name}"'
         body = f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        kind = {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
-        urlopen(Request(f"{self.url}{urls.upload_url}", body, kind, method="PUT"), timeout=PATIENCE).close()
+        with urlopen(f"{self.url}/_stcore/health", timeout=PATIENCE) as answer:
+            cookie = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
+        headers = {
+            "Content-Type": f'multipart/form-data; boundary="{boundary}"',
+            "Cookie": f"_streamlit_xsrf={cookie}",
+            "X-Xsrftoken": cookie,
+        }
+        urlopen(Request(f"{self.url}{urls.upload_url}", body, headers, method="PUT"), timeout=PATIENCE).close()
         files = FileUploaderState()
         files.uploaded_file_info.add(file_id=urls.file_id, name=name, size=len(content), file_urls=urls)
         return state(uploader, file_uploader_state_value=files)
@@ -146,17 +161,38 @@ class Visitor:
             TimeoutError: it was not within ``seconds``.
         """
         end = time.monotonic() + seconds
+        while not self._read(self._receive(max(0.0, end - time.monotonic()))):
+            pass
+
+    def settle(self) -> None:
+        """Read until the last of several runs that were asked for is finished: the server says nothing more.
+
+        Raises:
+            TimeoutError: it was not.
+        """
+        end = time.monotonic() + PATIENCE
         while True:
-            message = self._receive(max(0.0, end - time.monotonic()))
-            match message.WhichOneof("type"):
-                case "new_session":
-                    self.session_id = message.new_session.initialize.session_id
-                    if not message.metadata.run.fragment_ids:
-                        self.drawn.clear()
-                case "delta":
-                    self._draw(tuple(message.metadata.delta_path), message.delta)
-                case "script_finished" if message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+            try:
+                self._read(self._receive(QUIET))
+            except TimeoutError:
+                if not self.running:
                     return
+                if time.monotonic() > end:
+                    raise
+
+    def _read(self, message: ForwardMsg) -> bool:
+        """Take in what the server says; whether it is that a run is finished."""
+        match message.WhichOneof("type"):
+            case "new_session":
+                self.session_id, self.running = message.new_session.initialize.session_id, True
+                if not message.metadata.run.fragment_ids:
+                    self.drawn.clear()
+            case "delta":
+                self._draw(tuple(message.metadata.delta_path), message.delta)
+            case "script_finished":
+                self.running = message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN
+                return not self.running
+        return False
 
     def _receive(self, seconds: float) -> ForwardMsg:
         return ForwardMsg.FromString(self.socket.recv(seconds))

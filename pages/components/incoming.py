@@ -68,10 +68,9 @@ def _is_small_json(text: str) -> bool:
     if len(text) > Limits.field_characters:
         return False
     try:
-        json.loads(text)
+        return isinstance(json.loads(text), dict | list)
     except (ValueError, RecursionError):
         return False
-    return True
 
 
 def guard() -> None:

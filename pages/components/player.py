@@ -237,7 +237,7 @@ def player(
     """
 
     def roll() -> None:
-        k = st.session_state[key].get("roll")
+        k = st.session_state.get(key, {}).get("roll")
         if type(k) is int and 0 <= k < frames["count"]:  # a browser may say anything
             on_roll(k)
 
