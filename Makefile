@@ -38,7 +38,7 @@ soak: export OMP_WAIT_POLICY = PASSIVE
 soak:
 	@bash .ci/setup dev
 	@bash .ci/setup browser
-	@DDPM_SOAK=1 .venv/bin/python -m pytest -n 2 tests/test_hostile.py tests/test_damaged.py tests/test_image_files.py tests/test_compiled.py tests/browser/test_soak.py $(ARGS)
+	@DDPM_SOAK=1 .venv/bin/python -m pytest -n 2 tests/test_hostile.py tests/test_damaged.py tests/test_image_files.py tests/test_compiled.py tests/test_forged.py tests/browser/test_soak.py $(ARGS)
 	@.venv/bin/python -m benchmarks.public --minutes 10
 
 screenshots:

@@ -46,6 +46,10 @@ class Limits:
     upload_pixels: int = MAX_PIXELS
     config_characters: int = 20_000
     """Of a config's YAML; one with every field spelt out has 2,000."""
+    field_characters: int = 4_096
+    """Of any other field of text: as long as the longest path. A browser's value is cut there."""
+    widgets: int = 1_000
+    """Whose values one message may bring; a page has up to a hundred."""
 
 
 def is_public() -> bool:

@@ -35,8 +35,8 @@ def roll() -> None:
     st.session_state.play_go = True
 
 
-def roll_one() -> None:
-    roll_image(st.session_state.play_player.roll)
+def roll_one(k: int) -> None:
+    roll_image(k)
     st.session_state.play_go = True
 
 

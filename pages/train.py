@@ -13,7 +13,7 @@ from ddpm.public import forbid, is_public, published
 from ddpm.training import jobs
 from ddpm.training.runs import read_status
 from ddpm.variants import parse_schedule
-from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, write
+from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, text_of
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
 from pages.components.preflight import findings_of, show_findings
@@ -80,7 +80,7 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
     st.session_state.train_source = source
     try:
         if upload:
-            start_from(upload.getvalue().decode("utf-8", "replace"))
+            start_from(text_of(upload))
         else:
             base = base_of(start)
             start_from(new_text(with_schedule(base, parse_schedule(carried)) if carried else base))
@@ -105,7 +105,7 @@ if current.config:
 launchable = current.config and not taken and not obstacle and all(finding.kind != "fault" for finding in findings)
 put("train_name", name)
 second.text_input(
-    "Name of the run", **taking("train_name", lambda new: write("name", new)), disabled=not current.readable,
+    "Name of the run", **taking("train_name", lambda new: {"name": new}), disabled=not current.readable,
     help="Also the name of its folder: 1 to 64 of a-z, 0-9, - and _.",
 )  # fmt: skip
 clicked = third.button(

@@ -11,17 +11,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.cookies import SimpleCookie
 from socket import create_connection
 from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 from google.protobuf.message import Message
 from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.Common_pb2 import FileUploaderState
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as connect_websocket
 
 PATIENCE = 600  # seconds for an answer
+QUIET = 0.5  # seconds after which nothing more comes of what seems to be finished
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,13 @@ def state(widget: Widget | str, **value) -> WidgetState:
 class Visitor:
     """A session with the server; one message at a time is sent and answered."""
 
+    url: str
     socket: ClientConnection
     page: str = ""
     query: str = ""
     session_id: str = ""
+    running: bool = False
+    """Whether a run was asked for and is not finished."""
     drawn: dict[tuple[int, ...], tuple[str, Message]] = field(default_factory=dict)
     """What the page shows, by place: the kind of each element and block, and itself."""
 
@@ -102,17 +109,50 @@ class Visitor:
 
     def send(self, *states: WidgetState) -> float:
         """Run the page again with these values; the seconds until it was finished."""
+        started = time.monotonic()
+        self.ask(*states)
+        self.wait()
+        return time.monotonic() - started
+
+    def ask(self, *states: WidgetState) -> None:
+        """``send`` without waiting: the next one interrupts it."""
         message = BackMsg()
         message.rerun_script.page_name, message.rerun_script.query_string = self.page, self.query
         message.rerun_script.widget_states.widgets.extend(states)
-        started = time.monotonic()
+        self.running = True
         self.post(message)
-        self.wait()
-        return time.monotonic() - started
 
     def post(self, message: BackMsg) -> None:
         """Send any message, without waiting for what comes of it."""
         self.socket.send(message.SerializeToString())
+
+    def upload(self, uploader: Widget, name: str, content: bytes) -> WidgetState:
+        """Bring a file to the server; the value of the uploader that ``send`` then tells of.
+
+        Raises:
+            urllib.error.HTTPError: the server refuses the file.
+        """
+        asked = BackMsg()
+        asked.file_urls_request.request_id, asked.file_urls_request.session_id = name, self.session_id
+        asked.file_urls_request.file_names.append(name)
+        self.post(asked)
+        while (message := self._receive(PATIENCE)).WhichOneof("type") != "file_urls_response":
+            pass
+        urls = message.file_urls_response.file_urls[0]
+        boundary = "of the parts"
+        head = f'Content-Disposition: form-data; name="{urls.file_id}"; filename="{name}"'
+        body = f"--{boundary}\r\n{head}\r\n\r\n".encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        with urlopen(f"{self.url}/_stcore/health", timeout=PATIENCE) as answer:
+            cookie = SimpleCookie(answer.headers["Set-Cookie"])["_streamlit_xsrf"].value
+        headers = {
+            "Content-Type": f'multipart/form-data; boundary="{boundary}"',
+            "Cookie": f"_streamlit_xsrf={cookie}",
+            "X-Xsrftoken": cookie,
+        }
+        urlopen(Request(f"{self.url}{urls.upload_url}", body, headers, method="PUT"), timeout=PATIENCE).close()
+        files = FileUploaderState()
+        files.uploaded_file_info.add(file_id=urls.file_id, name=name, size=len(content), file_urls=urls)
+        return state(uploader, file_uploader_state_value=files)
 
     def wait(self, seconds: float = PATIENCE) -> None:
         """Read until a run of the page is finished.
@@ -121,17 +161,41 @@ class Visitor:
             TimeoutError: it was not within ``seconds``.
         """
         end = time.monotonic() + seconds
+        while not self._read(self._receive(max(0.0, end - time.monotonic()))):
+            pass
+
+    def settle(self) -> None:
+        """Read until the last of several runs that were asked for is finished: the server says nothing more.
+
+        Raises:
+            TimeoutError: it was not.
+        """
+        end = time.monotonic() + PATIENCE
         while True:
-            message = ForwardMsg.FromString(self.socket.recv(max(0.0, end - time.monotonic())))
-            match message.WhichOneof("type"):
-                case "new_session":
-                    self.session_id = message.new_session.initialize.session_id
-                    if not message.metadata.run.fragment_ids:
-                        self.drawn.clear()
-                case "delta":
-                    self._draw(tuple(message.metadata.delta_path), message.delta)
-                case "script_finished" if message.script_finished != ForwardMsg.FINISHED_EARLY_FOR_RERUN:
+            try:
+                self._read(self._receive(QUIET))
+            except TimeoutError:
+                if not self.running:
                     return
+                if time.monotonic() > end:
+                    raise
+
+    def _read(self, message: ForwardMsg) -> bool:
+        """Take in what the server says; whether it is that a run is finished."""
+        match message.WhichOneof("type"):
+            case "new_session":
+                self.session_id, self.running = message.new_session.initialize.session_id, True
+                if not message.metadata.run.fragment_ids:
+                    self.drawn.clear()
+            case "delta":
+                self._draw(tuple(message.metadata.delta_path), message.delta)
+            case "script_finished":
+                self.running = message.script_finished == ForwardMsg.FINISHED_EARLY_FOR_RERUN
+                return not self.running
+        return False
+
+    def _receive(self, seconds: float) -> ForwardMsg:
+        return ForwardMsg.FromString(self.socket.recv(seconds))
 
     def _draw(self, place: tuple[int, ...], delta: Message) -> None:
         match delta.WhichOneof("type"):
@@ -162,5 +226,6 @@ def connect(url: str, host: str | None = None, origin: str | None = None) -> Ite
         origin=origin,
         subprotocols=["streamlit"],
         max_size=None,
+        open_timeout=PATIENCE,
     ) as socket:
-        yield Visitor(socket)
+        yield Visitor(url, socket)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ddpm.config import Config, change, config_from_dict, config_to_yaml, config_values, differences
 from ddpm.errors import ConfigError, Fault
@@ -13,6 +14,7 @@ from ddpm.public import limits
 from ddpm.settings import Setting, all_settings, applies
 from ddpm.yaml_text import dump_yaml, lines_of
 
+from .models import computing
 from .public import foreign, show_error
 
 # The one truth, which every widget is set from before it is drawn. It is no widget's own value: a browser that has not
@@ -20,8 +22,9 @@ from .public import foreign, show_error
 TEXT = "train_text"
 EDITION = "train_edition"  # counts the changes that the YAML editor did not make itself
 STALE = "train_stale"  # whether the fields have yet to be set to a text that they did not make themselves
-TOUCHED = "train_touched"  # widgets whose new values are not in the text yet, each with the function that takes its own
+TOUCHED = "train_touched"  # what is not in the text yet: by widget, a function that returns the fields to change
 AS_TEXT = "train_as_text"  # whether the text was last changed as text, and not by a field
+MOST_FAULTS = 20  # told at once
 TITLES = {
     "data": "Data",
     "schedule": "Schedule",
@@ -66,6 +69,18 @@ class Draft:
         return f"**{name}** under {TITLES[section]}" if name else f"**{TITLES[section]}**"
 
 
+def text_of(upload: UploadedFile) -> str:
+    """The YAML of a file.
+
+    Raises:
+        ConfigError: it is larger than any config.
+    """
+    most = limits().config_characters
+    if upload.size > 4 * most:  # bytes, of which UTF-8 has up to four for a character
+        raise ConfigError(f"The file has {upload.size:,} bytes; {most:,} characters are the most of a config")
+    return upload.getvalue().decode("utf-8", "replace")
+
+
 def start_from(config_text: str) -> None:
     """Put YAML text into the editor."""
     st.session_state.setdefault(TOUCHED, {}).clear()
@@ -76,30 +91,44 @@ def start_from(config_text: str) -> None:
 
 
 def draft() -> Draft:
-    """The editor's text, parsed and checked."""
-    _take()
-    text = st.session_state[TEXT]
+    """The editor's text with what the visitor changed, parsed and checked; in a turn, since YAML is slow to read."""
+    with computing("config", len(st.session_state[TEXT])):
+        _take()
+        return _read()
+
+
+def _read() -> Draft:
     try:
-        if len(text) > (most := limits().config_characters):  # YAML of that size is no config, and slow to read
-            raise ConfigError(f"has {len(text):,} characters; {most:,} are the most of a config")
-        values = config_values(text)
+        values = _parsed()
         if not values or not isinstance(values, dict):
             raise ConfigError("expected sections such as 'data:' and 'model:'")
     except ConfigError as error:
         return Draft(st.session_state.get("train_values", {}), None, error.faults, readable=False)
     st.session_state.train_values = values
     try:
-        return Draft(values, config_from_dict(values, lines=lines_of(text)), (), readable=True)
+        return Draft(values, config_from_dict(values, lines=lines_of(st.session_state[TEXT])), (), readable=True)
     except ConfigError as error:
         return Draft(values, None, error.faults, readable=True)
 
 
-def write(field: str, value: Any) -> None:
-    """Change one field in the editor's text, unless that has since become one without a place for the field."""
+def _parsed() -> Any:
+    """The values of the editor's text, unchecked.
+
+    Raises:
+        ConfigError: it is no YAML, or longer than any config.
+    """
+    if len(st.session_state[TEXT]) > (most := limits().config_characters):
+        raise ConfigError(f"has more than {most:,} characters, which are the most of a config")
+    return config_values(st.session_state[TEXT])
+
+
+def _write(changes: dict[str, Any]) -> None:
+    """Change fields in the editor's text, unless that has since become one without a place for them."""
     st.session_state[AS_TEXT] = False
     try:
-        values = config_values(st.session_state[TEXT]) or {}
-        change(values, field, value)
+        values = _parsed() or {}
+        for field, value in changes.items():
+            change(values, field, value)
     except ConfigError:
         st.session_state[AS_TEXT] = st.session_state[STALE] = True
         return
@@ -109,12 +138,12 @@ def write(field: str, value: Any) -> None:
         text = dump_yaml(values)
     st.session_state[TEXT] = text
     st.session_state[EDITION] += 1
-    st.session_state[STALE] |= field == "schedule.name"  # which changes other fields
+    st.session_state[STALE] |= "schedule.name" in changes  # which changes other fields
 
 
 def set_field(field: str, value: Any) -> None:
-    """``write``, from elsewhere than the field itself, which has to follow."""
-    write(field, value)
+    """Change a field from elsewhere than the field itself, which has to follow."""
+    st.session_state[TOUCHED][field] = lambda: {field: value}
     st.session_state[STALE] = True
 
 
@@ -143,7 +172,7 @@ def field(setting: Setting, current: Draft, help: str) -> None:
     """One field, its unit in the label, its faults below it."""
     value, key = current.value(setting), f"train_{setting.section}_{setting.name}"
     label = f"{setting.name} ({setting.unit})" if setting.unit not in ("", setting.name) else setting.name
-    common = taking(key, lambda new: write(setting.field, new)) | {"help": help, "disabled": not current.readable}
+    common = taking(key, lambda new: {setting.field: new}) | {"help": help, "disabled": not current.readable}
     if setting.kind == "switch" and isinstance(value, bool):
         put(key, value)
         st.toggle(label, **common)
@@ -155,7 +184,7 @@ def field(setting: Setting, current: Draft, help: str) -> None:
         st.selectbox(label, options, **common)
     else:
         put(key, setting.to_text(value))
-        st.text_input(label, **common | taking(key, lambda new: write(setting.field, setting.from_text(new))))
+        st.text_input(label, **common | taking(key, lambda new: {setting.field: setting.from_text(new)}))
     for fault in current.faults_of(setting.field):
         st.markdown(f":red[{foreign(fault.message)}]")
 
@@ -166,24 +195,24 @@ def put(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def taking(key: str, take: Callable[[Any], None]) -> dict[str, Any]:
-    """What makes a widget of this key hand over its new values to ``take``."""
+def taking(key: str, take: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What makes a widget of this key hand over its new values to ``take``, which returns the fields that change."""
     return {"key": key, "on_change": _touched, "args": (st.session_state[TOUCHED], key, take)}
 
 
-def _touched(touched: dict, key: str, take: Callable[[Any], None]) -> None:
-    # First noted, and not in the session: where the next request waits already, as it does when one types fast while
-    # the page computes, Streamlit ends a callback for good at its first look into the session.
-    touched[key] = take
-    _take()
+def _touched(touched: dict, key: str, take: Callable[[Any], dict[str, Any]]) -> None:
+    # Noted only: reading and writing YAML waits for its turn, on the page. And where the next request waits already, as
+    # it does when one types fast, Streamlit ends a callback for good at its first look into the session.
+    touched[key] = lambda: take(st.session_state[key]) if key in st.session_state else {}
 
 
 def _take() -> None:
-    """Bring into the text what the visitor changed, also what a callback was kept from."""
+    """Bring into the text what the visitor changed: all that came together at once."""
     touched = st.session_state[TOUCHED]
-    for key, take in list(touched.items()):
-        if key in st.session_state:
-            take(st.session_state[key])
+    taken = dict(touched)
+    if changes := {field: value for take in taken.values() for field, value in take().items()}:
+        _write(changes)
+    for key in taken:
         touched.pop(key, None)
 
 
@@ -200,17 +229,19 @@ def editor(current: Draft, height: int) -> None:
             "or press Ctrl+Enter.",
         )  # fmt: skip
     lines = st.session_state[TEXT].splitlines()
-    for fault in current.faults:
-        if current.on_form(fault) and not st.session_state[AS_TEXT]:
-            continue
+    told = [fault for fault in current.faults if st.session_state[AS_TEXT] or not current.on_form(fault)]
+    for fault in told[:MOST_FAULTS]:
         where = ""
         if fault.line:
             shown = lines[fault.line - 1].strip() if fault.line <= len(lines) else ""
             where = f"Line {fault.line}{f', {as_code(shown)}' if shown else ''}: "
         show_error(f"{f'{fault.field} ' if fault.field else ''}{fault.message}", where=where)
+    if more := len(told[MOST_FAULTS:]):
+        show_error(f"{more} more of them")
 
 
-def _edited(edition: int, text: str) -> None:
+def _edited(edition: int, text: str) -> dict[str, Any]:
     if edition == st.session_state[EDITION]:  # else the browser sends what stood there before a field was changed
         st.session_state[TEXT] = text
         st.session_state[AS_TEXT] = st.session_state[STALE] = True
+    return {}

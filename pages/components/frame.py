@@ -10,7 +10,10 @@ from ddpm.errors import ConfigError
 from ddpm.public import is_public
 
 from .address import read_link, remember_link, tell_what_was_left_out
+from .incoming import guard
 from .public import HIDDEN, off, show_error
+
+guard()  # here, which every page imports before it has a widget
 
 # (script, label, icon, what one can do there), in the order of the sidebar.
 PAGES = (

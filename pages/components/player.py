@@ -224,7 +224,7 @@ def player(
     key: str,
     probabilities: Tensor | None = None,
     names: Sequence[str] = (),
-    on_roll: Callable[[], None] = lambda: None,
+    on_roll: Callable[[int], None] = lambda k: None,
 ) -> Any:
     """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one.
 
@@ -233,10 +233,16 @@ def player(
         identity: names the trajectory; the player stops where it changes.
         probabilities: the classifier's, of the ten digits, for every predicted x0: (F, N, 10).
         names: of the class that each image was asked to be; () where no class was asked for.
-        on_roll: called when an image is to be rolled anew; its number is in ``st.session_state[key].roll``.
+        on_roll: called with the number of an image that is to be rolled anew.
     """
+
+    def roll() -> None:
+        k = st.session_state.get(key, {}).get("roll")
+        if type(k) is int and 0 <= k < frames["count"]:  # a browser may say anything
+            on_roll(k)
+
     data = frames | {"id": identity, "digits": _digits(probabilities), "names": list(names)}
-    return _player(data=data, key=key, on_roll_change=on_roll)
+    return _player(data=data, key=key, on_roll_change=roll)
 
 
 def frames_of(trajectory: Trajectory, schedule: NoiseSchedule) -> dict[str, Any]:

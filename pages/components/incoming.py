@@ -1,0 +1,97 @@
+"""What a browser says of its widgets, checked once for all pages.
+
+Streamlit trusts the browser: a message may hold any value of any widget, of any kind and as often as it likes. After
+``guard`` every value is read by ``value_of``, which makes it one that the widget offers, or the widget's default, and
+that before a callback or a page sees it. A browser sends no others, so nothing is said about it. Links are checked in
+address.py, files by whoever reads them.
+"""
+
+import json
+import math
+from typing import Any
+
+from streamlit.elements.widgets.text_widgets import TextAreaSerde
+from streamlit.errors import StreamlitAPIException
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.state.common import WidgetMetadata, unpack_widget_state_value
+from streamlit.runtime.state.session_state import Serialized, SessionState, Value, WStates
+
+from ddpm.public import Limits
+
+MOST_FILES = 1  # of an upload; no page takes more
+
+
+def value_of(state: WidgetState, widget: WidgetMetadata) -> Any:
+    """The value of a widget as its page may have it, from the message that brings it."""
+    try:
+        return widget.deserializer(_offered(state, widget))
+    except StreamlitAPIException:  # a file whose name does not end as one that is asked for
+        return widget.deserializer(None)
+
+
+def _offered(state: WidgetState, widget: WidgetMetadata) -> Any:
+    """What the message holds as far as the widget offers it; None, which means its default, where that is nothing.
+
+    Numbers out of range, and what a slider over options does not have, become the default in Streamlit's own
+    deserialisers, which expect the right kind of value.
+    """
+    kind, options = state.WhichOneof("value"), widget.formatted_options
+    if kind != widget.value_type:
+        return None
+    match kind:
+        case "string_array_value" if options is not None:
+            given, offered = dict.fromkeys(state.string_array_value.data), set(options)  # each once, in their order
+            chosen = [option for option in given if option in offered][: widget.max_array_length]
+            one = widget.max_array_length == 1  # all such buttons here keep one pressed
+            return None if not chosen and (given or one) else chosen
+        case "string_value" if options is not None:
+            return state.string_value if state.string_value in options else None
+        case "string_value":
+            return state.string_value[: _most_characters(widget)]
+        case "double_value" if not math.isfinite(state.double_value):
+            return None
+        case "json_value" | "json_trigger_value":
+            return unpack_widget_state_value(state) if _is_small_json(getattr(state, kind)) else None
+        case "file_uploader_state_value":
+            del state.file_uploader_state_value.uploaded_file_info[MOST_FILES:]
+    return unpack_widget_state_value(state)
+
+
+def _most_characters(widget: WidgetMetadata) -> int:
+    if isinstance(getattr(widget.deserializer, "__self__", None), TextAreaSerde):
+        return Limits.config_characters + 1  # one too many: the page says that it is too long
+    return Limits.field_characters
+
+
+def _is_small_json(text: str) -> bool:
+    if len(text) > Limits.field_characters:
+        return False
+    try:
+        return isinstance(json.loads(text), dict | list)
+    except (ValueError, RecursionError):
+        return False
+
+
+def guard() -> None:
+    """Have Streamlit read every widget by ``value_of``, and keep its caches whoever asks to clear them.
+
+    All widgets of all sessions are read in one place, before callbacks and at their registration. What is cached here
+    is found by what it was made from, or expires: the message that clears it, for all visitors, is of no use.
+    """
+    take, read = SessionState.set_widgets_from_proto, WStates.__getitem__
+
+    def take_some(session: SessionState, states: WidgetStates) -> None:
+        del states.widgets[Limits.widgets :]
+        take(session, states)
+
+    def read_checked(states: WStates, widget_id: str) -> Any:
+        state, widget = states.states.get(widget_id), states.widget_metadata.get(widget_id)
+        if isinstance(state, Serialized) and widget is not None:
+            states.states[widget_id] = Value(value_of(state.value, widget))
+        return read(states, widget_id)
+
+    assert hasattr(AppSession, "_handle_clear_cache_request")  # else there is nothing that it replaces
+    SessionState.set_widgets_from_proto = take_some
+    WStates.__getitem__ = read_checked
+    AppSession._handle_clear_cache_request = lambda session: None
