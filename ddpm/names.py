@@ -113,18 +113,6 @@ def as_markdown(text: str) -> str:
     return _READ_LATER.sub("\u2060", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
 
 
-def message_as_markdown(text: str) -> str:
-    """A message as Markdown that shows it as it is, and as code what stands between backticks, such as a command."""
-    parts = re.split(r"`([^`\n]+)`", text)
-    return "".join(as_code(part) if i % 2 else _spaced(part) for i, part in enumerate(parts))
-
-
-def _spaced(text: str) -> str:
-    """``as_markdown`` of a part of a line, with the space at its ends."""
-    before, after = (" " if end.isspace() else "" for end in (text[:1], text[-1:]))
-    return f"{before}{as_markdown(text)}{after}" if text.strip() else before
-
-
 def as_code(text: str) -> str:
     """A text as code in Markdown: a span, or a block where it has several lines."""
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))

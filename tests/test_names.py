@@ -4,16 +4,7 @@ import pytest
 
 from ddpm.config import DATASETS, Config, change, config_from_dict, config_from_yaml, config_to_yaml, with_overrides
 from ddpm.errors import ConfigError
-from ddpm.names import (
-    as_code,
-    as_markdown,
-    in_turn,
-    label_named,
-    labels_named,
-    labels_text,
-    listed,
-    message_as_markdown,
-)
+from ddpm.names import as_code, as_markdown, in_turn, label_named, labels_named, labels_text, listed
 
 PETS = {"dataset": "folder", "path": "pets", "image_size": 8}
 HOSTILE = ["*<b>x", "a,b", "no", "1e3", "null", "0x1", "#: - [", " ä ", "\U0001f600", "'\"", "\u200d", "x" * 100]
@@ -180,21 +171,3 @@ def test_markdown_shows_a_name_as_it_is(name):
     assert {token.type for token in inline} <= {"text", "text_special"}
     text = "".join(token.content for token in inline).replace("\u2060", "")  # which has no width
     assert text.split() == f"a {name} b".split()
-
-
-@pytest.mark.parametrize(
-    ("text", "code"),
-    [
-        ("run `ddpm eval --model run:a`, or wait", ["ddpm eval --model run:a"]),
-        ("`[x](http://evil.example)` `", ["[x](http://evil.example)"]),
-        *((text, []) for text in HOSTILE),
-    ],
-)
-def test_a_message_shows_commands_as_code_and_all_else_as_it_is(text, code):
-    from markdown_it import MarkdownIt
-
-    inline = MarkdownIt().parseInline(message_as_markdown(text))[0].children
-    assert {token.type for token in inline} <= {"text", "text_special", "code_inline"}
-    assert [token.content for token in inline if token.type == "code_inline"] == code
-    plain = "".join(f"`{token.content}`" if token.type == "code_inline" else token.content for token in inline)
-    assert plain.replace("\u2060", "").split() == text.split()

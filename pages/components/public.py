@@ -5,7 +5,7 @@ import os
 import streamlit as st
 
 from ddpm.errors import DDPMError, one_line
-from ddpm.names import as_code, message_as_markdown
+from ddpm.names import as_code, as_sentence
 from ddpm.public import redacted
 
 HIDDEN = {
@@ -18,13 +18,13 @@ def foreign(text: object) -> str:
     """A text from outside as Markdown that shows it as it is, without the folders of this machine in public mode: what
     a link, a file, a model or an error says. Whatever a page puts between its own words goes through here, or through
     ``as_markdown`` and ``as_code``; a test sees to that."""
-    return message_as_markdown(redacted(one_line(text) if isinstance(text, Exception) else str(text)))
+    return as_sentence(redacted(one_line(text) if isinstance(text, Exception) else str(text)))
 
 
 def show_error(error: DDPMError | OSError | str, place=st, *, where: str = "") -> None:
     """An error in a box, as text, after ``where``, which is Markdown; several lines as they are printed."""
     text = redacted(one_line(error) if isinstance(error, Exception) else error)
-    place.error(where + (as_code(text) if "\n" in text.strip() else message_as_markdown(text)))
+    place.error(where + (as_code(text) if "\n" in text.strip() else as_sentence(text)))
 
 
 def off(why: str, *commands: str) -> None:

@@ -114,7 +114,7 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             )  # fmt: skip
             st.button(
                 ":material/delete:", key=variant.key("remove"), help="Remove", type="tertiary",
-                on_click=variants.remove, args=(variant,), disabled=len(variants) == 1,
+                on_click=_remove, args=(variant,), disabled=len(variants) == 1,
             )  # fmt: skip
         for settings in _sliders(name):
             _slider(variant, settings)
@@ -169,7 +169,14 @@ def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
     if len(variants) >= MAX_VARIANTS:  # a click on a button that is disabled
         return
     new = Variant(1 + max(variant.id for variant in variants), dict(values))
-    variants.insert(variants.index(after) + 1 if after else len(variants), new)
+    # Of a card that is gone already, as a second click may be, the copy comes last.
+    variants.insert(variants.index(after) + 1 if after in variants else len(variants), new)
+
+
+def _remove(variant: Variant) -> None:
+    variants = st.session_state[VARIANTS]
+    if variant in variants and len(variants) > 1:  # else a second click, or one on a button that is disabled
+        variants.remove(variant)
 
 
 # -- where the steps land ------------------------------------------------------------------------------------------
