@@ -59,8 +59,11 @@ def cpu(url: str) -> float:
 def test_a_choice_repeated_a_hundred_thousand_times_counts_once(url):
     with connect(url) as visitor:
         visitor.open("playground")
-        before = memory(url)
+        before, computed = memory(url), cpu(url)
         visitor.send(state(visitor.widget("play_frames"), string_array_value=["result"] * 100_000))
+        strip = next(widget for widget in visitor.widgets if getattr(widget.shown, "label", "") == "Strip")
+        assert visitor.download(strip).endswith(".png")
+        assert cpu(url) - computed < 5
         assert memory(url) - before < GROWTH
         assert not visitor.exceptions
 
@@ -79,16 +82,15 @@ def test_a_config_is_measured_before_it_is_read(url):
 
 
 def test_all_fields_of_a_message_are_written_at_once(url):
-    long = "\n".join(f"# {i}" for i in range(3000))
     with connect(url) as visitor:
         visitor.open("train")
         key = next(widget for widget in visitor.widgets if widget.key.startswith("train_yaml"))
-        visitor.send(state(key, string_value=f"{long}\nextra: [{'x, ' * 1000}]\n{key.shown.default}"))
+        visitor.send(state(key, string_value=f"extra: [{'x,' * 8000}]\n{key.shown.default}"))
         fields = [widget for widget in visitor.widgets if widget.kind == "text_input" and "yaml" not in widget.key]
         before = cpu(url)
         visitor.send(*(state(field, string_value="7") for field in fields))
         assert len(fields) > 20
-        assert cpu(url) - before < 3
+        assert cpu(url) - before < 10  # reading it takes a second
         assert not visitor.exceptions
 
 

@@ -154,6 +154,17 @@ class Visitor:
         files.uploaded_file_info.add(file_id=urls.file_id, name=name, size=len(content), file_urls=urls)
         return state(uploader, file_uploader_state_value=files)
 
+    def download(self, button: Widget) -> str:
+        """Have a file made that is made at the click: its address on the server, or what the server says is wrong."""
+        asked = BackMsg()
+        operation = asked.backend_operation_request
+        operation.request_id, operation.session_id = button.id, self.session_id
+        operation.deferred_file.file_id = button.shown.deferred_file_id
+        self.post(asked)
+        while (message := self._receive(PATIENCE)).WhichOneof("type") != "backend_operation_response":
+            pass
+        return message.backend_operation_response.deferred_file.url or message.backend_operation_response.error_msg
+
     def wait(self, seconds: float = PATIENCE) -> None:
         """Read until a run of the page is finished.
 
