@@ -113,7 +113,7 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             )  # fmt: skip
             st.button(
                 ":material/delete:", key=variant.key("remove"), help="Remove", type="tertiary",
-                on_click=variants.remove, args=(variant,), disabled=len(variants) == 1,
+                on_click=_remove, args=(variant,), disabled=len(variants) == 1,
             )  # fmt: skip
         for settings in _sliders(name):
             _slider(variant, settings)
@@ -164,10 +164,16 @@ def _rename(variant: Variant) -> None:
 
 def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
     variants = st.session_state[VARIANTS]
-    if len(variants) >= MAX_VARIANTS:  # a click on a button that is disabled
+    if len(variants) >= MAX_VARIANTS or (after and after not in variants):  # a click on a button that is gone by now
         return
     new = Variant(1 + max(variant.id for variant in variants), dict(values))
     variants.insert(variants.index(after) + 1 if after else len(variants), new)
+
+
+def _remove(variant: Variant) -> None:
+    variants = st.session_state[VARIANTS]
+    if variant in variants and len(variants) > 1:  # several may have been removed at once
+        variants.remove(variant)
 
 
 # -- where the steps land ------------------------------------------------------------------------------------------
