@@ -11,6 +11,7 @@ from ddpm.public import is_public
 
 from .address import read_link, remember_link, tell_what_was_left_out
 from .incoming import guard
+from .memory import keep_modules
 from .public import HIDDEN, off, show_error
 
 guard()  # here, which every page imports before it has a widget
@@ -96,6 +97,7 @@ def page(title: str, sentence: str) -> None:
 
     A page that is off in public mode ends here and says why.
     """
+    keep_modules()
     name = title if title == "DDPM Lab" else f"{title} · DDPM Lab"
     st.set_page_config(page_title=name, page_icon=_icon(), layout="wide")
     st.html(STYLE)

@@ -166,7 +166,7 @@ def _rename(variant: Variant) -> None:
 
 def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
     variants = st.session_state[VARIANTS]
-    if len(variants) >= MAX_VARIANTS:  # a click on a button that is disabled
+    if len(variants) >= MAX_VARIANTS or (after and after not in variants):  # a click on a button that is gone by now
         return
     new = Variant(1 + max(variant.id for variant in variants), dict(values))
     # Of a card that is gone already, as a second click may be, the copy comes last.
@@ -176,6 +176,12 @@ def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
 def _remove(variant: Variant) -> None:
     variants = st.session_state[VARIANTS]
     if variant in variants and len(variants) > 1:  # else a second click, or one on a button that is disabled
+        variants.remove(variant)
+
+
+def _remove(variant: Variant) -> None:
+    variants = st.session_state[VARIANTS]
+    if variant in variants and len(variants) > 1:  # several may have been removed at once
         variants.remove(variant)
 
 
