@@ -24,7 +24,7 @@ PAGES["home"] = [*PAGES["public"], "share"]
 WORKING = ("play_generate", "play_roll", "ladder_go", "home_roll", "train_launch", "eval_start", "FormSubmitter",
            "sampling_stop")  # fmt: skip
 GROWTH = 100e6  # bytes
-SESSION, BURST = 20, 10  # messages of a visitor in all, and such as interrupt each other
+SESSION, BURST = 42, 42  # messages of a visitor in all, and such as interrupt each other
 
 
 @pytest.fixture(scope="module", params=MODES)

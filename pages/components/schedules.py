@@ -169,8 +169,7 @@ def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
     if len(variants) >= MAX_VARIANTS or (after and after not in variants):  # a click on a button that is gone by now
         return
     new = Variant(1 + max(variant.id for variant in variants), dict(values))
-    # Of a card that is gone already, as a second click may be, the copy comes last.
-    variants.insert(variants.index(after) + 1 if after in variants else len(variants), new)
+    variants.insert(variants.index(after) + 1 if after else len(variants), new)
 
 
 def _remove(variant: Variant) -> None:
