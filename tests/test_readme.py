@@ -50,3 +50,14 @@ def test_every_setting_of_the_environment_stands_in_the_table():
     sources = [path.read_text(encoding="utf-8") for path in files]
     used = {name for source in sources for name in re.findall(r'"(DDPM_[A-Z_]+)"', source)}
     assert used == set(re.findall(r"^\| `(DDPM_[A-Z_]+)` \|", README, re.MULTILINE))
+
+
+def test_every_promise_of_security_names_tests_that_exist():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 40
+    assert named <= there, named - there
