@@ -16,6 +16,7 @@ from ddpm.models import load_model
 from ddpm.randomness import derive_seed
 from ddpm.sampling import generate
 from pages.components import models
+from tests.hub_server import TOKEN
 
 SMALL = {
     "sample_size": 8,
@@ -275,8 +276,8 @@ def refused(folder, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_describes_training_or_is_made_of_it_refuses_a_pipeline(original, cli, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_x")
+def test_what_describes_training_or_is_made_of_it_refuses_a_pipeline(original, cli, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     for command in (["report"], ["push", "me/copy"], ["export", "--out", "copy"]):
         result = cli(*command, "--model", str(original))
         assert result.code == 1

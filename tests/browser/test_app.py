@@ -115,7 +115,7 @@ def test_the_seed_that_is_shown_is_that_of_the_picture(page, app_url):
     [
         (
             "playground?play_count=1&play_steps=abc&play_seed=`x`&play_guidance=99&play_sampler=Heun",
-            "play_steps=abc, play_seed= x , play_guidance=99.",
+            "play_steps=abc, play_seed=`x`, play_guidance=99.",
         ),
         ("schedules?sched_over=foo&sched_t=7&sched_steps=20", "sched_over=foo, sched_t=7."),
         ("train?train_from=owl", "train_from=owl."),
