@@ -332,7 +332,7 @@ def test_a_config_may_not_ask_for_a_folder_of_this_machine(strangers, open_page)
     assert any("this public page reads none" in error.value for error in app.error)
     app.text_area[0].set_value("name: x\n#" + "x" * 30_000).run()
     assert not app.exception
-    assert any("30,009 characters; 20,000 are the most" in error.value for error in app.error)
+    assert any("more than 20,000 characters, which are the most" in error.value for error in app.error)
 
 
 def test_a_few_lines_of_yaml_do_not_fill_the_memory():
