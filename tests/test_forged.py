@@ -68,6 +68,17 @@ def test_a_choice_repeated_a_hundred_thousand_times_counts_once(url):
         assert not visitor.exceptions
 
 
+def test_an_honest_value_is_taken_in_either_kind_of_number(url):
+    with connect(url) as visitor:
+        visitor.open("playground")
+        for value in ({"int_value": 4}, {"double_value": 3.0}):
+            visitor.send(
+                state(visitor.widget("play_count"), **value), state(visitor.widget("play_generate"), trigger_value=True)
+            )
+            (count,) = value.values()
+            assert f"{count:.0f} generated images" in str(visitor.drawn.values())
+
+
 def test_a_config_is_measured_before_it_is_read(url):
     with connect(url) as visitor:
         visitor.open("train")

@@ -20,6 +20,8 @@ from streamlit.runtime.state.session_state import Serialized, SessionState, Valu
 from ddpm.public import Limits
 
 MOST_FILES = 1  # of an upload; no page takes more
+WHOLE = {"int_value": "double_value", "int_array_value": "double_array_value"}
+"""By the kind in which a browser sends whole numbers, the kind that widgets of numbers have."""
 
 
 def value_of(state: WidgetState, widget: WidgetMetadata) -> Any:
@@ -37,7 +39,7 @@ def _offered(state: WidgetState, widget: WidgetMetadata) -> Any:
     deserialisers, which expect the right kind of value.
     """
     kind, options = state.WhichOneof("value"), widget.formatted_options
-    if kind != widget.value_type:
+    if WHOLE.get(kind, kind) != WHOLE.get(widget.value_type, widget.value_type):
         return None
     match kind:
         case "string_array_value" if options is not None:
