@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 from .errors import ConfigError
@@ -113,11 +113,23 @@ def as_markdown(text: str) -> str:
     return _READ_LATER.sub("\u2060", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
 
 
+def fenced(language: str, text: str) -> Iterator[str]:
+    """The lines of a block of code in Markdown, which may hold fences itself."""
+    fence = _fence(text, 3)
+    yield f"{fence}{language}"
+    yield text
+    yield fence
+
+
+def _fence(text: str, least: int) -> str:
+    """Backticks, one more than stand together anywhere in a text."""
+    return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
 def as_code(text: str) -> str:
     """A text as code in Markdown: a span, or a block where it has several lines."""
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     if "\n" in text.strip():
-        fence = max(fence, "```", key=len)
-        return f"{fence}\n{text}\n{fence}"
+        return "\n".join(fenced("", text))
+    fence = _fence(text, 1)
     line = " ".join(text.split())
     return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"

@@ -98,14 +98,6 @@ def _row(cells: Sequence[object]) -> str:
     return "| " + " | ".join(re.sub(r"\\?\|", r"\|", str(cell)) for cell in cells) + " |"
 
 
-def fenced(language: str, text: str) -> Iterator[str]:
-    """A block of code, which may hold fences itself."""
-    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    yield f"{fence}{language}"
-    yield text
-    yield fence
-
-
 def figure(file: str, alt: str, caption: str) -> Iterator[str]:
     yield f"![{alt}]({file})"
     yield ""

@@ -24,7 +24,7 @@ from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, size_text, write_bytes, write_text
 from ..models import Model, load_model, resolve
-from ..names import as_code, as_markdown, as_sentence, in_turn
+from ..names import as_code, as_markdown, as_sentence, fenced, in_turn
 from ..pipelines import PipelineConfig
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
@@ -33,7 +33,7 @@ from ..training.history import History, read_history
 from ..training.runs import read_status
 from ..unet import Attention, ResBlock
 from ..weights import read_checkpoint
-from .document import fenced, figure, listed, table, to_html
+from .document import figure, listed, table, to_html
 from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
 from .report_evaluation import calibration_section, quality_section

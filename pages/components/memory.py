@@ -29,7 +29,8 @@ _modules = 0
 def keep_modules() -> None:
     """Have the garbage collector pass over what modules hold, whenever there are new ones.
 
-    Streamlit collects after every run of a page, and looking through torch and its like took 0.2 s each time.
+    Streamlit collects after every run of a page, and looking through torch and its like took 0.2 s each time. What
+    visitors hold at such a moment is passed over with it, which happens a few times in the life of a server.
     """
     global _modules
     if len(sys.modules) != _modules:
