@@ -250,7 +250,9 @@ def _built(path: Path, kind: str, given: dict[str, Any]) -> Any:
     """A part as diffusers builds it from the content of its file."""
     try:
         return getattr(_diffusers(), kind).from_config(given)
-    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError, ArithmeticError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # diffusers checks little: a wrong value may end in anything, a NameError included
         raise ModelError(f"diffusers cannot build what {path} says: {brief(error)}") from None
 
 

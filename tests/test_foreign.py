@@ -24,6 +24,7 @@ from ddpm.media.model_card import write_model_folder
 from ddpm.media.report import write_report
 from ddpm.models import CONFIG, RESULTS, WEIGHTS, Model, export_model, load_model
 from ddpm.names import as_cell, as_sentence
+from ddpm.pipelines import INDEX, SCHEDULER, UNET
 from ddpm.space import _readme, space_files
 from ddpm.static_page import _description, static_readme
 from ddpm.training.history import read_history
@@ -31,6 +32,7 @@ from ddpm.training.runs import read_status
 from ddpm.unet import UNet
 from ddpm.weights import read_checkpoint, write_safetensors
 from tests.conftest import TINY
+from tests.test_pipelines import save
 
 SECRET = b"what is in a file of this machine"
 BEGINNINGS = ("=1+1", "+1+1", "-1+1", "@SUM(1)", "\t=1", "# x", "```\n", "1. x", "    x", "| x |", "---\n", "x")
@@ -149,6 +151,41 @@ def check_markdown(file) -> str:
     return text
 
 
+def texts_of(message):
+    """Every text of a protobuf message, with the name of its field."""
+    for field, value in message.ListFields():
+        for part in value if field.is_repeated else [value]:
+            if isinstance(part, str):
+                yield field.name, part
+            elif hasattr(part, "ListFields"):
+                yield from texts_of(part)
+
+
+AS_IT_IS = {"options", "raw_values", "set_value", "alt"}  # what Streamlit shows without reading Markdown in it
+
+
+def check_page(app) -> set[str]:
+    """What a page of the app shows: foreign text is text in it. Returns the marks of what is shown."""
+    found = set()
+    for node in (*app.main, *app.sidebar):
+        for name, text in texts_of(node.proto) if node.proto is not None else ():
+            check_secret(text)
+            if not marks(text):
+                continue
+            found |= marks(text)
+            if name == "spec":  # Plotly's own HTML
+                assert "<img" not in text
+                assert "<a" not in text
+            elif name not in AS_IT_IS and node.type not in ("code", "json", "text", "arrow_data_frame"):
+                assert not re.search(r"(?<!\\)(\$|:red\[)", text), (node.type, name, text)
+                for token in MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(text):
+                    for part in (token, *(token.children or ())):
+                        assert part.type not in (
+                            "html_block", "html_inline", "s_open", "link_open", "image", "code_block", "heading_open",
+                        ), (node.type, name, part.content)  # fmt: skip
+    return found
+
+
 def check_secret(text: str) -> None:
     assert SECRET.decode() not in text
     for shift in range(3):  # base64 at each of its three alignments
@@ -232,18 +269,21 @@ def may_lack(key, part) -> bool:
                                               "class_histogram", "nearest_training_image")  # fmt: skip
 
 
+def hostile_evaluation(kind, evaluation, payloads, path):
+    """An evaluation of one kind, and those of its kind that are refused."""
+    if kind == "texts":
+        return hostile_evaluations(evaluation, payloads, path)
+
+    def stage_of(stage):
+        return unavailable_everywhere(stage, payloads) if kind == "reasons" else {"unavailable": payloads()}
+
+    return {name: stage if name == "made_by" else stage_of(stage) for name, stage in evaluation.items()}, []
+
+
 @pytest.mark.parametrize("kind", ["texts", "reasons", "stages"])
 def test_an_evaluation_is_shown_as_text_in_report_card_and_table(kind, evaluation, tiny_run, payloads, tmp_path):
     path = tiny_run / "logs" / RESULTS
-    refused = []
-    if kind == "texts":
-        hostile, refused = hostile_evaluations(evaluation, payloads, path)
-    elif kind == "reasons":
-        hostile = {name: stage if name == "made_by" else unavailable_everywhere(stage, payloads)
-                   for name, stage in evaluation.items()}  # fmt: skip
-    else:
-        hostile = {name: stage if name == "made_by" else {"unavailable": payloads()}
-                   for name, stage in evaluation.items()}  # fmt: skip
+    hostile, refused = hostile_evaluation(kind, evaluation, payloads, path)
     path.write_text(json.dumps(hostile))
     found = find_results("run:tiny", load_model("run:tiny"))
     files = write_report("run:tiny")
@@ -264,6 +304,16 @@ def test_an_evaluation_is_shown_as_text_in_report_card_and_table(kind, evaluatio
         for reason in reasons:
             write_text(tmp_path / "reason.md", f"Not available: **x**: {as_sentence(reason)}.")
             check_markdown(tmp_path / "reason.md")
+
+
+@pytest.mark.parametrize("kind", ["texts", "reasons", "stages"])
+def test_an_evaluation_is_shown_as_text_on_its_page(kind, evaluation, tiny_run, payloads, open_page):
+    path = tiny_run / "logs" / RESULTS
+    hostile, refused = hostile_evaluation(kind, evaluation, payloads, path)
+    for single in [*refused[::40], hostile]:
+        path.write_text(json.dumps(single))
+        shown = check_page(open_page("pages/evaluate.py", eval_model="run:tiny"))
+    assert len(shown) >= {"texts": 3, "reasons": 5, "stages": 2}[kind]
 
 
 def test_only_figures_that_the_report_wrote_are_inside(tmp_path):
@@ -382,6 +432,51 @@ def test_of_a_hostile_model_on_the_hub_only_what_is_named_is_fetched(hub, tiny_r
     check_markdown(tmp_path / "space.md")
     fetched = {asked.rpartition("/")[2] for asked in hub.requests if "/resolve/" in asked}
     assert fetched == {WEIGHTS, CONFIG, RESULTS}
+
+
+# -- a pipeline of diffusers ---------------------------------------------------------------------------------------
+
+
+def test_the_texts_of_a_pipeline_are_text(payloads, tmp_path, hub, open_page):
+    folder = save(tmp_path / "pipeline")
+    parts = {path: json.loads((folder / path).read_text())
+             for path in (INDEX, f"unet/{UNET}", f"scheduler/{SCHEDULER}")}  # fmt: skip
+    together = {path: json.loads(json.dumps(whole)) for path, whole in parts.items()}
+
+    def refusal(changed) -> str | None:
+        for path, whole in changed.items():
+            (folder / path).write_text(json.dumps(whole))
+        try:
+            load_model(str(folder))
+        except DDPMError as error:
+            return str(error)
+        return None
+
+    refused = []
+    for path, whole in parts.items():
+        for way, key in list(places(whole)):
+            text = payloads()
+            single = parts | {path: altered(whole, way, key, text)}
+            if error := refusal(single):
+                refused.append(single)
+                write_text(tmp_path / "reason.md", f"Not available: **x**: {as_sentence(error)}.")
+                check_markdown(tmp_path / "reason.md")
+            else:
+                together[path] = altered(together[path], way, key, text)
+    assert refusal(together) is None
+    assert len(refused) > 5
+    for k, parts in enumerate([together, *refused[::8]]):
+        for path, whole in parts.items():
+            (folder / path).write_text(json.dumps(whole))
+        reference = f"hf://them/pipeline{k}"
+        hub.add(reference.removeprefix("hf://"), {
+            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        })  # fmt: skip
+        app = open_page("pages/playground.py", play_model=reference, play_count="1", play_steps="2")
+        check_page(app)
+        if buttons := [button for button in app.button if button.key == "play_model_download"]:
+            check_page(buttons[0].click().run())
+        assert not app.exception
 
 
 # -- words and cells --------------------------------------------------------------------------------------------------
