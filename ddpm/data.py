@@ -20,9 +20,9 @@ from torch import Tensor
 from .config import DATASETS, Config, DataConfig, data_from_dict
 from .errors import ConfigError, DataError, one_line
 from .files import data_dir, user_path
-from .folder import Tell, find_manifest, read_folder
-from .image_files import read_image
-from .manifest import Entry, Manifest, list_folder, sides
+from .image_folder.decode import read_image
+from .image_folder.manifest import Entry, Manifest, list_folder, sides
+from .image_folder.reading import Tell, find_manifest, read_folder
 from .names import listed
 from .randomness import derive_seed
 
@@ -59,7 +59,7 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
 
     Args:
         split: ``train`` (without the validation images), ``val`` (held out of the training set), or ``test``
-            (for evaluation only). Of a ``folder``, the content of each image decides (``ddpm.manifest.sides``).
+            (for evaluation only). Of a ``folder``, the content of each image decides (``manifest.sides``).
         download: fetch a dataset that is not on disk.
 
     Raises:
@@ -206,7 +206,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def open_folder(config: DataConfig, *, earlier: bool = False, tell: Tell = lambda doing: None) -> FolderData:
-    """Read a folder of images; see ``ddpm.folder.read_folder`` for ``tell``.
+    """Read a folder of images; see ``ddpm.image_folder.reading.read_folder`` for ``tell``.
 
     Labels follow ``config.class_names``, or where it has none the natural order of the names of the class folders.
 

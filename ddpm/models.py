@@ -20,20 +20,27 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .compiled import Compiled
 from .config import Config, config_to_yaml, load_config
 from .cost import Cost, cost_of
-from .device import over_cores, resolve_device
+from .device import Compiled, over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError, unknown
 from .files import RunFolder, output_dir, user_path, write_bytes, write_text
-from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
-from .layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
 from .names import listed
-from .pipelines import STEM, why_no_weights
 from .schedule import NoiseSchedule
+from .storage.hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
+from .storage.layouts import CONFIG, LAYOUTS, WEIGHTS, empty_network, layout_at, layout_in
+from .storage.pipelines import STEM, why_no_weights
+from .storage.weights import (
+    MAX_HEADER,
+    brief,
+    load_weights,
+    read_checkpoint,
+    size_of,
+    weights_sha256,
+    write_safetensors,
+)
 from .unet import UNet
-from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, weights_sha256, write_safetensors
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 NO_CLASS = "no class"
@@ -82,7 +89,7 @@ class Model:
         return NO_CLASS if label == -1 else self.class_names[label]
 
     def compiled(self) -> Model:
-        """The same model with its network compiled, see ``ddpm.compiled.Compiled``."""
+        """The same model with its network compiled, see ``ddpm.device.Compiled``."""
         return replace(self, network=Compiled(self.network))
 
     def class_labels(self, labels: Sequence[int] | None, indices: Sequence[int]) -> Tensor | None:

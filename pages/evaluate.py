@@ -5,6 +5,7 @@ from functools import partial
 
 import streamlit as st
 
+from ddpm.deploy.public import is_public, redacted
 from ddpm.errors import DDPMError
 from ddpm.evaluation.results import (
     absences,
@@ -18,7 +19,6 @@ from ddpm.evaluation.results import (
 )
 from ddpm.media.figures import span
 from ddpm.names import as_markdown
-from ddpm.public import is_public, redacted
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page

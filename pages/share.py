@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from ddpm.deploy.space import PLAN
 from ddpm.errors import DDPMError
-from ddpm.space import PLAN
 from pages.components.frame import about, page
 from pages.components.models import pick_model
 from pages.components.public import show_error

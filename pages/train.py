@@ -6,13 +6,13 @@ from pathlib import Path
 import streamlit as st
 
 from ddpm.config import Config, config_to_yaml, differences, load_config, with_schedule
+from ddpm.config.variants import parse_schedule
+from ddpm.deploy.public import forbid, is_public, published
 from ddpm.errors import DDPMError, Fault
 from ddpm.files import RunFolder
+from ddpm.jobs import read_status
 from ddpm.names import as_code, as_markdown
-from ddpm.public import forbid, is_public, published
-from ddpm.training import jobs
-from ddpm.training.runs import read_status
-from ddpm.variants import parse_schedule
+from ddpm.training import queue
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, text_of
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
@@ -37,7 +37,7 @@ def base_of(start: str) -> Config:
 def new_text(config: Config) -> str:
     """A config as YAML, under a name that is free; what an earlier training found in its folder may have changed."""
     name = re.sub(r"-\d+$", "", config.name)
-    name = name if is_public() else jobs.free_name(name)  # which would tell the names of runs
+    name = name if is_public() else queue.free_name(name)  # which would tell the names of runs
     data = config.data.model_copy(update={"digest": None, "class_names": None})
     return config_to_yaml(config.model_copy(update={"name": name, "data": data}))
 
@@ -46,11 +46,11 @@ def launch(config: Config) -> None:
     """Launch what is on the page now; a callback would know only what was there when the button was drawn."""
     try:
         forbid("Training")
-        folder = jobs.launch(config)
+        folder = queue.launch(config)
     except (DDPMError, OSError) as error:
         show_error(error, messages)
         return
-    waits = ", ".join(f"**{as_markdown(name)}**" for name in jobs.going())
+    waits = ", ".join(f"**{as_markdown(name)}**" for name in queue.going())
     st.session_state.train_launched = (
         f"**{as_markdown(folder.path.name)}** has started: its card is below, under Runs."
         if read_status(folder).state == "running"
@@ -118,7 +118,7 @@ messages, findings_place = st.container(horizontal=True, vertical_alignment="cen
 for fault in name_faults:
     messages.markdown(f":red[The name {foreign(fault.message)}]", width="content")
 if taken:
-    free = jobs.free_name(name)
+    free = queue.free_name(name)
     messages.button(f"Use {as_markdown(free)}", key="train_use_free", on_click=set_field, args=("name", free))
 if places := dict.fromkeys(current.place(fault) for fault in current.faults if fault.field != "name"):
     messages.markdown(f":red[To correct before this can be launched: {', '.join(places)}]")

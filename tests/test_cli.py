@@ -20,7 +20,7 @@ from ddpm.config import load_config
 from ddpm.media.figures import duration
 from ddpm.models import load_model
 from ddpm.sampling import generate
-from ddpm.training import jobs
+from ddpm.training import queue
 from tests.conftest import ROOT, TINY
 
 
@@ -307,9 +307,9 @@ def test_a_run_is_called_what_run_says(cli, tiny_yaml, output_dir, name, monkeyp
     assert load_config(output_dir / name / "config.yaml").name == name
     # As a page starts it: with the name of its folder behind --run.
     commands = []
-    monkeypatch.setattr(jobs, "start", lambda folder, status, arguments: commands.append(arguments))
+    monkeypatch.setattr(queue, "start", lambda folder, status, arguments: commands.append(arguments))
     longer = load_config(output_dir / name / "config.yaml", ["training.epochs=2"])
-    folder = jobs.launch(longer, resume=True)
+    folder = queue.launch(longer, resume=True)
     assert cli(*commands[0]).code == 0
     assert folder.path.name == name
 

@@ -6,9 +6,9 @@ import os
 import pytest
 import torch
 
-from ddpm.compiled import Compiled
 from ddpm.config import SamplingConfig
 from ddpm.data import load_dataset
+from ddpm.device import Compiled
 from ddpm.errors import DDPMError
 from ddpm.sampling import generate
 from ddpm.training.estimate import measure_speed

@@ -21,9 +21,9 @@ from ddpm.config import (
     with_overrides,
     with_schedule,
 )
+from ddpm.config.yaml_text import dump_yaml, parse_yaml
 from ddpm.errors import ConfigError
 from ddpm.schedule import SCHEDULES, make_schedule
-from ddpm.yaml_text import dump_yaml, parse_yaml
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

@@ -7,9 +7,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm.cost import cost_of
+from ddpm.deploy.public import check_cost, check_memory, limits
 from ddpm.errors import ConfigError, ModelError
 from ddpm.models import load_model
-from ddpm.public import check_cost, check_memory, limits
 from ddpm.unet import UNet
 
 
@@ -85,7 +85,7 @@ def test_images_that_take_too_much_memory_together_are_refused(random_model):
 def test_every_page_refuses_such_a_model(random_model, open_page, tmp_path, monkeypatch, output_dir):
     from ddpm.config import config_to_yaml
     from ddpm.files import write_text
-    from ddpm.weights import write_safetensors
+    from ddpm.storage.weights import write_safetensors
 
     model = far_sighted(random_model, 256)
     folder = tmp_path / "pretrained" / "far"

@@ -15,10 +15,11 @@ from ddpm.data import load_dataset
 from ddpm.diffusion import loss_weights
 from ddpm.errors import ConfigError
 from ddpm.files import RunFolder, write_text
+from ddpm.jobs import read_status
 from ddpm.training.checkpoint import restore
 from ddpm.training.distributed import World
 from ddpm.training.loop import TrainState, _train_step, _Window
-from ddpm.training.runs import Run, read_status
+from ddpm.training.runs import Run
 from tests.conftest import ROOT
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

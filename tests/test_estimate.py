@@ -10,7 +10,7 @@ import torch
 from ddpm.config import DATASETS, load_config
 from ddpm.data import load_dataset
 from ddpm.errors import ConfigError, DataError
-from ddpm.folder import count_folder
+from ddpm.image_folder.reading import count_folder
 from ddpm.training.estimate import BYTES_PER_PARAMETER, estimate, measure_speed
 from ddpm.training.loop import TrainState, train
 from ddpm.unet import UNet

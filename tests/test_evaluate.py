@@ -38,10 +38,10 @@ from ddpm.evaluation.results import (
 )
 from ddpm.evaluation.structure import Metric
 from ddpm.files import EvaluationFolder
+from ddpm.jobs import read_status
 from ddpm.models import PRETRAINED, export_model, load_model
 from ddpm.sampling import generate
-from ddpm.training.runs import read_status
-from ddpm.weights import weights_sha256, write_safetensors
+from ddpm.storage.weights import weights_sha256, write_safetensors
 from tests.conftest import ROOT
 
 

@@ -8,12 +8,12 @@ from functools import partial
 
 import pytest
 
+from ddpm import jobs
 from ddpm.evaluation import job
 from ddpm.evaluation.results import results_csv, sample_stages, stage_label
 from ddpm.files import EvaluationFolder, RunFolder
+from ddpm.jobs import read_status
 from ddpm.models import PRETRAINED
-from ddpm.training import jobs
-from ddpm.training.runs import read_status
 from tests.conftest import ROOT
 
 

@@ -11,7 +11,8 @@ import torch
 
 from ddpm.config import config_to_yaml
 from ddpm.files import RunFolder, append_line, remove_leftovers, write_text
-from ddpm.training.runs import Run, read_status
+from ddpm.jobs import read_status
+from ddpm.training.runs import Run
 from tests.conftest import ROOT
 
 # Everything that takes memory or files for itself is imported before the limit holds.
@@ -19,7 +20,7 @@ LIMITED = """
 import resource, sys
 import psutil, sklearn.datasets, torch
 from ddpm.cli import main
-import ddpm.training.jobs
+import ddpm.training.queue
 torch.optim.AdamW(torch.nn.Conv2d(8, 8, 3).parameters(), fused=True)
 limit, spare = sys.argv[1], int(sys.argv[2])
 held = psutil.Process().memory_info().vms if limit == "RLIMIT_AS" else 0

@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm import folder as reading
 from ddpm.config import DataConfig, config_from_dict
 from ddpm.data import load_dataset, open_folder, same_format
 from ddpm.errors import ConfigError, DataError
-from ddpm.folder import count_folder, find_manifest, read_folder
-from ddpm.manifest import Entry, Manifest, changes, list_folder, natural, sides
+from ddpm.image_folder import reading
+from ddpm.image_folder.manifest import Entry, Manifest, changes, list_folder, natural, sides
+from ddpm.image_folder.reading import count_folder, find_manifest, read_folder
 
 SPLITS = ("train", "val", "test")
 
@@ -262,7 +262,7 @@ def test_without_a_test_image_by_chance_it_is_said(tmp_path):
 
 
 def _Listed(path: Path):
-    from ddpm.manifest import Listing
+    from ddpm.image_folder.manifest import Listing
 
     return Listing(path.parent, ((path.name, ""),), ())
 

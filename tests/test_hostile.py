@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ddpm.cli import main
 from ddpm.config import Config, config_from_dict, config_from_yaml, config_to_yaml, with_overrides
+from ddpm.config.variants import parse_schedules, schedules_text
 from ddpm.errors import ConfigError, DDPMError, HubError
 from ddpm.files import RunFolder, output_dir
-from ddpm.hub import HubReference
 from ddpm.models import resolve
-from ddpm.variants import parse_schedules, schedules_text
+from ddpm.storage.hub import HubReference
 from tests.conftest import TINY
 
 # The same examples every time: a test that fails by chance is worse than one that looks at less. `make soak` looks at

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from ddpm import hub as hub_module
 from ddpm.errors import HubError
-from ddpm.hub import HubReference, cached, fetch, list_files, publish
+from ddpm.storage import hub as hub_module
+from ddpm.storage.hub import HubReference, cached, fetch, list_files, publish
 from tests.hub_server import TOKEN, Fault
 
 FILES = {"config.yaml": b"name: x\n", "model.safetensors": bytes(300_000), "README.md": b"# x\n"}

@@ -21,7 +21,7 @@ from ddpm.evaluation.results import find_results, folder_of, read_results
 from ddpm.media.model_card import write_model_folder
 from ddpm.models import CONFIG, RESULTS, WEIGHTS, export_model, hub_models, load_model, pinned, resolve
 from ddpm.sampling import generate
-from ddpm.weights import weights_sha256
+from ddpm.storage.weights import weights_sha256
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault
 
@@ -144,8 +144,8 @@ def test_a_model_that_was_not_evaluated_says_how_to(tiny_run, tmp_path):
 
 def test_the_place_of_a_folder_of_images_is_not_published(tiny_config, tiny_run, tmp_path):
     from ddpm.models import Model
+    from ddpm.storage.weights import write_safetensors
     from ddpm.unet import UNet
-    from ddpm.weights import write_safetensors
 
     config = tiny_config(data__dataset="folder", data__path="/home/somebody/pictures/cats")
     model = Model(config, UNet(**config.network_arguments()), "x")

@@ -12,15 +12,17 @@ import streamlit as st
 import torch
 from PIL import Image
 
+from ddpm import jobs
 from ddpm.config import config_from_dict, config_to_yaml, load_config
 from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.evaluate import Protocol, StageDone, evaluate
 from ddpm.evaluation.judge import RealImages
 from ddpm.files import RunFolder
-from ddpm.manifest import Manifest
+from ddpm.image_folder.manifest import Manifest
+from ddpm.jobs import Status, read_status, write_status
 from ddpm.models import export_model, load_model
-from ddpm.training import jobs
-from ddpm.training.runs import Run, Status, read_status, write_status
+from ddpm.training import queue
+from ddpm.training.runs import Run
 
 
 @pytest.fixture
@@ -301,12 +303,12 @@ def test_a_launched_run_tells_that_it_reads_and_stops_when_asked_to(config, outp
 
     monkeypatch.setattr(jobs.subprocess, "Popen", slowly)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    jobs.advance_queue()
+    queue.advance_queue()
     deadline = time.monotonic() + 60
     while not (read_status(folder).doing or "").startswith("reading "):
         assert time.monotonic() < deadline, (read_status(folder), folder.log_tail(9))
         time.sleep(0.05)
-    jobs.stop(folder)
+    queue.stop(folder)
     asked = time.monotonic()
     while read_status(folder).state == "running":
         assert time.monotonic() < asked + 15  # a second, on a machine that is not busy; to read all would take 20

@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image, ImageOps, PngImagePlugin
 
-from ddpm import image_files
 from ddpm.errors import DataError
-from ddpm.image_files import full_range, read_image, read_picture, scaled_levels
+from ddpm.image_folder import decode as image_files
+from ddpm.image_folder.decode import full_range, read_image, read_picture, scaled_levels
 
 
 def saved(image: Image.Image, kind: str, **how) -> io.BytesIO:

@@ -13,14 +13,16 @@ import psutil
 import pytest
 import torch
 
+from ddpm import jobs
 from ddpm.config import config_to_yaml, load_config
 from ddpm.device import THREADS
 from ddpm.errors import DataError, ModelError
 from ddpm.evaluation import job
 from ddpm.files import EvaluationFolder, RunFolder, write_text
-from ddpm.training import jobs, runs
+from ddpm.jobs import Status, process_of, read_status, write_status
+from ddpm.training import queue, runs
 from ddpm.training.checkpoint import why_inexact
-from ddpm.training.runs import Run, Status, process_of, read_status, write_status
+from ddpm.training.runs import Run
 
 
 @pytest.fixture
@@ -63,7 +65,7 @@ def trained(config, folder) -> dict:
 
 
 def test_a_launched_run_finishes_by_itself(tiny_config, output_dir):
-    folder = jobs.launch(tiny_config(name="job", training__epochs=2))
+    folder = queue.launch(tiny_config(name="job", training__epochs=2))
     assert read_status(folder).state == "running"
     wait_for(lambda: read_status(folder).state != "running")
     status = read_status(folder)
@@ -73,7 +75,7 @@ def test_a_launched_run_finishes_by_itself(tiny_config, output_dir):
 
 def test_a_launched_run_leaves_a_core_to_others_and_can_go_on_exactly(tiny_config, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
-    folder = jobs.launch(tiny_config(name="job"))
+    folder = queue.launch(tiny_config(name="job"))
     wait_for(lambda: read_status(folder).state == "finished")
     made_on = torch.load(folder.checkpoint("latest"), weights_only=True)["made_on"]
     assert made_on["threads"] == jobs.threads_per_run() == max(1, THREADS - 1)
@@ -87,13 +89,13 @@ def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_confi
     config = slow_config(training__epochs=8)
     torch.set_num_threads(1)
     whole = trained(config, RunFolder(output_dir / "whole"))
-    folder = jobs.launch(config)
+    folder = queue.launch(config)
     wait_for(lambda: read_status(folder).step > 30)
-    jobs.stop(folder)
+    queue.stop(folder)
     wait_for(lambda: read_status(folder).state == "stopped")
     at = read_status(folder).step
     assert torch.load(folder.checkpoint("latest"), weights_only=True)["step"] == at < 168
-    jobs.launch(config, resume=True)
+    queue.launch(config, resume=True)
     wait_for(lambda: read_status(folder).state == "finished")
     assert read_status(folder).inexact == ()
     resumed = torch.load(folder.checkpoint("ema"), weights_only=True)
@@ -137,7 +139,7 @@ def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_w
     torch.set_num_threads(1)
     whole, chance, halves = RunFolder(output_dir / "whole"), random.Random(0), 0
     weights = trained(config, whole)
-    folder = jobs.launch(config)
+    folder = queue.launch(config)
     for number in range(kills):
         # Progress is assured: every life of the run leaves a checkpoint later than the one it began with.
         started = saved_step(folder)
@@ -148,7 +150,7 @@ def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_w
         else:
             kill_at_random(folder, chance)
         assert read_status(folder).state == "crashed", "the kill came too late to count"
-        jobs.launch(config, resume=True)
+        queue.launch(config, resume=True)
     assert halves, "no kill hit a checkpoint that was being written"
     wait_for(lambda: read_status(folder).state != "running", 600)
     assert (read_status(folder).state, read_status(folder).inexact) == ("finished", ())
@@ -165,21 +167,21 @@ def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_w
 
 
 def test_a_second_run_waits_in_the_queue_until_the_first_ends(slow_config, tiny_config):
-    first, second = jobs.launch(slow_config("first")), jobs.launch(tiny_config(name="second"))
+    first, second = queue.launch(slow_config("first")), queue.launch(tiny_config(name="second"))
     assert [read_status(run).state for run in (first, second)] == ["running", "queued"]
     wait_for(lambda: read_status(first).step)
-    jobs.stop(first)
+    queue.stop(first)
     wait_for(lambda: read_status(second).state == "finished")
     assert read_status(first).state == "stopped"
 
 
 def test_a_queued_run_can_be_stopped_and_a_going_one_not_deleted(slow_config, tiny_config):
-    first, second = jobs.launch(slow_config("first")), jobs.launch(tiny_config(name="second"))
-    jobs.stop(second)
+    first, second = queue.launch(slow_config("first")), queue.launch(tiny_config(name="second"))
+    queue.stop(second)
     assert read_status(second).state == "stopped"
     with pytest.raises(ModelError, match="first is running: stop it first"):
-        jobs.delete(first)
-    jobs.delete(second)
+        queue.delete(first)
+    queue.delete(second)
     assert not second.path.exists()
 
 
@@ -193,7 +195,7 @@ def test_a_process_that_got_the_same_id_is_not_taken_for_the_run(output_dir):
         write_status(folder, Status(state="running", pid=bystander.pid, process_started=born - 100))
         assert read_status(folder).state == "crashed"
         jobs.kill(folder)
-        jobs.stop(folder)
+        queue.stop(folder)
         assert bystander.poll() is None
     finally:
         bystander.communicate(b"\n")
@@ -209,7 +211,7 @@ class Ended(psutil.Process):
         return None
 
 
-@pytest.mark.parametrize("end", [jobs.stop, jobs.kill, job.stop])
+@pytest.mark.parametrize("end", [queue.stop, jobs.kill, job.stop])
 def test_a_process_that_has_just_ended_by_itself_needs_no_signal(end, output_dir, monkeypatch):
     folder, me = EvaluationFolder(output_dir / "x"), Ended()
     write_status(folder, Status(state="running", pid=me.pid, process_started=me.create_time()))
@@ -238,7 +240,7 @@ def test_a_process_that_does_not_end_or_is_somebody_elses_is_said_to(output_dir,
     with pytest.raises(ModelError, match=f"process {me.pid} was killed and has not ended after 10 s"):
         jobs.kill(folder)
     monkeypatch.setattr(Ended, "send_signal", fail(psutil.AccessDenied(me.pid)))
-    for end in (jobs.stop, jobs.kill):
+    for end in (queue.stop, jobs.kill):
         with pytest.raises(ModelError, match=f"process {me.pid} belongs to another user"):
             end(folder)
 
@@ -257,17 +259,17 @@ def test_a_run_that_finishes_while_its_status_is_read_has_not_crashed(output_dir
 def test_a_folder_that_is_not_there_is_refused_before_the_name_is_taken(tiny_config, output_dir):
     config = tiny_config(data__dataset="folder", data__path="nowhere", model__num_classes=0)
     with pytest.raises(DataError, match=r"data\.path .*/nowhere is not a folder"):
-        jobs.launch(config)
+        queue.launch(config)
     assert not (output_dir / "tiny").exists()
 
 
 def test_two_processes_do_not_train_one_run(slow_config, output_dir, tiny_config):
-    folder = jobs.launch(slow_config())
+    folder = queue.launch(slow_config())
     wait_for(lambda: folder.checkpoint("latest").is_file())
     with pytest.raises(ModelError, match=rf"is being trained by process {read_status(folder).pid}"):
         Run(slow_config(), folder, resume=True).__enter__()
     with pytest.raises(ModelError, match="is running already"):
-        jobs.launch(slow_config(), resume=True)
+        queue.launch(slow_config(), resume=True)
     assert read_status(folder).state == "running"
 
 

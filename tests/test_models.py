@@ -13,7 +13,7 @@ from ddpm import models
 from ddpm.errors import ModelError
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, export_model, load_model, reference_of, resolve, shipped_models
 from ddpm.sampling import generate
-from ddpm.weights import load_weights, read_safetensors, weights_sha256
+from ddpm.storage.weights import load_weights, read_safetensors, weights_sha256
 
 
 def fault_of(reference) -> str:

@@ -9,7 +9,7 @@ from ddpm.config import DATASETS, config_to_yaml
 from ddpm.files import write_text
 from ddpm.models import CONFIG, WEIGHTS
 from ddpm.names import as_markdown
-from ddpm.weights import write_safetensors
+from ddpm.storage.weights import write_safetensors
 
 PETS = ("cat", "dog")
 HOSTILE = ("*<b>x", "a,b", "`$x$`", "no class", "1e3", "long " * 19)
@@ -168,8 +168,8 @@ def test_the_card_names_the_classes_and_the_folder_keeps_them(shipped, tmp_path)
 
 
 def test_the_static_page_knows_the_names(shipped):
+    from ddpm.deploy.static_page import _description
     from ddpm.models import load_model
-    from ddpm.static_page import _description
 
     shipped(*HOSTILE)
     about = json.loads(json.dumps(_description(load_model("pets"), {})))

@@ -15,7 +15,7 @@ from ddpm.config import config_to_yaml
 from ddpm.media.figures import PALETTE
 from ddpm.media.images import enlarge, make_grid
 from ddpm.models import CONFIG, WEIGHTS
-from ddpm.weights import write_safetensors
+from ddpm.storage.weights import write_safetensors
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from ddpm.config import config_to_yaml, load_config
 from ddpm.files import RunFolder
-from ddpm.training import jobs
-from ddpm.training.runs import read_status
+from ddpm.jobs import read_status
+from ddpm.training import queue
 from tests.conftest import ROOT
 
 SIZES = ((40, 30), (30, 40), (64, 64), (200, 120), (90, 300))
@@ -109,4 +109,4 @@ def test_sixty_photographs_from_the_folder_to_the_report(
     done = cli(*more, "--accept-changed-data")
     assert done.code == 0, done.err
     assert "going on, not exact to the bit: of the images: 1 image added" in done.out
-    jobs.delete(folder)
+    queue.delete(folder)

@@ -6,7 +6,7 @@ from PIL import Image
 
 from ddpm.config import Config, config_from_dict, load_config, with_overrides
 from ddpm.errors import ConfigError, DataError
-from ddpm.training import jobs
+from ddpm.training import queue
 from ddpm.training.estimate import Sizes
 from ddpm.training.preflight import Facts, Finding, check, facts, preflight
 from tests.conftest import ROOT
@@ -121,7 +121,7 @@ def test_other_classes_than_the_folder_has_are_refused_before_the_name_is_taken(
     config = of_folder(folder(30, classes), model__num_classes=asked)
     assert found(check(config))["model.num_classes"].value == fits
     with pytest.raises(ConfigError, match=r"model\.num_classes: \d+ classes are asked for, and the folder has"):
-        jobs.launch(config)
+        queue.launch(config)
     path = ROOT / "configs" / "mnist.yaml"
     for command in ("train", ("runs", "launch")):
         done = cli(*([command] if isinstance(command, str) else command), "--config", path, "--set",

@@ -14,9 +14,9 @@ from ddpm.evaluation.seed_report import SEED_REPORT
 from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_histories, shipped_models
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import generate
+from ddpm.storage.weights import weights_sha256
 from ddpm.training.history import read_history
 from ddpm.training.loop import TrainState, validate
-from ddpm.weights import weights_sha256
 from tests.conftest import ROOT
 
 

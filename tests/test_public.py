@@ -13,11 +13,11 @@ from PIL import Image
 from streamlit.runtime.uploaded_file_manager import UploadedFile, UploadedFileRec
 from streamlit.testing.v1 import AppTest
 
-from ddpm import public
 from ddpm.config import config_from_yaml, sampling_settings
+from ddpm.deploy import public
 from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.ladder import plan_evaluations
-from ddpm.image_files import read_image
+from ddpm.image_folder.decode import read_image
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import evaluations

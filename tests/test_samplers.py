@@ -11,12 +11,12 @@ import torch.nn.functional as F
 
 from benchmarks.order import COUNTS, MU, S, errors, gaussian_denoiser, order
 from ddpm.config import config_from_dict
+from ddpm.config.settings import all_settings
 from ddpm.diffusion import Prediction, make_denoiser
 from ddpm.errors import ConfigError
 from ddpm.randomness import ImageNoise, derive_seed
 from ddpm.samplers import SAMPLERS, VARIANCES, ddim, ddpm, dpmpp_2m, heun
 from ddpm.schedule import SCHEDULES, SPACINGS, make_schedule, spaced_timesteps
-from ddpm.settings import all_settings
 
 T = 1000
 SHAPE = (2, 4, 4)

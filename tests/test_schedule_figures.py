@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from ddpm.config.variants import parse_schedules
 from ddpm.media.schedule_figures import (
     AXES,
     DASHES,
@@ -17,7 +18,6 @@ from ddpm.media.schedule_figures import (
     steps_figure,
 )
 from ddpm.schedule import SCHEDULES, spaced_timesteps
-from ddpm.variants import parse_schedules
 
 
 def drawn(text: str):

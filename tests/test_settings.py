@@ -5,11 +5,11 @@ import re
 import pytest
 
 from ddpm.config import Config, config_from_dict
+from ddpm.config.settings import all_settings, applies
+from ddpm.config.yaml_text import parse_yaml
 from ddpm.errors import ConfigError
 from ddpm.samplers import SAMPLERS
 from ddpm.schedule import SCHEDULES
-from ddpm.settings import all_settings, applies
-from ddpm.yaml_text import parse_yaml
 
 SETTINGS = [setting for settings in all_settings().values() for setting in settings]
 SCHEMA = Config.model_json_schema()

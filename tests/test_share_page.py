@@ -4,8 +4,8 @@ from functools import partial
 
 import pytest
 
+from ddpm.deploy.space import PLAN, space_files
 from ddpm.models import load_model
-from ddpm.space import PLAN, space_files
 from pages.components.share import MODEL, SPACE
 from tests.hub_server import TOKEN, Fault
 

@@ -9,11 +9,11 @@ import zipfile
 import pytest
 import yaml
 
-from ddpm import space
+from ddpm.deploy import space
+from ddpm.deploy.space import PLAN, image_bytes, push_space, sdk_of, space_files, write_space, zip_bytes
 from ddpm.errors import ConfigError, HubError, ModelError
 from ddpm.evaluation.results import find_results
 from ddpm.models import load_model
-from ddpm.space import PLAN, image_bytes, push_space, sdk_of, space_files, write_space, zip_bytes
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault
 
@@ -47,7 +47,7 @@ def test_the_same_model_makes_the_same_bytes(digits):
 def test_it_holds_the_app_one_model_and_nothing_else(digits):
     kinds = re.compile(
         r"README\.md|Dockerfile|requirements\.(txt|lock)|streamlit_app\.py|\.streamlit/config\.toml|configs/\w+\.yaml"
-        r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|ddpm/static/\w+\.(js|css|html)|pages/opening/\w+\.npz\.xz"
+        r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|ddpm/deploy/static/\w+\.(js|css|html)|pages/opening/\w+\.npz\.xz"
         r"|ddpm/evaluation/mnist_classifier\.safetensors"
         r"|ddpm/pretrained/digits/(model\.safetensors|config\.yaml|evaluation_results\.json)"
     )

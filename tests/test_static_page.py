@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from ddpm import load_model
+from ddpm.config.yaml_text import parse_yaml
+from ddpm.deploy.space import push_space, sdk_of, write_space
+from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, _description, onnx_bytes, static_files
 from ddpm.errors import DDPMError, ModelError
 from ddpm.models import Model
 from ddpm.schedule import spaced_timesteps
-from ddpm.space import push_space, sdk_of, write_space
-from ddpm.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, _description, onnx_bytes, static_files
 from ddpm.unet import UNet
-from ddpm.yaml_text import parse_yaml
 from tests.hub_server import TOKEN
 from tests.test_pipelines import save
 
@@ -142,8 +142,8 @@ def test_wrong_usage_is_told(cli, options, said):
 @pytest.fixture
 def files(monkeypatch, exported):
     """A page of the digits model without its runtime, which comes from elsewhere."""
-    monkeypatch.setattr("ddpm.static_page._runtime_files", lambda archive: {})
-    monkeypatch.setattr("ddpm.static_page.onnx_bytes", lambda model, weights: exported[weights])
+    monkeypatch.setattr("ddpm.deploy.static_page._runtime_files", lambda archive: {})
+    monkeypatch.setattr("ddpm.deploy.static_page.onnx_bytes", lambda model, weights: exported[weights])
     return static_files("digits")
 
 

@@ -10,12 +10,12 @@ from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
 from streamlit.runtime.state import SessionState
 from streamlit.testing.v1 import AppTest
 
+from ddpm import jobs
 from ddpm.config import config_from_yaml, load_config
+from ddpm.config.settings import all_settings, applies
 from ddpm.files import RunFolder
+from ddpm.jobs import read_status
 from ddpm.names import as_markdown
-from ddpm.settings import all_settings, applies
-from ddpm.training import jobs
-from ddpm.training.runs import read_status
 from tests.conftest import ROOT
 
 

@@ -14,7 +14,9 @@ from ddpm.data import ImageSet, load_dataset
 from ddpm.diffusion import diffusion_loss, loss_weights, zero_loss
 from ddpm.errors import ConfigError, DDPMError, ModelError
 from ddpm.files import RunFolder
-from ddpm.training import jobs, loop
+from ddpm.jobs import read_status
+from ddpm.storage.weights import CHECKPOINT_FORMAT
+from ddpm.training import loop, queue
 from ddpm.training.checkpoint import restore, save_checkpoint, save_ema
 from ddpm.training.ema import EMA
 from ddpm.training.loop import (
@@ -30,8 +32,7 @@ from ddpm.training.loop import (
     validate,
     validation_batches,
 )
-from ddpm.training.runs import Run, read_status
-from ddpm.weights import CHECKPOINT_FORMAT
+from ddpm.training.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -483,8 +484,8 @@ def test_a_run_that_diverged_before_its_first_checkpoint_says_so_and_what_works(
         with pytest.raises(ModelError, match=remedy):
             Run(config, folder, resume=resume).__enter__()
         with pytest.raises(ModelError, match=remedy):
-            jobs.launch(config, resume=resume)
-    jobs.delete(folder)
+            queue.launch(config, resume=resume)
+    queue.delete(folder)
     with Run(config, folder, data=few_images) as run:
         next(run.events())
 

@@ -3,9 +3,9 @@
 import pytest
 
 from ddpm.config import ScheduleConfig
+from ddpm.config.variants import MAX_VARIANTS, labels, parse_schedule, parse_schedules, schedules_text
 from ddpm.errors import ConfigError
 from ddpm.schedule import SCHEDULES
-from ddpm.variants import MAX_VARIANTS, labels, parse_schedule, parse_schedules, schedules_text
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from ..files import atomic_write, size_text
-from ..hub import HubReference, check_repo_id, check_token, publish
-from ..layouts import layout_at
 from ..models import RESULTS, load_model, pinned, resolve
+from ..storage.hub import HubReference, check_repo_id, check_token, publish
+from ..storage.layouts import layout_at
 from .options import UserPath, model_option
 
 
@@ -69,7 +69,7 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
 
     Lists the files; --push uploads them. The token is that of HF_TOKEN or `hf auth login`.
     """
-    from ..space import PLAN, push_space, space_files, summary, write_space
+    from ..deploy.space import PLAN, push_space, space_files, summary, write_space
 
     if out and push:
         raise click.UsageError("give either --out, which only builds, or --push")
@@ -105,8 +105,8 @@ def static_command(
     repo_url: str | None, runtime: Path | None,
 ) -> None:  # fmt: skip
     """Make a page that runs a model in the visitor's own browser, from static files alone."""
-    from ..space import push_space, total_bytes, write_space
-    from ..static_page import static_files
+    from ..deploy.space import push_space, total_bytes, write_space
+    from ..deploy.static_page import static_files
 
     if not out and not push:
         raise click.UsageError("give --out FOLDER, --push USER/NAME, or both")

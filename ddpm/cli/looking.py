@@ -8,12 +8,12 @@ import click
 from torch import Tensor
 
 from ..config import SamplingConfig, load_config
+from ..config.variants import parse_schedules
 from ..errors import DDPMError, one_line
 from ..files import output_dir, write_bytes
 from ..models import config_of, export_model, hub_models, shipped_models, trained_runs
 from ..names import listed
 from ..schedule import SCHEDULES, SPACINGS
-from ..variants import parse_schedules
 from .options import UserPath, check_suffix, model_option
 
 
@@ -82,7 +82,7 @@ def viz_schedules(
 def _clean_image(path: Path | None) -> Tensor:
     """The image of a file, or the photograph that the Schedules page shows first: (1, 3, 64, 64) in [-1, 1]."""
     from ..data import photographs, to_float
-    from ..image_files import read_image
+    from ..image_folder.decode import read_image
 
     return to_float(read_image(path, 64, 3)[None]) if path else photographs(64)[:1].scaled()
 

@@ -46,7 +46,7 @@ def train_command(
 ) -> None:  # fmt: skip
     """Train a model; its folder is outputs/<run>."""
     from ..training.distributed import joined
-    from ..training.jobs import advance_queue
+    from ..training.queue import advance_queue
 
     with joined() as world:
         config = config_of(path, run, overrides)
@@ -182,8 +182,9 @@ def runs_group(context: click.Context) -> None:
 
 
 def list_runs() -> None:
-    from ..training.jobs import advance_queue
-    from ..training.runs import all_runs, read_status
+    from ..jobs import read_status
+    from ..training.queue import advance_queue
+    from ..training.runs import all_runs
 
     advance_queue()
     for folder in all_runs():
@@ -206,8 +207,8 @@ def list_runs() -> None:
 )
 def runs_launch(path: Path, run: str | None, overrides: tuple[str, ...]) -> None:
     """Train in the background; the run goes on when this terminal closes."""
-    from ..training.jobs import launch
     from ..training.preflight import check
+    from ..training.queue import launch
 
     config = config_of(path, run, overrides)
     folder = launch(config)
@@ -241,14 +242,14 @@ def run_action(name: str, help: str) -> Callable:
 
 @run_action("stop", "Finish the step, save, and end.")
 def runs_stop(folder: RunFolder) -> None:
-    from ..training.jobs import stop
+    from ..training.queue import stop
 
     stop(folder)
 
 
 @run_action("kill", "End at once; what was learnt since the last checkpoint is lost.")
 def runs_kill(folder: RunFolder) -> None:
-    from ..training.jobs import kill
+    from ..jobs import kill
 
     kill(folder)
 
@@ -258,14 +259,14 @@ def runs_kill(folder: RunFolder) -> None:
 @accept_option
 def runs_resume(run: str, accept_changed_data: bool) -> None:
     """Go on from the latest checkpoint."""
-    from ..training.jobs import launch
+    from ..training.queue import launch
 
     launch(load_config(run_named(run).config), resume=True, accept_changed_data=accept_changed_data)
 
 
 @run_action("delete", "Remove the run's folder; asks first.")
 def runs_delete(folder: RunFolder) -> None:
-    from ..training.jobs import delete
+    from ..training.queue import delete
 
     click.confirm(f"Delete {folder.path} and everything in it?", abort=True)
     delete(folder)
@@ -281,7 +282,7 @@ def train_classifier_command(epochs: int, seed: int, out: Path | None) -> None:
 
     from ..data import load_dataset
     from ..evaluation import classifier
-    from ..weights import write_safetensors
+    from ..storage.weights import write_safetensors
 
     torch.manual_seed(seed)
     model = classifier.Classifier()

@@ -18,7 +18,7 @@ from ..config import DataConfig
 from ..data import ImageSet, epoch_order, to_float
 from ..device import over_cores
 from ..randomness import derive_seed
-from ..weights import load_weights, read_safetensors
+from ..storage.weights import load_weights, read_safetensors
 
 SHIPPED = Path(__file__).with_name("mnist_classifier.safetensors")
 DATA = DataConfig(dataset="mnist", image_size=32)

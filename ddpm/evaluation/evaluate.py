@@ -31,7 +31,7 @@ from ..errors import MetricError
 from ..models import Model, repeat_labels
 from ..samplers import SAMPLERS
 from ..sampling import evaluations, sample
-from ..weights import weights_sha256
+from ..storage.weights import weights_sha256
 from . import classifier
 from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
 from .judge import CLASSIFIER, DATASET, LPIPS, OF_REAL_ALONE, Judged, Measure, RealImages, judge, measures_of

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import psutil
 
+from .. import jobs
 from ..errors import ModelError, one_line
 from ..files import EvaluationFolder
-from ..training import jobs
-from ..training.runs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
+from ..jobs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
 from .evaluate import Event, StageProgress
 
 PARTS = 1000  # of an evaluation, which its status counts as steps

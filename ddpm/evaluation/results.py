@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 from ..config import DATASETS, SamplingConfig
 from ..errors import DataError, MetricError
 from ..files import EvaluationFolder, write_text
-from ..hub import HubReference
 from ..models import RESULTS, Model, is_on_hub, resolve
 from ..names import as_cell
+from ..storage.hub import HubReference
 from .structure import METRICS, Summary, fault_of
 
 Stage = Mapping[str, Any]

@@ -16,11 +16,11 @@ from ..config import DATASETS, Config, config_to_yaml, sampling_settings
 from ..errors import DDPMError
 from ..evaluation.results import METRICS, headline, sample_stages, stage_label, write_results
 from ..files import write_bytes, write_text
-from ..hub import SCHEME
 from ..models import CONFIG, RESULTS, WEIGHTS, export_model
 from ..names import as_code, as_markdown, in_turn
 from ..sampling import generate
-from ..weights import weights_sha256
+from ..storage.hub import SCHEME
+from ..storage.weights import weights_sha256
 from .document import figure
 from .images import enlarge, make_grid, png_bytes, to_uint8
 from .report import Subject, evaluation, model_details, training_details

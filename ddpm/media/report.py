@@ -23,16 +23,16 @@ from ..errors import DDPMError, ModelError
 from ..evaluation.evaluate import versions
 from ..evaluation.results import find_results, folder_of, sample_stages
 from ..files import RunFolder, size_text, write_bytes, write_text
+from ..jobs import read_status
 from ..models import Model, load_model, resolve
 from ..names import as_code, as_markdown, as_sentence, fenced, in_turn
-from ..pipelines import PipelineConfig
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from ..schedule import SCHEDULES
+from ..storage.pipelines import PipelineConfig
+from ..storage.weights import read_checkpoint
 from ..training.history import History, read_history
-from ..training.runs import read_status
 from ..unet import Attention, ResBlock
-from ..weights import read_checkpoint
 from .document import figure, listed, table, to_html
 from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8

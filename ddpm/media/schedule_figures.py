@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 
 from ..config import ScheduleConfig
+from ..config.variants import labels
 from ..diffusion import q_sample
 from ..evaluation.calibration import psnr
 from ..files import atomic_write
 from ..randomness import ImageNoise
 from ..schedule import SCHEDULES, NoiseSchedule, spaced_timesteps
-from ..variants import labels
 from .figures import PALETTE
 from .images import to_pil, to_uint8
 

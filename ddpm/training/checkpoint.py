@@ -16,7 +16,7 @@ from ..config import Config, differences
 from ..device import resolve_device, resolve_precision
 from ..errors import ModelError
 from ..files import atomic_write
-from ..weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
+from ..storage.weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
 from .loop import TrainState
 
 # What the weights depend on: change it, and the checkpoint is of another model.

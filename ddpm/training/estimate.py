@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..config import DATASETS, Config, DataConfig
 from ..data import ImageSet
 from ..device import resolve_device, resolve_precision
-from ..folder import count_folder
+from ..image_folder.reading import count_folder
 from ..unet import UNet
 from .loop import Progress, TrainState, images_per_step, steps_per_epoch, train
 

@@ -12,10 +12,10 @@ from ..config import Config, DataConfig, config_from_dict
 from ..data import ImageSet, load_dataset, open_folder
 from ..errors import ConfigError, DataError, ModelError
 from ..files import RunFolder
-from ..folder import Tell, find_manifest
-from ..manifest import MANIFEST, Manifest, changes, list_folder
+from ..image_folder.manifest import MANIFEST, Manifest, changes, list_folder
+from ..image_folder.reading import Tell, find_manifest
 from ..names import listed
-from ..weights import read_checkpoint
+from ..storage.weights import read_checkpoint
 
 UNKNOWN = "which images it began with was not recorded"
 
@@ -43,7 +43,7 @@ def open_data(
 
     Args:
         accept: go on with images that have changed since the run began.
-        tell: see ``ddpm.folder.read_folder``.
+        tell: see ``ddpm.image_folder.reading.read_folder``.
 
     Raises:
         DataError: the dataset cannot be used.

@@ -14,10 +14,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..compiled import Compiled
 from ..config import Config
 from ..data import ImageSet, epoch_order, to_float
-from ..device import resolve_precision, wait_for
+from ..device import Compiled, resolve_precision, wait_for
 from ..diffusion import diffusion_loss, loss_weights, zero_loss
 from ..errors import ConfigError, DDPMError
 from ..randomness import derive_seed

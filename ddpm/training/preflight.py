@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 from ..config import Config, DataConfig, change, config_from_dict
 from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, DataError, Fault
-from ..image_files import read_image
-from ..manifest import list_folder
+from ..image_folder.decode import read_image
+from ..image_folder.manifest import list_folder
 from ..schedule import spaced_timesteps, starting_point
 from .estimate import Sizes, sizes
 from .loop import images_per_step, steps_per_epoch

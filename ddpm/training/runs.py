@@ -1,8 +1,6 @@
 """Runs: training whose truth is on disk, in a run folder.
 
 Whoever trains a run holds its lock, keeps ``status.json`` up to date and writes a record before it passes an event on.
-Whoever reads a status checks that the process of that id *and start time* is still there, so that a crash is seen and a
-process that merely got the same id is never signalled.
 """
 
 from __future__ import annotations
@@ -15,92 +13,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import psutil
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..config import Config, config_to_yaml, differences, load_config
 from ..data import ImageSet
 from ..errors import DDPMError, ModelError
 from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
-from ..folder import Tell
-from ..manifest import MANIFEST
+from ..image_folder.manifest import MANIFEST
+from ..image_folder.reading import Tell
+from ..jobs import STATUS_SECONDS, read_status, write_status
 from .checkpoint import restore, save_checkpoint, save_ema
 from .distributed import World, lost_others
 from .identity import Opened, open_data
 from .loop import Event, Progress, Stopped, TrainState, Validated, check_labels, train
-
-ACTIVE = ("queued", "running")
-STATUS_SECONDS = 1.0  # between two writes of status.json
-
-
-class Status(BaseModel):
-    """What ``status.json`` says of a run. Times are Unix seconds, durations seconds."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    state: Literal["queued", "running", "stopped", "finished", "failed", "crashed"]
-    pid: int | None = None
-    process_started: float | None = None
-    queued_at: float | None = None
-    step: int = 0
-    total_steps: int = 0
-    images_per_second: float | None = None
-    elapsed: float = 0.0
-    eta: float | None = None
-    train_loss: float | None = None
-    val_loss: float | None = None
-    best_val_loss: float | None = None
-    inexact: tuple[str, ...] = ()
-    """Why the last resume was not exact to the bit; empty where it was."""
-    error: str | None = None
-    doing: str | None = None
-    """What an evaluation, or a run that reads its images, is at."""
-    notes: tuple[str, ...] = ()
-    """What was skipped of the run's images, and what is odd about them."""
-    accept_changed_data: bool = False
-    """Of a queued run: go on with images that have changed."""
-    updated: float = 0.0
-
-
-def write_status(folder: RunFolder, status: Status) -> None:
-    write_text(folder.status, status.model_copy(update={"updated": time.time()}).model_dump_json(indent=2) + "\n")
-
-
-def read_status(folder: RunFolder) -> Status:
-    """The status of a run as it is now; a run whose process has vanished is ``crashed``, with the end of its log."""
-    status = _status_on_disk(folder)
-    while status.state == "running" and process_of(status) is None:
-        again = _status_on_disk(folder)
-        if again == status:  # else it was written by a process that ended meanwhile
-            return status.model_copy(update={"state": "crashed", "error": folder.log_tail(5) or "the process vanished"})
-        status = again
-    return status
-
-
-def _status_on_disk(folder: RunFolder) -> Status:
-    try:
-        return Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return Status(state="stopped")
-    except OSError as error:
-        return Status(state="crashed", error=f"{folder.status} cannot be read: {error.strerror}")
-    except (ValidationError, UnicodeDecodeError):
-        return Status(state="crashed", error=f"{folder.status} is damaged")
-
-
-def process_of(status: Status) -> psutil.Process | None:
-    """The living process of a running run, told by its start time as well as its id."""
-    if status.state != "running" or status.pid is None or status.process_started is None:
-        return None
-    try:
-        process = psutil.Process(status.pid)
-        same = abs(process.create_time() - status.process_started) < 0.01
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.Error:
-        return None
 
 
 def all_runs() -> list[RunFolder]:

@@ -8,11 +8,11 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ddpm.config import Config, change, config_from_dict, config_to_yaml, config_values, differences
+from ddpm.config.settings import Setting, all_settings, applies
+from ddpm.config.yaml_text import dump_yaml, lines_of
+from ddpm.deploy.public import limits
 from ddpm.errors import ConfigError, Fault
 from ddpm.names import as_code
-from ddpm.public import limits
-from ddpm.settings import Setting, all_settings, applies
-from ddpm.yaml_text import dump_yaml, lines_of
 
 from .models import computing
 from .public import foreign, show_error

@@ -5,11 +5,11 @@ from typing import Any
 import streamlit as st
 
 from ddpm.config import Config, config_to_yaml
+from ddpm.deploy.public import check_config, is_public
 from ddpm.errors import DDPMError
+from ddpm.jobs import threads_per_run
 from ddpm.media.figures import span
-from ddpm.public import check_config, is_public
 from ddpm.training.estimate import Estimate, estimate, free_memory, measure_speed
-from ddpm.training.jobs import threads_per_run
 
 from .models import computing
 from .preflight import known_of

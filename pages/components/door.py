@@ -137,7 +137,7 @@ class Door:
     @contextmanager
     def _counted(self, session: str, size: int):
         """Count an upload in as long as it is under way; yields why it cannot be taken, "" where it can."""
-        from ddpm.public import limits
+        from ddpm.deploy.public import limits
 
         here, files = limits(), get_instance().uploaded_file_mgr.file_storage
         size += FILE_BYTES
@@ -161,8 +161,8 @@ class Door:
 
 
 def _is_public() -> bool:
+    from ddpm.deploy.public import is_public
     from ddpm.errors import ConfigError
-    from ddpm.public import is_public
 
     try:
         return is_public()

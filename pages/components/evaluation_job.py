@@ -6,14 +6,14 @@ from pathlib import Path
 
 import streamlit as st
 
+from ddpm.deploy.public import forbid, is_public
 from ddpm.errors import DDPMError, one_line
 from ddpm.evaluation import job
 from ddpm.evaluation.results import folder_of
+from ddpm.jobs import ACTIVE, read_status
 from ddpm.media.figures import duration
 from ddpm.media.report import write_report
 from ddpm.models import Model
-from ddpm.public import forbid, is_public
-from ddpm.training.runs import ACTIVE, read_status
 
 from .models import computing
 from .public import foreign, off, show_error

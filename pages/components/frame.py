@@ -6,8 +6,8 @@ import numpy as np
 import streamlit as st
 from PIL import Image
 
+from ddpm.deploy.public import is_public
 from ddpm.errors import ConfigError
-from ddpm.public import is_public
 
 from .address import read_link, remember_link, tell_what_was_left_out
 from .incoming import guard

@@ -17,7 +17,7 @@ from streamlit.runtime.app_session import AppSession
 from streamlit.runtime.state.common import WidgetMetadata, unpack_widget_state_value
 from streamlit.runtime.state.session_state import Serialized, SessionState, Value, WStates
 
-from ddpm.public import Limits
+from ddpm.deploy.public import Limits
 
 MOST_FILES = 1  # of an upload; no page takes more
 WHOLE = {"int_value": "double_value", "int_array_value": "double_array_value"}

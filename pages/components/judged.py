@@ -5,6 +5,7 @@ import torch
 
 from ddpm.config import DataConfig, SamplingConfig
 from ddpm.data import ImageSet, load_dataset
+from ddpm.deploy.public import check_evaluations
 from ddpm.errors import DataError, DDPMError
 from ddpm.evaluation.judge import splits
 from ddpm.evaluation.results import Stage, absences, unavailable
@@ -12,7 +13,6 @@ from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.models import NO_CLASS, Model
 from ddpm.names import as_markdown
-from ddpm.public import check_evaluations
 from ddpm.sampling import evaluations, sample
 
 from .evaluation import PLOT, missing

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
+from ddpm.deploy.public import check_evaluations, limits
 from ddpm.evaluation.ladder import STEPS, Climbed, Climbing, Rung, climb, closeness, plan_evaluations, rungs
 from ddpm.media.images import make_grid, png_bytes, to_uint8
 from ddpm.models import Model
 from ddpm.names import labels_text
-from ddpm.public import check_evaluations, limits
 from ddpm.samplers import SAMPLERS
 
 from .models import computing

@@ -14,9 +14,8 @@ from streamlit.logger import get_logger
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from torch import nn
 
+from ddpm.deploy.public import check_cost, check_model, extra_models, is_public
 from ddpm.errors import DDPMError
-from ddpm.hub import HubReference, Listing, cached, list_files
-from ddpm.layouts import layout_among
 from ddpm.models import (
     RESULTS,
     Model,
@@ -29,9 +28,10 @@ from ddpm.models import (
     trained_runs,
 )
 from ddpm.names import as_code, as_markdown
-from ddpm.public import check_cost, check_model, extra_models, is_public
-from ddpm.training.jobs import free_threads
-from ddpm.weights import values_sha256
+from ddpm.storage.hub import HubReference, Listing, cached, list_files
+from ddpm.storage.layouts import layout_among
+from ddpm.storage.weights import values_sha256
+from ddpm.training.queue import free_threads
 
 from .memory import give_back
 from .public import show_error

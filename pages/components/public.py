@@ -4,9 +4,9 @@ import os
 
 import streamlit as st
 
+from ddpm.deploy.public import redacted
 from ddpm.errors import DDPMError, one_line
 from ddpm.names import as_code, as_sentence
-from ddpm.public import redacted
 
 HIDDEN = {
     "pages/share.py": "Sharing works with your own token, which you should type into a machine of your own only.",

@@ -2,18 +2,20 @@
 
 import streamlit as st
 
+from ddpm import jobs
 from ddpm.config import load_config
+from ddpm.deploy.public import forbid, is_public, shows_run
 from ddpm.errors import DDPMError, one_line
 from ddpm.files import RunFolder
+from ddpm.jobs import ACTIVE, Status, read_status
 from ddpm.media.figures import span
 from ddpm.names import as_markdown
-from ddpm.public import forbid, is_public, shows_run
-from ddpm.training import jobs
+from ddpm.training import queue
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact
 from ddpm.training.history import read_history
 from ddpm.training.identity import changes_of
-from ddpm.training.runs import ACTIVE, Status, all_runs, read_status
+from ddpm.training.runs import all_runs
 
 from .frame import share_link
 from .models import model_references
@@ -39,7 +41,7 @@ def run_list() -> None:
     @st.fragment(run_every=2 if live else None)
     def cards() -> None:
         if not is_public():
-            jobs.advance_queue()
+            queue.advance_queue()
         if any_active() != live:
             st.rerun()  # the whole page, which then asks every two seconds, or stops to
         if problem := st.session_state.pop(NO_RUN, None):
@@ -72,7 +74,7 @@ def card(folder: RunFolder, status: Status) -> None:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":
         st.progress(0.0, foreign(status.doing or "starting"))
-    if status.state == "queued" and (going := jobs.going()) and not is_public():
+    if status.state == "queued" and (going := queue.going()) and not is_public():
         st.caption(f"Waits for {as_markdown(', '.join(going))}.")
     if status.error:
         show_error(status.error)
@@ -119,7 +121,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
 
     with st.container(horizontal=True):
         if status.state in ACTIVE:
-            button("Stop", "stop_circle", jobs.stop, "Finish the step, save, and end. Resume goes on from there.")
+            button("Stop", "stop_circle", queue.stop, "Finish the step, save, and end. Resume goes on from there.")
         if status.state == "running":
             with st.popover("Kill", icon=":material/dangerous:", key=f"train_sure_{folder.path.name}"):
                 last = (
@@ -139,7 +141,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
                 button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
         with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
             st.write(f"Delete **{as_markdown(folder.path.name)}** with its checkpoints, curves and samples?")
-            button("Delete for good", "delete_forever", jobs.delete, "There is no way back.")
+            button("Delete for good", "delete_forever", queue.delete, "There is no way back.")
     if status.state != "finished" and folder.checkpoint("latest").is_file():
         st.caption(foreign(exactness(folder, folder.checkpoint("latest").stat().st_mtime)))
     elif status.state != "finished":
@@ -150,11 +152,11 @@ def buttons(folder: RunFolder, status: Status) -> None:
 
 
 def resume(folder: RunFolder) -> None:
-    jobs.launch(load_config(folder.config), resume=True)
+    queue.launch(load_config(folder.config), resume=True)
 
 
 def resume_changed(folder: RunFolder) -> None:
-    jobs.launch(load_config(folder.config), resume=True, accept_changed_data=True)
+    queue.launch(load_config(folder.config), resume=True, accept_changed_data=True)
 
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=5, hash_funcs={RunFolder: lambda folder: str(folder.path)})

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ddpm.config import SamplingConfig, sampling_settings
 from ddpm.data import to_float
+from ddpm.deploy.public import check_images, check_memory, most_images
 from ddpm.errors import ConfigError
 from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory
 from ddpm.models import NO_CLASS, Model
 from ddpm.names import labels_text
-from ddpm.public import check_images, check_memory, most_images
 from ddpm.samplers import SAMPLERS, VARIANCES, Step
 from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
@@ -151,7 +151,7 @@ class Request:
         return evaluations(self.settings, schedule, guided=self.labels is not None)
 
     def check(self, model: Model) -> None:
-        """Refuse more than one request may ask for here, see ``ddpm.public``.
+        """Refuse more than one request may ask for here, see ``ddpm.deploy.public``.
 
         Raises:
             ConfigError: says how many images are possible.

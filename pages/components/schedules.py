@@ -8,12 +8,12 @@ from typing import Any
 import streamlit as st
 
 from ddpm.config import ScheduleConfig, schedule_from_dict
+from ddpm.config.settings import Setting, all_settings, applies
+from ddpm.config.variants import MAX_VARIANTS, parse_schedule, schedules_text
+from ddpm.config.yaml_text import dump_yaml
 from ddpm.errors import ConfigError
 from ddpm.media.schedule_figures import Line, lines, pen_of, steps_figure
 from ddpm.schedule import HARM, SCHEDULES, SPACINGS, spaced_timesteps, starting_point
-from ddpm.settings import Setting, all_settings, applies
-from ddpm.variants import MAX_VARIANTS, parse_schedule, schedules_text
-from ddpm.yaml_text import dump_yaml
 
 from .pictures import stroke
 from .public import foreign

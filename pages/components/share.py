@@ -5,13 +5,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from ddpm.deploy.space import push_space, space_files, summary, zip_bytes
 from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.files import size_text
-from ddpm.hub import check_repo_id, check_token, publish
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
 from ddpm.models import resolve
 from ddpm.names import as_markdown
-from ddpm.space import push_space, space_files, summary, zip_bytes
+from ddpm.storage.hub import check_repo_id, check_token, publish
 
 from .models import computing, in_turn
 from .public import show_error

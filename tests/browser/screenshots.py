@@ -13,8 +13,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from ddpm.space import write_space
-from ddpm.static_page import static_files
+from ddpm.deploy.space import write_space
+from ddpm.deploy.static_page import static_files
 from tests.browser.conftest import CHROMIUM_FLAGS, ROOT, environment, plain_server, serve
 from tests.browser.driver import find_chromium, open_page
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm.space import space_files, write_space
+from ddpm.deploy.space import space_files, write_space
 from tests.browser.conftest import serve
 from tests.browser.driver import open_page
 

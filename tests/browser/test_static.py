@@ -13,11 +13,11 @@ from playwright.sync_api import expect
 
 from ddpm import generate, load_model
 from ddpm.config import sampling_settings
+from ddpm.deploy.space import write_space
+from ddpm.deploy.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
 from ddpm.errors import DDPMError
 from ddpm.evaluation.classifier import classify
 from ddpm.randomness import ImageNoise
-from ddpm.space import write_space
-from ddpm.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
 from tests.browser.conftest import plain_server
 from tests.browser.driver import wait_until
 from tests.browser.test_app import PHONE, axe_findings

@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from ddpm import jobs
 from ddpm.files import RunFolder
-from ddpm.training import jobs
-from ddpm.training.runs import read_status
+from ddpm.jobs import read_status
 from tests.browser.conftest import serve
 from tests.browser.driver import open_page, wait_until_idle
 

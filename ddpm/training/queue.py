@@ -1,59 +1,25 @@
-"""Runs as jobs: launched, stopped, killed and deleted from anywhere.
+"""The queue of training runs: launched, stopped and deleted from anywhere.
 
-A job is a process of its own, in a session of its own, that outlives whoever launched it. At most $DDPM_MAX_RUNS
-(default 1) run at once. The others wait in a queue that is nothing but their status files; whoever launches, ends or
-looks starts the next.
+At most $DDPM_MAX_RUNS (default 1) run at once. The others wait in a queue that is nothing but their status files;
+whoever launches, ends or looks starts the next.
 """
 
 from __future__ import annotations
 
 import fcntl
 import itertools
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-
-import psutil
 
 from ..config import Config, config_to_yaml
 from ..device import THREADS
-from ..errors import ConfigError, ModelError, one_line
+from ..errors import ModelError
 from ..files import EvaluationFolder, RunFolder, output_dir
+from ..jobs import ACTIVE, Status, max_runs, process_of, read_status, send, start, threads_per_run, write_status
 from .identity import check_unchanged, with_absolute_path
 from .preflight import check, refuse
-from .runs import (
-    ACTIVE,
-    Status,
-    all_runs,
-    finished_text,
-    is_finished,
-    process_of,
-    read_status,
-    refusal,
-    write_status,
-)
-
-_children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
-
-
-def max_runs() -> int:
-    """$DDPM_MAX_RUNS, how many runs may go at once."""
-    value = os.environ.get("DDPM_MAX_RUNS", "1")
-    if not value.isdigit() or int(value) < 1:
-        raise ConfigError(f"DDPM_MAX_RUNS must be a whole number from 1, got {value!r}")
-    return int(value)
-
-
-def threads_per_run() -> int:
-    """How many threads a launched run computes with: all cores but one, shared by ``max_runs``.
-
-    Threads that wait for each other at every layer suffer out of all proportion from a core that is busy with something
-    else: two threads on two cores, beside one process that computes, train at a quarter of the speed of one thread.
-    """
-    return THREADS if "OMP_NUM_THREADS" in os.environ else max(1, (THREADS - 1) // max_runs())
+from .runs import all_runs, finished_text, is_finished, refusal
 
 
 def going() -> list[str]:
@@ -123,61 +89,13 @@ def _start(folder: RunFolder, status: Status) -> None:
     start(folder, status, ["train", "--config", str(folder.config.resolve()), "--run", folder.path.name, *resume])
 
 
-def start(folder: RunFolder, status: Status, arguments: list[str]) -> None:
-    """Start ``python -m ddpm`` with ``arguments`` as a job whose status and log are those of ``folder``."""
-    folder.log.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.log, "ab") as log:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "ddpm", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={"OMP_NUM_THREADS": str(threads_per_run()), **os.environ},
-        )
-    started = psutil.Process(child.pid).create_time()  # before somebody can bury it
-    _children[:] = [one for one in _children if one.poll() is None] + [child]  # polling buries the dead
-    write_status(folder, status.model_copy(update={"state": "running", "pid": child.pid, "process_started": started}))
-
-
 def stop(folder: RunFolder) -> None:
     """Ask a run to finish its step, save and end as ``stopped``; a queued one just leaves the queue."""
     status = read_status(folder)
     if status.state == "queued":
         write_status(folder, status.model_copy(update={"state": "stopped"}))
     elif process := process_of(status):
-        _send(process, signal.SIGTERM)
-
-
-def _send(process: psutil.Process, number: int) -> None:
-    """Signal a process, which may just have ended by itself.
-
-    Raises:
-        ModelError: it is somebody else's.
-    """
-    try:
-        process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
-    except psutil.AccessDenied as error:
-        raise ModelError(f"process {process.pid} belongs to another user: {one_line(error)}") from None
-
-
-def kill(folder: RunFolder) -> None:
-    """End a run at once, as ``stopped``; what it learnt since its last checkpoint is lost, nothing else.
-
-    Raises:
-        ModelError: its process is somebody else's, or does not end.
-    """
-    if process := process_of(read_status(folder)):
-        _send(process, signal.SIGKILL)
-        try:
-            process.wait(10)
-        except psutil.TimeoutExpired:
-            raise ModelError(f"process {process.pid} was killed and has not ended after 10 s: try again") from None
-        last = read_status(folder)
-        if last.state == "crashed":  # else it had just ended by itself
-            write_status(folder, last.model_copy(update={"state": "stopped", "error": None, "eta": None}))
+        send(process, signal.SIGTERM)
 
 
 def delete(folder: RunFolder) -> None:

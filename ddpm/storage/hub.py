@@ -23,8 +23,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from .errors import HubError, one_line
-from .files import write_text
+from ..errors import HubError, one_line
+from ..files import write_text
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, SpaceInfo

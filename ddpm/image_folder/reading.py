@@ -24,11 +24,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .config import DataConfig
-from .device import allowed_cores
-from .errors import DataError, one_line
-from .files import atomic_write, output_dir, remove_leftovers, write_text
-from .image_files import Depth, Picture, full_range, read_picture, scaled_levels
+from ..config import DataConfig
+from ..device import allowed_cores
+from ..errors import DataError, one_line
+from ..files import atomic_write, output_dir, remove_leftovers, write_text
+from .decode import Depth, Picture, full_range, read_picture, scaled_levels
 from .manifest import TEST_SHARE, Entry, Listing, Manifest, list_folder, sides
 
 READING = 1  # of the way in which images are read: raise it when the same files give other pixels
@@ -69,7 +69,7 @@ def read_folder(config: DataConfig, tell: Tell = lambda doing: None) -> Folder:
     """Read all images of ``config.path``, or take them from where they were kept.
 
     Integers of more than 8 bits are scaled by the range of all such images of the folder, and so are floats
-    (``ddpm.image_files.full_range``).
+    (``ddpm.image_folder.decode.full_range``).
 
     Args:
         tell: is told several times a second what is being done, as in ``reading 3,200 of 10,000 images``. What it

@@ -15,13 +15,13 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from .config import Config
-from .errors import ConfigError, ModelError, unknown
-from .files import data_dir, output_dir
-from .image_files import MAX_PIXELS
-from .models import Model, shipped_models
+from ..config import Config
+from ..errors import ConfigError, ModelError, unknown
+from ..files import data_dir, output_dir
+from ..image_folder.decode import MAX_PIXELS
+from ..models import Model, shipped_models
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from .config import MAX_YAML, Config, load_config
-from .errors import ConfigError, ModelError
+from ..config import MAX_YAML, Config, load_config
+from ..errors import ConfigError, ModelError
+from ..unet import UNet
 from .pipelines import INDEX, MAX_JSON, SCHEDULER, UNET, load_pipeline_weights, read_pipeline
 from .pipelines import WEIGHTS as PIPELINE_WEIGHTS
-from .unet import UNet
 from .weights import load_weights, read_safetensors
 
 WEIGHTS, CONFIG = "model.safetensors", "config.yaml"

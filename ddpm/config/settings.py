@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from .config import Config, Section, holds_text
-from .errors import ConfigError
-from .samplers import SAMPLERS
-from .schedule import SCHEDULES
+from ..errors import ConfigError
+from ..samplers import SAMPLERS
+from ..schedule import SCHEDULES
+from .schema import Config, Section, holds_text
 from .yaml_text import parse_yaml
 
 SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

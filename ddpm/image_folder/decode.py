@@ -19,7 +19,7 @@ from PIL import Image, ImageColor, PngImagePlugin, UnidentifiedImageError
 from PIL.ExifTags import Base
 from torch import Tensor
 
-from .errors import DataError
+from ..errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 200_000_000  # of an image file, in any format

@@ -13,16 +13,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .config import Config
-from .errors import ConfigError, HubError
-from .files import size_text, write_bytes
-from .hub import HubReference, publish
-from .media.model_card import write_model_files
-from .models import is_on_hub
-from .names import in_turn
-from .yaml_text import dump_yaml, parse_yaml
+from ..config import Config
+from ..config.yaml_text import dump_yaml, parse_yaml
+from ..errors import ConfigError, HubError
+from ..files import size_text, write_bytes
+from ..media.model_card import write_model_files
+from ..models import is_on_hub
+from ..names import in_turn
+from ..storage.hub import HubReference, publish
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 APP = (  # all that the app needs, and nothing else: secrets and what lies about by chance stay at home
     "Dockerfile",
     "requirements.txt",
@@ -32,7 +32,7 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     "pages/**/*.py",
     "pages/opening/*",
     "ddpm/**/*.py",
-    "ddpm/static/*",
+    "ddpm/deploy/static/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees
     "configs/*.yaml",
 )
@@ -92,7 +92,7 @@ The disk of a Space is ephemeral: what is trained or evaluated here is gone when
 
 
 def static_readme(reference: str, config: Config, runtime: str) -> str:
-    """The same of a static page, see ``ddpm.static_page``. The headers let its WebAssembly use several threads."""
+    """The same of a static page, see ``static_page``. The headers let its WebAssembly use several threads."""
     headers = {
         "cross-origin-embedder-policy": "require-corp",
         "cross-origin-opener-policy": "same-origin",
@@ -194,7 +194,7 @@ def push_space(files: Mapping[str, bytes], repo_id: str, *, token: str | None = 
     """Create or update a Space; returns its address.
 
     Raises:
-        HubError: see ``ddpm.hub.publish``; where the Hub will not create it, with the plan that it asks for.
+        HubError: see ``ddpm.storage.hub.publish``; where the Hub will not create it, with the plan that it asks for.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_space(files, Path(folder))

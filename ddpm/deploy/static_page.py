@@ -23,12 +23,12 @@ from typing import Any
 
 import torch
 
-from .errors import DDPMError, ModelError
-from .files import atomic_write, size_text
-from .models import Model, load_model
-from .schedule import spaced_timesteps
+from ..errors import DDPMError, ModelError
+from ..files import atomic_write, size_text
+from ..models import Model, load_model
+from ..schedule import spaced_timesteps
+from ..unet import UNet
 from .space import static_readme
-from .unet import UNet
 
 ASSETS = Path(__file__).parent / "static"
 RUNTIME = "onnxruntime-web@1.30.0"

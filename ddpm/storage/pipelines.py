@@ -17,9 +17,9 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from .config import Config, DataConfig, SamplingConfig, Section, check_num_steps
-from .errors import ModelError, one_line
-from .schedule import NoiseSchedule
+from ..config import Config, DataConfig, SamplingConfig, Section, check_num_steps
+from ..errors import ModelError, one_line
+from ..schedule import NoiseSchedule
 from .weights import brief, check_finite, read_header
 
 if TYPE_CHECKING:
@@ -258,7 +258,7 @@ def _built(path: Path, kind: str, given: dict[str, Any]) -> Any:
 
 def _diffusers() -> Any:
     try:
-        from . import torchvision_cpu  # noqa: F401, I001  before diffusers, which imports torchvision
+        from .. import torchvision_cpu  # noqa: F401, I001  before diffusers, which imports torchvision
         import diffusers
     except ImportError:
         raise ModelError("this is a pipeline of diffusers; to open it: pip install diffusers") from None

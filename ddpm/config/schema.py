@@ -1,28 +1,23 @@
-"""The typed, frozen config: every default, range and unit in one place; YAML in and out.
-
-A YAML file holds only what differs from the defaults. An unknown key, a wrong type or an impossible combination is a
-``ConfigError`` that names the field and what would be right.
-"""
+"""The sections of a config and their checks; every field has its default, its unit and its range here."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from .errors import ConfigError, Fault, unknown
-from .files import user_path
-from .names import listed
-from .samplers import SAMPLERS
-from .schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
-from .yaml_text import dump_yaml, lines_of, parse_yaml
+from ..errors import ConfigError
+from ..files import user_path
+from ..names import listed
+from ..samplers import SAMPLERS
+from ..schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
+from .yaml_text import dump_yaml
 
 
 class DatasetInfo(NamedTuple):
@@ -57,6 +52,15 @@ MAX_NAME = 100  # characters of a class's name
 MAX_NAMES = 50_000  # bytes of all of them as YAML; the names of 1,000 classes have 15,000
 
 
+def shown(value: Any) -> str:
+    """What stands in a config, which may be of any length."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number with too many digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
 def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
     """A field: its default, what it does, what it is counted in, and the limits that pydantic checks."""
     return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
@@ -73,7 +77,7 @@ class Section(BaseModel):
         return value
 
 
-def _stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
+def stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
     """``values`` without the fields that have none, which take their defaults, such as ``training:`` with nothing under
     it. A key that nobody knows stays, to be refused."""
     return {key: value for key, value in values.items() if value is not None or key not in section.model_fields}
@@ -141,10 +145,10 @@ class DataConfig(Section):
             if not 1 <= len(name) <= MAX_NAME or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
                 raise ValueError(
                     f"must have names of 1 to {MAX_NAME} characters without line breaks, control characters or bytes "
-                    f"that are not UTF-8; one is {_shown(name)}"
+                    f"that are not UTF-8; one is {shown(name)}"
                 )
         if twice := [name for name, count in Counter(names).items() if count > 1]:
-            raise ValueError(f"must differ from each other; {_shown(twice[0])} stands there twice")
+            raise ValueError(f"must differ from each other; {shown(twice[0])} stands there twice")
         if (size := len(dump_yaml(list(names)).encode())) > MAX_NAMES:
             raise ValueError(f"must be shorter: together they have {size:,} bytes, {MAX_NAMES:,} are the most")
         return names
@@ -233,7 +237,7 @@ class ScheduleConfig(Section):
             return values  # the field's own check names the fault
         return {
             **SCHEDULES[values.get("name", "linear")].defaults,
-            **_stated(cls, values),
+            **stated(cls, values),
         }
 
     @model_validator(mode="after")
@@ -566,232 +570,10 @@ def check_num_steps(num_steps: int, num_timesteps: int) -> None:
         )
 
 
-# -- reading and writing -------------------------------------------------------------------------------------------
+# -- fields by name ---------------------------------------------------------------------------------------------------
 
 
-def config_from_dict(
-    values: Any, source: str = "config", lines: Mapping[str, int | None] = MappingProxyType({})
-) -> Config:
-    """Validate a nested dict; every fault is one line ``source, line N: section.field: what is wrong``.
-
-    ``lines`` says where in ``source`` the fields stand, as ``ddpm.yaml_text.lines_of`` does.
-    """
-    if not isinstance(values, dict):
-        raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
-    return _checked(Config, _stated(Config, values), source, lines)
-
-
-def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> ScheduleConfig:
-    """Validate the section ``schedule`` alone; faults as ``config_from_dict`` words them."""
-    return _checked(ScheduleConfig, dict(values), source, {}, ("schedule",))
-
-
-def data_from_dict(values: Mapping[str, Any], source: str = "data") -> DataConfig:
-    """Validate the section ``data`` alone; faults as ``config_from_dict`` words them."""
-    return _checked(DataConfig, dict(values), source, {}, ("data",))
-
-
-def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
-    """``config`` with another schedule, and with what that asks of the rest: no more sampling steps than timesteps, and
-    v-prediction where the terminal SNR is zero."""
-    values = config.model_dump(mode="json") | {"schedule": schedule.model_dump(mode="json")}
-    values["sampling"]["num_steps"] = min(config.sampling.num_steps, schedule.num_timesteps)
-    if schedule.zero_terminal_snr and config.diffusion.prediction_type == "eps":
-        values["diffusion"]["prediction_type"] = "v"
-    return config_from_dict(values)
-
-
-def _checked(
-    model: type[Section], values: Any, source: str, lines: Mapping[str, int | None], path: tuple[str, ...] = ()
-) -> Any:
-    """``values`` as the section ``model``, which stands at ``path`` in the config."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = tuple(_explain(error, lines, path))
-    texts = (
-        f"{source}{f', line {fault.line}' if fault.line else ''}: "
-        f"{f'{_printable(fault.field)}: ' if fault.field else ''}{fault.message}"
-        for fault in faults
-    )
-    raise ConfigError("\n".join(texts), faults)
-
-
-def config_from_yaml(text: str, source: str = "YAML", overrides: Sequence[str] = ()) -> Config:
-    """Parse and validate YAML text; faults name their line. ``overrides`` are 'section.field=value' strings on top."""
-    values = config_values(text, source)
-    values = {} if values is None else values  # an empty file is the defaults
-    lines: dict[str, int | None] = {**lines_of(text)}
-    for override in overrides:
-        lines[_override(values, override)] = None  # it no longer comes from the file
-    return config_from_dict(values, source, lines)
-
-
-def config_values(text: str, source: str = "YAML") -> Any:
-    """The values of a config's YAML text, unchecked; what stands in a field of text is text, such as ``name: 2024``."""
-    return parse_yaml(text, source, holds_text)
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a YAML file of at most ``MAX_YAML`` bytes, see ``config_from_yaml``."""
-    try:
-        if Path(path).stat().st_size > MAX_YAML:
-            raise ConfigError(f"config {path} is no config: it has more than {MAX_YAML:,} bytes")
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"config {path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    return config_from_yaml(text, str(path), overrides)
-
-
-def with_overrides(config: Config, overrides: list[str]) -> Config:
-    """A copy of ``config`` with 'section.field=value' strings applied."""
-    values = config.model_dump(mode="json")
-    for override in overrides:
-        _override(values, override)
-    return config_from_dict(values, "--set")
-
-
-def renamed(config: Config, name: str) -> Config:
-    """A copy of ``config`` under another name, which is taken as it is.
-
-    Raises:
-        ConfigError: a run cannot be called that.
-    """
-    return config_from_dict(config.model_dump(mode="json") | {"name": name}, "run")
-
-
-def sampling_settings(config: Config, **changes: Any) -> SamplingConfig:
-    """The config's sampling settings with ``changes``, checked against the rest of it; None leaves a setting as it is.
-
-    Raises:
-        ConfigError: unknown setting, a value out of range, or more steps than the schedule has timesteps.
-    """
-    values = config.model_dump(mode="json")
-    values["sampling"] |= {name: value for name, value in changes.items() if value is not None}
-    return _checked(type(config), values, "sampling settings", {}).sampling
-
-
-def _override(values: Any, override: str) -> str:
-    """Apply one 'section.field=value' to ``values``; returns 'section.field'."""
-    path, equals, value = override.partition("=")
-    path = path.strip()
-    if not equals or not path:
-        raise ConfigError(f"--set takes section.field=value, got {override!r}")
-    change(values, path, _given(path, value))
-    return path
-
-
-def _given(path: str, value: str) -> Any:
-    """What ``--set path=value`` means: what YAML would read, and for a field of text what was typed, quoted or not."""
-    field, text = _field(path), value.strip()
-    if field is None or not holds_text(path) or text[:1] in ("'", '"') or get_origin(field.annotation) is tuple:
-        return parse_yaml(value, f"--set {path}", lambda _: holds_text(path))
-    return None if text in ("", "null") and NoneType in get_args(field.annotation) else text
-
-
-def holds_text(path: str) -> bool:
-    """Whether a field takes text alone, or a list of texts."""
-    field = _field(path)
-    return field is not None and _kinds(field.annotation) - {NoneType, ...} == {str}
-
-
-def _kinds(annotation: Any) -> set[Any]:
-    """The types of the values that an annotation allows, those of a list's items among them."""
-    if get_origin(annotation) is Literal:
-        return {type(value) for value in get_args(annotation)}
-    return set().union(*map(_kinds, get_args(annotation))) if get_args(annotation) else {annotation}
-
-
-def change(values: Any, path: str, value: Any) -> None:
-    """Set ``section.field`` in a nested dict; another schedule takes the parameters of the former with it, other images
-    the names of their classes and their path.
-
-    Raises:
-        ConfigError: the sections of ``path`` are none in ``values``.
-    """
-    *sections, field = path.split(".")
-    node = values
-    for section in sections:
-        node = node.setdefault(section, {}) if isinstance(node, dict) else None
-    if not isinstance(node, dict):
-        raise ConfigError(f"--set {path}: {'.'.join(sections)} is no section")
-    if path == "data.dataset" and value != "folder":
-        node.pop("path", None)
-    if path in ("data.dataset", "data.path") and value != node.get(field):
-        node.pop("class_names", None)  # of the former images
-    if path == "schedule.name" and value != node.get("name", "linear"):
-        for parameter in {name for spec in SCHEDULES.values() for name in spec.defaults}:
-            node.pop(parameter, None)
-    node[field] = value
-
-
-def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The fields in which two configs differ, ``{"training.epochs": (old value, new value)}``; names aside."""
-    before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
-    return {
-        f"{section}.{field}": (before[section][field], after[section][field])
-        for section in before
-        if section != "name"
-        for field in before[section]
-        if before[section][field] != after[section][field]
-    }
-
-
-def config_to_yaml(config: Config) -> str:
-    """The whole config, defaults included, as YAML that ``load_config`` reads back to an equal config."""
-    return dump_yaml(config.model_dump(mode="json", exclude_none=True))
-
-
-def _explain(error: ValidationError, lines: Mapping[str, int | None], path: tuple[str, ...]) -> Iterator[Fault]:
-    for fault in error.errors():
-        where = [*path, *(str(part) for part in fault["loc"])]
-        if fault["type"] == "extra_forbidden":
-            *sections, key = where
-            field, message = ".".join(where), unknown("key", key, _fields_of(sections))
-        elif fault["type"] == "model_type":
-            field, message = ".".join(where), f"expected a section with fields, got {_shown(fault['input'])}"
-        else:
-            message = fault["msg"].removeprefix("Value error, ")
-            message = re.sub(r", unable to parse .*", "", message.replace("Input should", "must", 1))
-            got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {_shown(fault['input'])}"
-            field, message = _blame(where, f"{message}{got}")
-        yield Fault(field, message, _line(field, lines))
-
-
-def _printable(field: str) -> str:
-    """A key of a config, which may hold line breaks or be of any length."""
-    return field if field.isprintable() and len(field) <= 200 else _shown(field)
-
-
-def _shown(value: Any) -> str:
-    """What stands in a config, which may be of any length."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return "a number with too many digits"
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _blame(where: list[str], message: str) -> tuple[str, str]:
-    """The field that a message is about, and the rest of the message.
-
-    A check of several fields together begins its message with the one that it blames, as in "channels must be 3".
-    """
-    word, _, rest = message.partition(" ")
-    path = [*where, *word.rstrip(":").split(".")]
-    if len(path) == 2 and path[1] in _fields_of(path[:1]):
-        return ".".join(path), rest
-    return ".".join(where), message
-
-
-def _line(field: str, lines: Mapping[str, int | None]) -> int | None:
-    """The line of a field, else of the section that it is missing from."""
-    while field and field not in lines:
-        field = field.rpartition(".")[0]
-    return lines.get(field)
-
-
-def _fields_of(sections: list[str]) -> dict[str, FieldInfo]:
+def fields_of(sections: list[str]) -> dict[str, FieldInfo]:
     model: Any = Config
     for section in sections:
         field = model.model_fields.get(section)
@@ -801,7 +583,20 @@ def _fields_of(sections: list[str]) -> dict[str, FieldInfo]:
     return model.model_fields
 
 
-def _field(path: str) -> FieldInfo | None:
+def field_at(path: str) -> FieldInfo | None:
     """The field ``section.field``; None where there is no such."""
     *sections, name = path.split(".")
-    return _fields_of(sections).get(name)
+    return fields_of(sections).get(name)
+
+
+def holds_text(path: str) -> bool:
+    """Whether a field takes text alone, or a list of texts."""
+    field = field_at(path)
+    return field is not None and _kinds(field.annotation) - {NoneType, ...} == {str}
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types of the values that an annotation allows, those of a list's items among them."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    return set().union(*map(_kinds, get_args(annotation))) if get_args(annotation) else {annotation}

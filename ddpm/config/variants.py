@@ -10,9 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .config import ScheduleConfig, schedule_from_dict
-from .errors import ConfigError, unknown
-from .schedule import SCHEDULES
+from ..errors import ConfigError, unknown
+from ..schedule import SCHEDULES
+from .edit import schedule_from_dict
+from .schema import ScheduleConfig
 
 MAX_VARIANTS = 12  # more curves than these no one tells apart
 

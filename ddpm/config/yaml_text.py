@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from .errors import ConfigError, Fault
+from ..errors import ConfigError, Fault
 
 TAG = "tag:yaml.org,2002:"
 NULL, STR = f"{TAG}null", f"{TAG}str"

@@ -18,8 +18,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import DataError
-from .image_files import SUFFIXES
+from ..errors import DataError
+from .decode import SUFFIXES
 
 TEST_SHARE = 0.1
 MANIFEST = "manifest.json"

@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .config import Config, config_from_dict
-from .errors import ConfigError, ModelError
-from .files import atomic_write
+from ..config import Config, config_from_dict
+from ..errors import ConfigError, ModelError
+from ..files import atomic_write
 
 CHECKPOINT_FORMAT = "ddpm-lab/1"
 DIGEST = "sha256"  # in the metadata of a safetensors file of ours: of its values, see ``values_sha256``

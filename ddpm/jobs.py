@@ -1,0 +1,163 @@
+"""Jobs: processes that outlive whoever started them, each with a status file. Training runs and evaluations are two
+kinds of them.
+
+Whoever reads a status checks that the process of that id *and start time* is still there, so that a crash is seen and a
+process that merely got the same id is never signalled.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Literal
+
+import psutil
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .device import THREADS
+from .errors import ConfigError, ModelError, one_line
+from .files import EvaluationFolder, RunFolder, write_text
+
+ACTIVE = ("queued", "running")
+STATUS_SECONDS = 1.0  # between two writes of status.json
+JobFolder = RunFolder | EvaluationFolder
+
+_children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
+
+
+class Status(BaseModel):
+    """What a status file says of a job. Times are Unix seconds, durations seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    state: Literal["queued", "running", "stopped", "finished", "failed", "crashed"]
+    pid: int | None = None
+    process_started: float | None = None
+    queued_at: float | None = None
+    step: int = 0
+    total_steps: int = 0
+    images_per_second: float | None = None
+    elapsed: float = 0.0
+    eta: float | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    inexact: tuple[str, ...] = ()
+    """Why the last resume was not exact to the bit; empty where it was."""
+    error: str | None = None
+    doing: str | None = None
+    """What an evaluation, or a run that reads its images, is at."""
+    notes: tuple[str, ...] = ()
+    """What was skipped of the run's images, and what is odd about them."""
+    accept_changed_data: bool = False
+    """Of a queued run: go on with images that have changed."""
+    updated: float = 0.0
+
+
+def write_status(folder: JobFolder, status: Status) -> None:
+    write_text(folder.status, status.model_copy(update={"updated": time.time()}).model_dump_json(indent=2) + "\n")
+
+
+def read_status(folder: JobFolder) -> Status:
+    """The status of a job as it is now; one whose process has vanished is ``crashed``, with the end of its log."""
+    status = _status_on_disk(folder)
+    while status.state == "running" and process_of(status) is None:
+        again = _status_on_disk(folder)
+        if again == status:  # else it was written by a process that ended meanwhile
+            return status.model_copy(update={"state": "crashed", "error": folder.log_tail(5) or "the process vanished"})
+        status = again
+    return status
+
+
+def _status_on_disk(folder: JobFolder) -> Status:
+    try:
+        return Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Status(state="stopped")
+    except OSError as error:
+        return Status(state="crashed", error=f"{folder.status} cannot be read: {error.strerror}")
+    except (ValidationError, UnicodeDecodeError):
+        return Status(state="crashed", error=f"{folder.status} is damaged")
+
+
+def process_of(status: Status) -> psutil.Process | None:
+    """The living process of a running job, told by its start time as well as its id."""
+    if status.state != "running" or status.pid is None or status.process_started is None:
+        return None
+    try:
+        process = psutil.Process(status.pid)
+        same = abs(process.create_time() - status.process_started) < 0.01
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+# -- starting and ending ---------------------------------------------------------------------------------------------
+
+
+def max_runs() -> int:
+    """$DDPM_MAX_RUNS, how many runs may go at once."""
+    value = os.environ.get("DDPM_MAX_RUNS", "1")
+    if not value.isdigit() or int(value) < 1:
+        raise ConfigError(f"DDPM_MAX_RUNS must be a whole number from 1, got {value!r}")
+    return int(value)
+
+
+def threads_per_run() -> int:
+    """How many threads a launched run computes with: all cores but one, shared by ``max_runs``.
+
+    Threads that wait for each other at every layer suffer out of all proportion from a core that is busy with something
+    else: two threads on two cores, beside one process that computes, train at a quarter of the speed of one thread.
+    """
+    return THREADS if "OMP_NUM_THREADS" in os.environ else max(1, (THREADS - 1) // max_runs())
+
+
+def start(folder: JobFolder, status: Status, arguments: list[str]) -> None:
+    """Start ``python -m ddpm`` with ``arguments`` as a job whose status and log are those of ``folder``."""
+    folder.log.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.log, "ab") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ddpm", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={"OMP_NUM_THREADS": str(threads_per_run()), **os.environ},
+        )
+    started = psutil.Process(child.pid).create_time()  # before somebody can bury it
+    _children[:] = [one for one in _children if one.poll() is None] + [child]  # polling buries the dead
+    write_status(folder, status.model_copy(update={"state": "running", "pid": child.pid, "process_started": started}))
+
+
+def kill(folder: JobFolder) -> None:
+    """End a job at once, as ``stopped``; a run loses what it learnt since its last checkpoint, and nothing else.
+
+    Raises:
+        ModelError: its process is somebody else's, or does not end.
+    """
+    if process := process_of(read_status(folder)):
+        send(process, signal.SIGKILL)
+        try:
+            process.wait(10)
+        except psutil.TimeoutExpired:
+            raise ModelError(f"process {process.pid} was killed and has not ended after 10 s: try again") from None
+        last = read_status(folder)
+        if last.state == "crashed":  # else it had just ended by itself
+            write_status(folder, last.model_copy(update={"state": "stopped", "error": None, "eta": None}))
+
+
+def send(process: psutil.Process, number: int) -> None:
+    """Signal a process, which may just have ended by itself.
+
+    Raises:
+        ModelError: it is somebody else's.
+    """
+    try:
+        process.send_signal(number)
+    except psutil.NoSuchProcess:
+        return
+    except psutil.AccessDenied as error:
+        raise ModelError(f"process {process.pid} belongs to another user: {one_line(error)}") from None
