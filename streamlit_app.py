@@ -9,6 +9,9 @@ else:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
+    from ddpm.extensions import load_extensions
     from pages.components.door import Door
+
+    load_extensions()
 
     app = App(__file__, middleware=[Middleware(Door)])

@@ -49,7 +49,7 @@ def errors(sampler: str, counts: tuple[int, ...] = COUNTS) -> list[float]:
     found = []
     for count in counts:
         timesteps = range(finest, -1, -finest // count)
-        *_, last, _ = SAMPLERS[sampler].walk(gaussian_denoiser(schedule), schedule, timesteps, lambda: start)
+        *_, last, _ = SAMPLERS[sampler].function(gaussian_denoiser(schedule), schedule, timesteps, lambda: start)
         found.append(abs(last.x_t.item() - exact))
     return found
 

@@ -16,17 +16,23 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .config import Config, SamplingConfig, config_to_yaml, load_config
 from .data import ImageSet, load_dataset
+from .datasets import DATASETS
+from .datasets import dataset as register_dataset
 from .diffusion import Prediction, diffusion_loss, make_denoiser, q_posterior, q_sample, to_prediction
 from .errors import ConfigError, DataError, DDPMError, ModelError
 from .models import Model, load_model
+from .options import option
 from .samplers import SAMPLERS, Step
+from .samplers import sampler as register_sampler
 from .sampling import generate, sample
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule, spaced_timesteps
+from .schedule import schedule as register_schedule
 from .unet import UNet
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DATASETS",
     "SAMPLERS",
     "SCHEDULES",
     "Config",
@@ -49,8 +55,12 @@ __all__ = [
     "load_model",
     "make_denoiser",
     "make_schedule",
+    "option",
     "q_posterior",
     "q_sample",
+    "register_dataset",
+    "register_sampler",
+    "register_schedule",
     "sample",
     "spaced_timesteps",
     "to_prediction",

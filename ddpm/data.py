@@ -5,27 +5,26 @@ There is no DataLoader: 60,000 small images fit in 60 MB, and a slice costs less
 
 from __future__ import annotations
 
-import hashlib
-import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import DATASETS, Config, DataConfig, data_from_dict
-from .errors import ConfigError, DataError, one_line
-from .files import data_dir, user_path
+from .config import Config, DataConfig, data_from_dict
+from .datasets import DATASETS
+from .errors import ConfigError, DataError
+from .files import user_path
 from .image_folder.decode import read_image
 from .image_folder.manifest import Entry, Manifest, list_folder, sides
 from .image_folder.reading import Tell, find_manifest, read_folder
 from .names import listed
 from .randomness import derive_seed
 
+MAX_CLASSES = 1000
 PURPOSES = {"train": "training", "val": "validation", "test": "the test"}  # by split
 
 
@@ -38,6 +37,52 @@ class ImageSet:
     class_names: tuple[str, ...] = ()
     """In the order of the labels; () where there are none."""
 
+    @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any = None,
+        *,
+        class_names: Sequence[str] = (),
+        value_range: tuple[float, float] | None = None,
+    ) -> ImageSet:
+        """Images of one's own, checked.
+
+        Args:
+            images: a tensor or an array, (N, H, W), (N, C, H, W) or (N, H, W, C), square, with 1 or 3 channels: uint8
+                from 0 to 255, or floats.
+            labels: (N,) whole numbers, -1 for an image of no class; none by default.
+            class_names: in the order of the labels.
+            value_range: of floats, what is black and what is white, such as (0, 1) or (-1, 1).
+
+        Raises:
+            DataError: names what does not fit, and what would.
+        """
+        images = torch.as_tensor(images)
+        if images.ndim == 3:
+            images = images[:, None]
+        elif images.ndim == 4 and images.shape[1] not in (1, 3) and images.shape[3] in (1, 3):
+            images = images.permute(0, 3, 1, 2)
+        if images.ndim != 4 or images.shape[1] not in (1, 3) or images.shape[2] != images.shape[3] or not len(images):
+            raise DataError(
+                f"images must be square, (N, H, W), (N, C, H, W) or (N, H, W, C) with 1 or 3 channels, got "
+                f"{tuple(images.shape)}"
+            )
+        if images.dtype != torch.uint8:
+            images = _to_uint8(images, value_range)
+        elif value_range is not None:
+            raise DataError("value_range is for floats: these images are uint8, 0 to 255")
+        labels = torch.full((len(images),), -1) if labels is None else torch.as_tensor(labels)
+        if labels.shape != (len(images),) or labels.is_floating_point() or labels.is_complex():
+            raise DataError(
+                f"labels must be {len(images):,} whole numbers, one for each image, got {labels.dtype} of shape "
+                f"{tuple(labels.shape)}"
+            )
+        labels, most = labels.long(), len(class_names) or MAX_CLASSES
+        if ((labels < -1) | (labels >= most)).any():
+            raise DataError(f"labels must be -1 to {most - 1}, got {int(labels.min())} to {int(labels.max())}")
+        return cls(images.contiguous(), labels, tuple(map(str, class_names)))
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -47,6 +92,18 @@ class ImageSet:
     def scaled(self) -> Tensor:
         """The images as float32 in [-1, 1]."""
         return to_float(self.images)
+
+
+def _to_uint8(images: Tensor, value_range: tuple[float, float] | None) -> Tensor:
+    if not images.is_floating_point():
+        raise DataError(f"images must be uint8 or floats, got {images.dtype}")
+    found = f"these go from {float(images.min()):.4g} to {float(images.max()):.4g}"
+    if value_range is None:
+        raise DataError(f"images of floats need value_range, as (0, 1) or (-1, 1): {found}")
+    low, high = map(float, value_range)
+    if not low < high or not images.isfinite().all() or images.min() < low or images.max() > high:
+        raise DataError(f"images must be finite and within value_range, {low:g} to {high:g}: {found}")
+    return ((images - low) * (255 / (high - low))).round().to(torch.uint8)
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -126,9 +183,11 @@ def _load(config: DataConfig, train: bool, download: bool) -> ImageSet:
             "nothing says which images this model learned from: name those to measure with, as in `--data cifar10` or "
             "`--data path/to/images` of the command line's eval"
         )
-    images = _digits(train) if config.dataset == "digits" else _torchvision(config.dataset, train, download)
-    names = DATASETS[config.dataset].class_names
-    return ImageSet(resize(images.images, config.image_size), images.labels, names)
+    named = DATASETS[config.dataset]
+    found = ImageSet.from_arrays(*named.function(train, download), class_names=named.class_names)
+    if found.images.shape[1] != config.channels:
+        raise DataError(f"dataset {config.dataset} has {found.images.shape[1]} channels, not {config.channels}")
+    return replace(found, images=resize(found.images, config.image_size))
 
 
 def resize(images: Tensor, size: int) -> Tensor:
@@ -140,69 +199,6 @@ def resize(images: Tensor, size: int) -> Tensor:
         for chunk in images.split(4096)
     ]
     return torch.cat(chunks)
-
-
-def _digits(train: bool) -> ImageSet:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    images = torch.from_numpy(np.round(digits.images * (255 / 16)).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(digits.target).long()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed("digits")))
-    chosen = order[:1500] if train else order[1500:]
-    return ImageSet(images[chosen], labels[chosen])
-
-
-def _torchvision(name: str, train: bool, download: bool) -> ImageSet:
-    from .torchvision_cpu import datasets
-
-    kind = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
-    root = data_dir()
-    target = root / kind.__name__ if root.exists() else root
-    fresh = not target.exists()
-    if damaged := _damaged(kind, root, train):
-        raise DataError(f"dataset {name} is damaged: {damaged} is not whole; delete it, and it is downloaded anew")
-    try:
-        dataset = kind(root, train=train, download=download)
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        if fresh:  # torchvision makes its folders before it knows whether it can fill them
-            shutil.rmtree(target, ignore_errors=True)
-        reason = (one_line(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":")
-        raise DataError(
-            f"dataset {name} is not in {root.resolve()} and was not downloaded ({reason}): "
-            f"connect to the network once, or put torchvision's files there, or set DDPM_DATA_DIR to where they are"
-        ) from error
-    images = torch.as_tensor(dataset.data)
-    images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-    return ImageSet(images.contiguous(), torch.as_tensor(dataset.targets).long())
-
-
-def _damaged(kind: type, root: Path, train: bool) -> Path | None:
-    """The first file of a dataset of torchvision that is there, but not whole."""
-    from .torchvision_cpu import datasets
-
-    if kind is datasets.CIFAR10:
-        wanted = [*kind.train_list, *kind.test_list, [kind.meta["filename"], kind.meta["md5"]]]
-        files = ((root / kind.base_folder / name, md5) for name, md5 in wanted)
-        return next((path for path, md5 in files if path.is_file() and _md5(path) != md5), None)
-    raw = root / kind.__name__ / "raw"
-    names = (f"{'train' if train else 't10k'}-{what}-idx{ndim}-ubyte" for what, ndim in (("images", 3), ("labels", 1)))
-    return next((raw / name for name in names if (raw / name).is_file() and not _is_whole(raw / name)), None)
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether a file of MNIST's format is as long as its header says: type and number of sizes, then the sizes."""
-    with open(path, "rb") as file:
-        kind, ndim = file.read(3), file.read(1)
-        header = file.read(4 * ndim[0]) if ndim else b""
-    if kind != b"\0\0\x08" or not ndim or len(header) != 4 * ndim[0]:
-        return False
-    return path.stat().st_size == 4 + len(header) + math.prod(np.frombuffer(header, ">u4").tolist())
 
 
 def open_folder(config: DataConfig, *, earlier: bool = False, tell: Tell = lambda doing: None) -> FolderData:

@@ -5,7 +5,7 @@ noise; it knows nothing of networks, classes or guidance. It yields a ``Step`` f
 one, t = -1, that holds the clean image. One loop over it serves a progress bar, a preview, a trajectory and a GIF.
 
 To add one, write such a generator under ``@sampler``: the config, the command line, the pages and the tests read
-``SAMPLERS``. Its keyword-only arguments are the fields of ``SamplingConfig`` that it reads.
+``SAMPLERS``. Its keyword-only arguments become fields of ``SamplingConfig``.
 
 In the formulas a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar), so that x_t = a x0 + s eps. ``ddim`` with eta 0,
 ``heun`` and ``dpmpp_2m`` solve one and the same equation, the probability-flow ODE (Song et al. 2021).
@@ -13,18 +13,19 @@ In the formulas a = sqrt(alpha_bar) and s = sqrt(1 - alpha_bar), so that x_t = a
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from .diffusion import Denoiser, Prediction, q_posterior
+from .options import enter, option, options_of
 from .schedule import NoiseSchedule
 
 
@@ -49,17 +50,16 @@ Noise = Callable[[], Tensor]
 class Sampler:
     """A sampler with what people should know of it."""
 
-    walk: Callable[..., Iterator[Step]]
+    function: Callable[..., Iterator[Step]]
     """(denoise, schedule, timesteps, noise, **options) -> the steps."""
     label: str
     about: str
     source: str
 
     @cached_property
-    def options(self) -> tuple[str, ...]:
-        """The fields of ``SamplingConfig`` that belong to this sampler."""
-        parameters = inspect.signature(self.walk).parameters.values()
-        return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+    def options(self) -> dict[str, FieldInfo]:
+        """Its own options with their defaults, ranges, units and help: fields of ``SamplingConfig``."""
+        return options_of(self.function)
 
     def calls(self, schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[int]:
         """The timestep of every network evaluation, in order, found by walking one pixel."""
@@ -69,7 +69,7 @@ class Sampler:
             seen.append(t)
             return Prediction(x_t, x_t)
 
-        for _ in self.walk(denoise, schedule, timesteps, lambda: torch.zeros(1, 1, 1, 1)):
+        for _ in self.function(denoise, schedule, timesteps, lambda: torch.zeros(1, 1, 1, 1)):
             pass
         return seen
 
@@ -81,14 +81,11 @@ SAMPLERS: dict[str, Sampler] = {}
 def sampler(label: str, about: str, source: str) -> Callable:
     """Enter a generator function into ``SAMPLERS``; the arguments are those of ``Sampler``."""
 
-    def enter(walk: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
-        SAMPLERS[walk.__name__] = Sampler(walk, label, about, source)
+    def entered(walk: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
+        enter(SAMPLERS, "sampler", Sampler(walk, label, about, source))
         return walk
 
-    return enter
-
-
-VARIANCES = ("fixed_small", "fixed_large")
+    return entered
 
 
 @sampler(
@@ -102,7 +99,13 @@ def ddpm(
     timesteps: Sequence[int],
     noise: Noise,
     *,
-    variance: str = "fixed_small",
+    variance: Annotated[
+        Literal["fixed_small", "fixed_large"],
+        option(
+            "Fresh noise in ddpm: fixed_small is the posterior's, fixed_large is beta, a little more and seen only at "
+            "few steps."
+        ),
+    ] = "fixed_small",
 ) -> Iterator[Step]:
     """Ancestral sampling (Ho et al. 2020, algorithm 2).
 
@@ -126,7 +129,12 @@ def ddpm(
     "Song et al. 2021, Denoising Diffusion Implicit Models (arXiv:2010.02502)",
 )
 def ddim(
-    denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise, *, eta: float = 0.0
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    noise: Noise,
+    *,
+    eta: Annotated[float, option("Fresh noise in ddim: 0 none, 1 as much as ddpm.", "0 to 1", ge=0, le=1)] = 0.0,
 ) -> Iterator[Step]:
     """DDIM (Song et al. 2021, eq. 12 and 16): eta = 0 is deterministic, eta = 1 has the noise of DDPM."""
     x = noise()

@@ -67,7 +67,7 @@ def sample(
     options = {name: getattr(settings, name) for name in sampler.options}
 
     def steps() -> Iterator[Step]:  # so that a wrong argument is an error here, not at the first step
-        walk = sampler.walk(denoise, model.schedule, timesteps, noise, **options)
+        walk = sampler.function(denoise, model.schedule, timesteps, noise, **options)
         while True:
             # Entered per step: a mode held across a yield would leak into the caller's code.
             with torch.inference_mode():

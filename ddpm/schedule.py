@@ -6,6 +6,9 @@ A schedule is one float64 tensor, ``alphas_cumprod`` (alpha_bar), of shape (T,):
 
 and everything else (betas, SNR, posterior variance) follows from it. ``t`` is 0-based; the step past t = 0 is the
 clean image, where alpha_bar = 1.
+
+To add one, write the function of its betas under ``@schedule``: the config, the command line, the pages and the tests
+read ``SCHEDULES``. Its keyword-only arguments are its parameters.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from .errors import ConfigError, unknown
+from .options import enter, option, options_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +122,48 @@ def _scales(schedule: NoiseSchedule, dtype: torch.dtype, device: torch.device) -
 # -- the named schedules -------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class ScheduleSpec:
+    """A named schedule: the function of its betas, whose keyword-only arguments are its parameters."""
+
+    function: Callable[..., Tensor]
+    """(num_timesteps, **parameters) -> betas, (T,) float64."""
+    formula: str
+    """LaTeX."""
+    source: str
+
+    @cached_property
+    def options(self) -> dict[str, FieldInfo]:
+        """Its parameters with their defaults, ranges, units and help."""
+        return options_of(self.function)
+
+    @property
+    def defaults(self) -> dict[str, float]:
+        return {name: info.default for name, info in self.options.items()}
+
+
+SCHEDULES: dict[str, ScheduleSpec] = {}
+"""Every schedule under the name of its function."""
+
+
+def schedule(formula: str, source: str) -> Callable:
+    """Enter a function into ``SCHEDULES``; the arguments are those of ``ScheduleSpec``."""
+
+    def entered(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        enter(SCHEDULES, "schedule", ScheduleSpec(function, formula, source))
+        return function
+
+    return entered
+
+
+BetaStart = Annotated[
+    float, option("beta at t = 0. Smaller keeps the first steps closer to the image.", "variance", gt=0, lt=1)
+]
+BetaEnd = Annotated[float, option("beta at t = T - 1. Larger destroys the image earlier.", "variance", gt=0, lt=1)]
+
+
 def _power_betas(num_timesteps: int, beta_start: float, beta_end: float, power: float) -> Tensor:
+    _check_order("beta", beta_start, beta_end)
     ends = beta_start ** (1 / power), beta_end ** (1 / power)
     return torch.linspace(*ends, num_timesteps, dtype=torch.float64) ** power
 
@@ -128,20 +174,63 @@ def _betas_of(alpha_bar: Callable[[Tensor], Tensor], num_timesteps: int, max_bet
     return (1.0 - ab[1:] / ab[:-1]).clamp(max=max_beta)
 
 
-def _linear(num_timesteps, beta_start, beta_end):
+def _check_order(name: str, start: float, end: float) -> None:
+    if start >= end:
+        raise ConfigError(f"{name}_start must be below {name}_end, got {start} and {end}")
+
+
+@schedule(
+    r"\beta_t = \beta_0 + \frac{t}{T-1}\,(\beta_{T-1} - \beta_0)",
+    "Ho et al. 2020, Denoising Diffusion Probabilistic Models, section 4 (arXiv:2006.11239)",
+)
+def linear(num_timesteps: int, *, beta_start: BetaStart = 1e-4, beta_end: BetaEnd = 0.02) -> Tensor:
     return _power_betas(num_timesteps, beta_start, beta_end, power=1)
 
 
-def _quadratic(num_timesteps, beta_start, beta_end):
-    return _power_betas(num_timesteps, beta_start, beta_end, power=2)
-
-
-def _cosine(num_timesteps, cosine_s):
+@schedule(
+    r"\bar\alpha(u) \propto \cos^2\!\left(\frac{u + s}{1 + s}\cdot\frac{\pi}{2}\right),\quad u = \frac{t+1}{T}",
+    "Nichol & Dhariwal 2021, Improved DDPM, eq. 17 (arXiv:2102.09672)",
+)
+def cosine(
+    num_timesteps: int,
+    *,
+    cosine_s: Annotated[
+        float,
+        option(
+            "Offset s of the cosine schedule, which keeps the first betas from vanishing.", "share of T", gt=0, le=1
+        ),
+    ] = 0.008,
+) -> Tensor:
     return _betas_of(lambda u: torch.cos((u + cosine_s) / (1 + cosine_s) * math.pi / 2) ** 2, num_timesteps)
 
 
-def _sigmoid(num_timesteps, sigmoid_start, sigmoid_end, sigmoid_tau):
-    def alpha_bar(u):
+@schedule(
+    r"\bar\alpha(u) \propto \sigma\left(-\frac{a + u (b - a)}{\tau}\right) - \sigma\left(-\frac{b}{\tau}\right)",
+    "Chen 2023, On the Importance of Noise Scheduling for Diffusion Models, algorithm 1 (arXiv:2301.10972)",
+)
+def sigmoid(
+    num_timesteps: int,
+    *,
+    sigmoid_start: Annotated[
+        float,
+        option(
+            "Where on the sigmoid the schedule starts. Further below 0 keeps the image longer.", "logits", ge=-20, le=20
+        ),
+    ] = -3.0,
+    sigmoid_end: Annotated[
+        float,
+        option(
+            "Where on the sigmoid the schedule ends. Further above 0 spends longer on pure noise.",
+            "logits", ge=-20, le=20,
+        ),
+    ] = 3.0,
+    sigmoid_tau: Annotated[
+        float, option("Temperature of the sigmoid. Smaller makes the fall steeper.", "logits", gt=0, le=10)
+    ] = 1.0,
+) -> Tensor:  # fmt: skip
+    _check_order("sigmoid", sigmoid_start, sigmoid_end)
+
+    def alpha_bar(u: Tensor) -> Tensor:
         v = torch.sigmoid(-(u * (sigmoid_end - sigmoid_start) + sigmoid_start) / sigmoid_tau)
         # Chen divides by v[0] - v[-1], which no beta depends on. His curve ends at exactly 0; the clip of beta at 0.999
         # keeps the last step finite.
@@ -150,54 +239,41 @@ def _sigmoid(num_timesteps, sigmoid_start, sigmoid_end, sigmoid_tau):
     return _betas_of(alpha_bar, num_timesteps)
 
 
-class ScheduleSpec(NamedTuple):
-    """A named schedule: its betas, the parameters it reads with their defaults, its formula and its source."""
-
-    betas: Callable[..., Tensor]
-    defaults: dict[str, float]
-    formula: str  # LaTeX
-    source: str
+_QUADRATIC = r"\sqrt{\beta_t} = \sqrt{\beta_0} + \frac{t}{T-1}\left(\sqrt{\beta_{T-1}} - \sqrt{\beta_0}\right)"
 
 
-SCHEDULES: dict[str, ScheduleSpec] = {
-    "linear": ScheduleSpec(
-        _linear,
-        {"beta_start": 1e-4, "beta_end": 0.02},
-        r"\beta_t = \beta_0 + \frac{t}{T-1}\,(\beta_{T-1} - \beta_0)",
-        "Ho et al. 2020, Denoising Diffusion Probabilistic Models, section 4 (arXiv:2006.11239)",
-    ),
-    "cosine": ScheduleSpec(
-        _cosine,
-        {"cosine_s": 0.008},
-        r"\bar\alpha(u) \propto \cos^2\!\left(\frac{u + s}{1 + s}\cdot\frac{\pi}{2}\right),\quad u = \frac{t+1}{T}",
-        "Nichol & Dhariwal 2021, Improved DDPM, eq. 17 (arXiv:2102.09672)",
-    ),
-    "sigmoid": ScheduleSpec(
-        _sigmoid,
-        {"sigmoid_start": -3.0, "sigmoid_end": 3.0, "sigmoid_tau": 1.0},
-        r"\bar\alpha(u) \propto \sigma\left(-\frac{a + u (b - a)}{\tau}\right) - \sigma\left(-\frac{b}{\tau}\right)",
-        "Chen 2023, On the Importance of Noise Scheduling for Diffusion Models, algorithm 1 (arXiv:2301.10972)",
-    ),
-    "quadratic": ScheduleSpec(
-        _quadratic,
-        {"beta_start": 1e-4, "beta_end": 0.02},
-        r"\sqrt{\beta_t} = \sqrt{\beta_0} + \frac{t}{T-1}\left(\sqrt{\beta_{T-1}} - \sqrt{\beta_0}\right)",
-        "Ho et al. 2020, the 'quad' schedule of the authors' code, over the paper's range of beta",
-    ),
-    "scaled_linear": ScheduleSpec(
-        _quadratic,
-        {"beta_start": 0.00085, "beta_end": 0.012},
-        r"\sqrt{\beta_t} = \sqrt{\beta_0} + \frac{t}{T-1}\left(\sqrt{\beta_{T-1}} - \sqrt{\beta_0}\right)",
-        "Rombach et al. 2022, Latent Diffusion (arXiv:2112.10752): the quadratic formula over a narrower range of beta",
-    ),
-    "power": ScheduleSpec(
-        _power_betas,
-        {"beta_start": 1e-4, "beta_end": 0.02, "power": 3.0},
-        r"\beta_t^{1/p} = \beta_0^{1/p} + \frac{t}{T-1}\left(\beta_{T-1}^{1/p} - \beta_0^{1/p}\right)",
-        "linear (p = 1) and quadratic (p = 2) continued; Karras et al. 2022 space their noise levels by the same rule "
-        "with p = 7 (arXiv:2206.00364, eq. 5)",
-    ),
-}
+@schedule(_QUADRATIC, "Ho et al. 2020, the 'quad' schedule of the authors' code, over the paper's range of beta")
+def quadratic(num_timesteps: int, *, beta_start: BetaStart = 1e-4, beta_end: BetaEnd = 0.02) -> Tensor:
+    return _power_betas(num_timesteps, beta_start, beta_end, power=2)
+
+
+@schedule(
+    _QUADRATIC,
+    "Rombach et al. 2022, Latent Diffusion (arXiv:2112.10752): the quadratic formula over a narrower range of beta",
+)
+def scaled_linear(num_timesteps: int, *, beta_start: BetaStart = 0.00085, beta_end: BetaEnd = 0.012) -> Tensor:
+    return _power_betas(num_timesteps, beta_start, beta_end, power=2)
+
+
+@schedule(
+    r"\beta_t^{1/p} = \beta_0^{1/p} + \frac{t}{T-1}\left(\beta_{T-1}^{1/p} - \beta_0^{1/p}\right)",
+    "linear (p = 1) and quadratic (p = 2) continued; Karras et al. 2022 space their noise levels by the same rule "
+    "with p = 7 (arXiv:2206.00364, eq. 5)",
+)
+def power(
+    num_timesteps: int,
+    *,
+    beta_start: BetaStart = 1e-4,
+    beta_end: BetaEnd = 0.02,
+    power: Annotated[
+        float,
+        option(
+            "Exponent p of the power schedule: 1 is linear, 2 quadratic. Larger keeps beta small for longer.",
+            "exponent", gt=0, le=20,
+        ),
+    ] = 3.0,
+) -> Tensor:  # fmt: skip
+    return _power_betas(num_timesteps, beta_start, beta_end, power)
 
 
 def make_schedule(
@@ -206,10 +282,10 @@ def make_schedule(
     """Build a schedule of ``SCHEDULES`` by name.
 
     Args:
-        name: linear, cosine, sigmoid, quadratic, scaled_linear or power.
+        name: linear, cosine, sigmoid, quadratic, scaled_linear, power, or one that was registered.
         num_timesteps: T >= 2.
         zero_terminal_snr: rescale so that alpha_bar at T - 1 is exactly 0 (Lin et al. 2024, algorithm 1).
-        **parameters: overrides of the schedule's own ``defaults``.
+        **parameters: overrides of the schedule's own defaults.
 
     Raises:
         ConfigError: unknown name or parameter, or values that give no schedule.
@@ -218,12 +294,12 @@ def make_schedule(
         raise ConfigError(unknown("schedule", name, SCHEDULES))
     spec = SCHEDULES[name]
     for key in parameters:
-        if key not in spec.defaults:
-            raise ConfigError(unknown(f"parameter of the {name} schedule", key, spec.defaults))
+        if key not in spec.options:
+            raise ConfigError(unknown(f"parameter of the {name} schedule", key, spec.options))
     if num_timesteps < 2:
         raise ConfigError(f"num_timesteps must be at least 2, got {num_timesteps}")
-    schedule = NoiseSchedule.from_betas(spec.betas(num_timesteps, **{**spec.defaults, **parameters}))
-    return rescale_zero_terminal_snr(schedule) if zero_terminal_snr else schedule
+    made = NoiseSchedule.from_betas(spec.function(num_timesteps, **parameters))
+    return rescale_zero_terminal_snr(made) if zero_terminal_snr else made
 
 
 def rescale_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:

@@ -123,7 +123,7 @@ def test_every_sampler_walks_it_to_images_of_the_data_s_mean_and_variance(sample
     schedule, train = make_schedule("cosine", 1000), gaussian_images(400)
     wiener = WienerDenoiser.fit(train, schedule)
     generator = torch.Generator().manual_seed(0)
-    steps = SAMPLERS[sampler].walk(
+    steps = SAMPLERS[sampler].function(
         wiener, schedule, spaced_timesteps(1000, 250), lambda: torch.randn(4000, 1, 4, 4, generator=generator)
     )
     drawn = deque(steps, maxlen=1).pop().x0.flatten(1)

@@ -15,8 +15,8 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "files", "randomness", "torchvision_cpu", "unet", "cost"],
-    ["device", "names", "schedule", "image_folder.decode", "image_folder.manifest", "jobs"],
+    ["errors", "files", "randomness", "torchvision_cpu", "unet", "cost", "options", "extensions"],
+    ["device", "names", "schedule", "image_folder.decode", "image_folder.manifest", "jobs", "datasets"],
     ["diffusion"],
     ["samplers"],
     ["config"],
@@ -157,6 +157,7 @@ def test_import_ddpm_loads_nothing_heavy():
 
 def test_the_public_names_are_these():
     assert ddpm.__all__ == [
+        "DATASETS",
         "SAMPLERS",
         "SCHEDULES",
         "Config",
@@ -179,8 +180,12 @@ def test_the_public_names_are_these():
         "load_model",
         "make_denoiser",
         "make_schedule",
+        "option",
         "q_posterior",
         "q_sample",
+        "register_dataset",
+        "register_sampler",
+        "register_schedule",
         "sample",
         "spaced_timesteps",
         "to_prediction",

@@ -9,7 +9,6 @@ from ddpm.media.schedule_figures import (
     AXES,
     DASHES,
     PALETTE,
-    SCHEDULE_COLOURS,
     lines,
     noise_like,
     noised,
@@ -25,10 +24,11 @@ def drawn(text: str):
 
 
 def test_every_schedule_has_a_colour_of_its_own_and_its_variants_a_dash():
-    assert len(set(SCHEDULE_COLOURS.values())) == len(SCHEDULES) == len(PALETTE)
+    colour = {name: drawn(name)[0].pen.colour for name in SCHEDULES}
+    assert len(set(colour.values())) == min(len(SCHEDULES), len(PALETTE))
     found = drawn("linear,cosine,linear:num_timesteps=50,linear:beta_end=0.1,cosine")
     assert [line.pen.colour for line in found] == [
-        SCHEDULE_COLOURS[name] for name in ("linear", "cosine", "linear", "linear", "cosine")
+        colour[name] for name in ("linear", "cosine", "linear", "linear", "cosine")
     ]
     assert [line.pen.dash for line in found] == ["solid", "solid", "dash", "dot", "dash"]
     assert len(drawn(",".join(["linear"] * 6))) == 6 > len(DASHES)

@@ -1,34 +1,50 @@
 """What the form says of each field, held against the schema of the config."""
 
 import re
+from typing import Annotated
 
 import pytest
+from pydantic import TypeAdapter
 
 from ddpm.config import Config, config_from_dict
 from ddpm.config.settings import all_settings, applies
 from ddpm.config.yaml_text import parse_yaml
+from ddpm.datasets import DATASETS
 from ddpm.errors import ConfigError
 from ddpm.samplers import SAMPLERS
 from ddpm.schedule import SCHEDULES
 
 SETTINGS = [setting for settings in all_settings().values() for setting in settings]
-SCHEMA = Config.model_json_schema()
+SECTIONS = {name: type(section) for name, section in Config() if name != "name"}
+OPTIONS = {
+    field: info
+    for section in SECTIONS.values()
+    for entry in getattr(section, "registry", {}).values()
+    for field, info in entry.options.items()
+}
 
 
 def schema_of(setting) -> dict:
     """The JSON schema of a field, its "or null" taken off."""
-    section = SCHEMA["$defs"][SCHEMA["properties"][setting.section]["$ref"].split("/")[-1]]
-    field = section["properties"][setting.name]
+    section = SECTIONS[setting.section]
+    if setting.name in section.model_fields:
+        field = section.model_json_schema()["properties"][setting.name]
+    else:
+        info = OPTIONS[setting.name]
+        field = TypeAdapter(Annotated[info.annotation, info]).json_schema() | {"default": setting.default}
     return field | field["anyOf"][0] if "anyOf" in field else field
 
 
 def test_every_field_is_there_in_the_order_of_the_config():
     assert [setting.field for setting in SETTINGS] == [
+        f"{section}.{field}" for section, model in SECTIONS.items() for field in model.known_fields()
+    ]
+    assert {setting.field for setting in SETTINGS} >= {
         f"{section}.{field}"
         for section, model in Config().model_dump().items()
         if isinstance(model, dict)
         for field in model
-    ]
+    }
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
@@ -46,7 +62,8 @@ def test_help_names_effect_unit_range_and_default(setting):
         assert setting.unit
         assert f"Unit: {setting.unit}." in setting.help
     if setting.choices:
-        assert list(setting.choices) == schema["enum"]
+        registry = {"dataset": DATASETS, "name": SCHEDULES, "sampler": SAMPLERS}.get(setting.name)
+        assert list(setting.choices) == (schema["enum"] if registry is None else list(registry))
     if schema["default"] not in (None, []):
         default = schema["default"]
         shown = ("on" if default else "off") if setting.kind == "switch" else setting.to_text(default)
@@ -56,7 +73,7 @@ def test_help_names_effect_unit_range_and_default(setting):
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: setting.field)
 def test_a_value_survives_its_way_through_the_form(setting):
     config = config_from_dict({"schedule": {"name": "sigmoid"}})
-    value = getattr(getattr(config, setting.section), setting.name)
+    value = getattr(getattr(config, setting.section), setting.name, None)
     if setting.kind in ("number", "list", "text") and applies(setting, config.model_dump()):
         back = setting.from_text(setting.to_text(value))
         assert (tuple(back) if isinstance(back, list) else back) == value

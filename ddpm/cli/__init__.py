@@ -11,6 +11,7 @@ import sys
 import click
 
 from ..errors import DDPMError, one_line
+from ..extensions import load_extensions
 from . import evaluation, hub, looking, sampling, training
 
 CONTEXT = {
@@ -22,10 +23,11 @@ CONTEXT = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    arguments, modules = _without_imports(list(sys.argv[1:] if arguments is None else arguments))
     if arguments and not arguments[0].startswith("-"):
         arguments[:1] = arguments[0].split(".")
     try:
+        load_extensions(modules)
         code = cli.main(arguments, prog_name="python -m ddpm", standalone_mode=False) or 0
     except click.ClickException as error:
         error.show()
@@ -44,8 +46,20 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments without ``--import MODULE`` at their beginning, and these modules. They have to be imported before
+    anything is parsed, for what they register is among what may be chosen."""
+    modules = []
+    while arguments and arguments[0].partition("=")[0] == "--import":
+        _, equals, module = arguments.pop(0).partition("=")
+        modules.append(module if equals else arguments.pop(0) if arguments else "")
+    return arguments, modules
+
+
 @click.group(context_settings=CONTEXT)
-def cli() -> None:
+@click.option("--import", "modules", metavar="MODULE", multiple=True, help="A module that registers a schedule, a "
+              "sampler or a dataset of your own; before the command.")  # fmt: skip
+def cli(modules: tuple[str, ...]) -> None:
     """Train, sample and look at denoising diffusion models."""
 
 

@@ -13,7 +13,7 @@ from ..config import load_config, sampling_settings
 from ..data import same_format
 from ..media.figures import duration
 from ..models import reference_of
-from .options import UserPath, model_option, model_options, open_model
+from .options import SamplingCommand, UserPath, model_option, model_options, open_model
 
 if TYPE_CHECKING:
     from ..evaluation.evaluate import Event
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SAY_EVERY = 5.0  # seconds between two lines of progress
 
 
-@click.command("eval")
+@click.command("eval", cls=SamplingCommand)
 @model_options
 @click.option("--num-samples", type=click.IntRange(2), default=500, help="Samples to judge, classes balanced.")
 @click.option(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from ..config import SamplingConfig, load_config
+from ..config.settings import Setting, sampler_settings
 from ..errors import ConfigError
 from ..files import user_path
 from ..models import Model, load_model, pinned, reference_of, resolve
 from ..names import labels_named
-from ..samplers import SAMPLERS, VARIANCES
+from ..samplers import SAMPLERS
 from ..schedule import SPACINGS
 
 
@@ -25,6 +26,36 @@ class UserPath(click.Path):
 
     def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
         return super().convert(user_path(value), parameter, context)
+
+
+class NameIn(click.Choice):
+    """A name in a registry, which may grow after the command was defined."""
+
+    def __init__(self, registry: Mapping[str, Any]):
+        self.registry = registry
+        super().__init__(())
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return tuple(self.registry)
+
+    @choices.setter
+    def choices(self, _: Sequence[str]) -> None: ...
+
+
+class SamplingCommand(click.Command):
+    """A command with the options of all samplers there are when it runs, behind those that it was defined with."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        *own, help_option = super().get_params(ctx)
+        return [*own, *map(_as_option, sampler_settings()), help_option]
+
+
+def _as_option(setting: Setting) -> click.Option:
+    kinds = {"choice": click.Choice(setting.choices), "switch": click.BOOL, "text": click.STRING}
+    number = click.INT if isinstance(setting.default, int) else click.FLOAT
+    return click.Option([f"--{setting.name.replace('_', '-')}"], type=kinds.get(setting.kind, number),
+                        help=setting.description)  # fmt: skip
 
 
 def model_option(**how: Any) -> Callable:
@@ -40,10 +71,8 @@ _WHICH = (
     click.option("--config", type=UserPath(), help="The run or shipped model that this YAML names."),
 )
 _SAMPLER = (
-    click.option("--sampler", "--method", type=click.Choice(list(SAMPLERS)), help="Reverse process."),
+    click.option("--sampler", "--method", type=NameIn(SAMPLERS), help="Reverse process."),
     click.option("--num-steps", "--steps", type=int, help="Timesteps to visit."),
-    click.option("--eta", type=float, help="Fresh noise in DDIM: 0 none, 1 as DDPM."),
-    click.option("--variance", type=click.Choice(VARIANCES), help="Fresh noise in DDPM."),
 )
 _WHAT = (
     click.option("--spacing", type=click.Choice(SPACINGS), help="Which timesteps are visited."),

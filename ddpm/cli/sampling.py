@@ -13,6 +13,7 @@ from ..models import repeat_labels
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from .options import (
+    SamplingCommand,
     UserPath,
     check_suffix,
     default_name,
@@ -40,7 +41,7 @@ def sample_group() -> None:
     """Generate images."""
 
 
-@sample_group.command("grid")
+@sample_group.command("grid", cls=SamplingCommand)
 @model_options
 @precision_option
 @click.option("--num-samples", type=click.IntRange(1), default=64, help="How many images.")
@@ -129,7 +130,7 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
     click.echo(out)
 
 
-@sample_group.command("traj")
+@sample_group.command("traj", cls=SamplingCommand)
 @model_options
 @precision_option
 @click.option("--num-samples", type=click.IntRange(1, 256), default=16, help="How many images.")

@@ -4,6 +4,7 @@ A YAML file holds only what differs from the defaults. An unknown key, a wrong t
 ``ConfigError`` that names the field and what would be right.
 """
 
+from ..datasets import DATASETS
 from .edit import (
     change,
     config_from_dict,
@@ -20,7 +21,6 @@ from .edit import (
     with_schedule,
 )
 from .schema import (
-    DATASETS,
     MAX_YAML,
     Config,
     DataConfig,

@@ -136,7 +136,7 @@ def change(values: Any, path: str, value: Any) -> None:
     if path in ("data.dataset", "data.path") and value != node.get(field):
         node.pop("class_names", None)  # of the former images
     if path == "schedule.name" and value != node.get("name", "linear"):
-        for parameter in {name for spec in SCHEDULES.values() for name in spec.defaults}:
+        for parameter in {name for spec in SCHEDULES.values() for name in spec.options}:
             node.pop(parameter, None)
     node[field] = value
 
@@ -145,11 +145,11 @@ def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
     """The fields in which two configs differ, ``{"training.epochs": (old value, new value)}``; names aside."""
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     return {
-        f"{section}.{field}": (before[section][field], after[section][field])
+        f"{section}.{field}": (before[section].get(field), after[section].get(field))
         for section in before
         if section != "name"
-        for field in before[section]
-        if before[section][field] != after[section][field]
+        for field in before[section] | after[section]
+        if before[section].get(field) != after[section].get(field)
     }
 
 

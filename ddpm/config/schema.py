@@ -5,48 +5,34 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import lru_cache
 from pathlib import Path
 from types import NoneType
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
+from ..datasets import DATASETS, NUMERALS
 from ..errors import ConfigError
 from ..files import user_path
 from ..names import listed
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
 from .yaml_text import dump_yaml
-
-
-class DatasetInfo(NamedTuple):
-    """What is fixed about a dataset, before any file is read. None: the config decides."""
-
-    channels: int | None
-    image_size: int | None  # as stored; the config may ask for another
-    num_train: int | None  # training images, those of validation included
-    about: str
-    class_names: tuple[str, ...] = ()  # in the order of their labels; empty: the config decides
-
-    @property
-    def num_classes(self) -> int | None:
-        return len(self.class_names) or None
-
-
-_DIGITS = tuple("0123456789")
-_GARMENTS = (
-    "T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot",
-)  # fmt: skip
-_THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-DATASETS: dict[str, DatasetInfo] = {
-    "digits": DatasetInfo(1, 8, 1_500, "scikit-learn's 1,797 handwritten digits, 8x8, inside the package", _DIGITS),
-    "mnist": DatasetInfo(1, 28, 60_000, "MNIST, 70,000 handwritten digits, through torchvision", _DIGITS),
-    "fashion_mnist": DatasetInfo(1, 28, 60_000, "Fashion-MNIST, 70,000 garments, through torchvision", _GARMENTS),
-    "cifar10": DatasetInfo(3, 32, 50_000, "CIFAR-10, 60,000 photographs, through torchvision", _THINGS),
-    "folder": DatasetInfo(None, None, None, "a folder of images; its subfolders, if any, are the classes"),
-}
 
 MAX_NAME = 100  # characters of a class's name
 MAX_NAMES = 50_000  # bytes of all of them as YAML; the names of 1,000 classes have 15,000
@@ -69,6 +55,11 @@ def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> A
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def known_fields(cls) -> dict[str, FieldInfo]:
+        """Its fields by name."""
+        return cls.model_fields
+
     @field_validator("*", mode="before")
     @classmethod
     def _a_switch_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
@@ -77,14 +68,97 @@ class Section(BaseModel):
         return value
 
 
+class OneOf:
+    """Of a field: its text is a name in a registry, which may have grown since this module was imported."""
+
+    def __init__(self, registry: Mapping[str, Any]):
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def _check(self, name: Any) -> Any:
+        if not isinstance(name, str) or name not in self.registry:
+            *most, last = map(repr, self.registry)
+            raise ValueError(f"must be {', '.join(most)} or {last}")
+        return name
+
+
+class OpenSection(Section, extra="allow"):
+    """A section that also has the options of what a registry holds as fields, flat beside its own."""
+
+    registry: ClassVar[Mapping[str, Any]]
+    named_by: ClassVar[str]
+    """The field that holds the name of one of the registry's entries."""
+    keeps_all: ClassVar[bool] = False
+    """Whether the options of all entries are fields at any time, or those of the named one alone."""
+
+    @classmethod
+    def known_fields(cls) -> dict[str, FieldInfo]:
+        """Its own fields and the options of all entries. Where only those of one count, their default is None: each
+        entry has its own."""
+        options = {name: info for entry in cls.registry.values() for name, info in entry.options.items()}
+        if not cls.keeps_all:
+            options = {name: copy(info) for name, info in options.items()}
+            for info in options.values():
+                info.default = None
+        return cls.model_fields | options
+
+    @classmethod
+    def _entries(cls, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        if cls.keeps_all:
+            return tuple(cls.registry.values())
+        name = values.get(cls.named_by, cls.model_fields[cls.named_by].default)
+        return (cls.registry[name],) if isinstance(name, str) and name in cls.registry else ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_options(cls, values: Any, handler: Callable[[Any], Any]) -> Any:
+        """Options left out take their defaults, so that a saved config says what ran."""
+        if not isinstance(values, dict):
+            return handler(values)
+        values, entries, faults, options = stated(cls, values), cls._entries(values), [], {}
+        own = {key: value for key, value in values.items() if key in cls.model_fields}
+        others = {key: value for key, value in values.items() if key not in cls.model_fields}
+        if entries:
+            try:
+                options = _options_model(entries).model_validate(others).model_dump()
+            except ValidationError as error:
+                faults = [cls._worded(fault, values, entries) for fault in error.errors(include_url=False)]
+        try:
+            section = handler(own | options)
+        except ValidationError as error:
+            faults = error.errors(include_url=False) + faults
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return section
+
+    @classmethod
+    def _worded(cls, fault: Any, values: Mapping[str, Any], entries: Sequence[Any]) -> Any:
+        (key, *_), name = fault["loc"], values.get(cls.named_by, "")
+        if fault["type"] != "extra_forbidden" or key not in cls.known_fields():
+            return fault
+        takes = ", ".join(name for entry in entries for name in entry.options)
+        name = name or cls.model_fields[cls.named_by].default
+        said = f"{key} does not belong to the {name} {cls.__name__.removesuffix('Config').lower()}, which takes {takes}"
+        return {"type": "value_error", "loc": (), "input": values, "ctx": {"error": ValueError(said)}}
+
+
+@lru_cache(maxsize=64)
+def _options_model(entries: tuple[Any, ...]) -> type[Section]:
+    options = {name: (info.annotation, info) for entry in entries for name, info in entry.options.items()}
+    return create_model("Options", __base__=Section, **options)
+
+
 def stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
     """``values`` without the fields that have none, which take their defaults, such as ``training:`` with nothing under
     it. A key that nobody knows stays, to be refused."""
-    return {key: value for key, value in values.items() if value is not None or key not in section.model_fields}
+    known = section.known_fields()
+    return {key: value for key, value in values.items() if value is not None or key not in known}
 
 
 class DataConfig(Section):
-    dataset: Literal["digits", "mnist", "fashion_mnist", "cifar10", "folder"] = _setting(
+    dataset: Annotated[str, OneOf(DATASETS)] = _setting(
         "mnist", "What to learn from. digits is inside the package; the others are downloaded once; folder is your own."
     )
     path: str | None = _setting(
@@ -179,8 +253,13 @@ class DataConfig(Section):
         return self.class_names or DATASETS[self.dataset].class_names
 
 
-class ScheduleConfig(Section):
-    name: Literal["linear", "cosine", "sigmoid", "quadratic", "scaled_linear", "power"] = _setting(
+class ScheduleConfig(OpenSection):
+    """The noise schedule; beside these fields it has the parameters of the schedule that ``name`` names, no others."""
+
+    registry: ClassVar = SCHEDULES
+    named_by: ClassVar = "name"
+
+    name: Annotated[str, OneOf(SCHEDULES)] = _setting(
         "linear", "How alpha_bar, the share of the image's variance that is left, falls from 1 to 0."
     )
     num_timesteps: int = _setting(
@@ -195,72 +274,15 @@ class ScheduleConfig(Section):
         "Rescale so that nothing of the image is left at T - 1: samples reach full black and white. Needs "
         "v- or x0-prediction.",
     )
-    beta_start: float | None = _setting(
-        None, "beta at t = 0. Smaller keeps the first steps closer to the image.", "variance", gt=0, lt=1
-    )
-    beta_end: float | None = _setting(
-        None, "beta at t = T - 1. Larger destroys the image earlier.", "variance", gt=0, lt=1
-    )
-    cosine_s: float | None = _setting(
-        None, "Offset s of the cosine schedule, which keeps the first betas from vanishing.", "share of T", gt=0, le=1
-    )
-    sigmoid_start: float | None = _setting(
-        None,
-        "Where on the sigmoid the schedule starts. Further below 0 keeps the image longer.",
-        "logits",
-        ge=-20,
-        le=20,
-    )
-    sigmoid_end: float | None = _setting(
-        None,
-        "Where on the sigmoid the schedule ends. Further above 0 spends longer on pure noise.",
-        "logits",
-        ge=-20,
-        le=20,
-    )
-    sigmoid_tau: float | None = _setting(
-        None, "Temperature of the sigmoid. Smaller makes the fall steeper.", "logits", gt=0, le=10
-    )
-    power: float | None = _setting(
-        None,
-        "Exponent p of the power schedule: 1 is linear, 2 quadratic. Larger keeps beta small for longer.",
-        "exponent",
-        gt=0,
-        le=20,
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in_defaults(cls, values: Any) -> Any:
-        """Parameters left out take the named schedule's own defaults, so that a saved config says what ran."""
-        if not isinstance(values, dict) or values.get("name", "linear") not in list(SCHEDULES):
-            return values  # the field's own check names the fault
-        return {
-            **SCHEDULES[values.get("name", "linear")].defaults,
-            **stated(cls, values),
-        }
 
     @model_validator(mode="after")
-    def _only_its_own_parameters(self):
-        known = SCHEDULES[self.name].defaults
-        foreign = sorted(self.parameters.keys() - known)
-        if foreign:
-            raise ValueError(
-                f"{foreign[0]} does not belong to the {self.name} schedule, which takes {', '.join(known)}"
-            )
-        if self.beta_start is not None and self.beta_start >= self.beta_end:
-            raise ValueError(f"beta_start must be below beta_end, got {self.beta_start} and {self.beta_end}")
-        if self.sigmoid_start is not None and self.sigmoid_start >= self.sigmoid_end:
-            raise ValueError(
-                f"sigmoid_start must be below sigmoid_end, got {self.sigmoid_start} and {self.sigmoid_end}"
-            )
+    def _makes_a_schedule(self):
         self.build()
         return self
 
     @property
     def parameters(self) -> dict[str, float]:
-        names = {name for spec in SCHEDULES.values() for name in spec.defaults}
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        return dict(self.model_extra)
 
     def build(self) -> NoiseSchedule:
         return make_schedule(self.name, self.num_timesteps, zero_terminal_snr=self.zero_terminal_snr, **self.parameters)
@@ -429,22 +451,21 @@ class TrainingConfig(Section):
     )
 
 
-class SamplingConfig(Section):
-    """How a model is sampled unless the caller says otherwise; a model carries its own."""
+class SamplingConfig(OpenSection):
+    """How a model is sampled unless the caller says otherwise; a model carries its own. Beside these fields it has the
+    options of all samplers, so that one may change the sampler and keep them."""
 
-    sampler: Literal[tuple(SAMPLERS)] = _setting(
+    registry: ClassVar = SAMPLERS
+    named_by: ClassVar = "sampler"
+    keeps_all: ClassVar = True
+
+    sampler: Annotated[str, OneOf(SAMPLERS)] = _setting(
         "ddim",
         "The reverse process: ddpm adds fresh noise at every step, ddim needs far fewer steps, heun and dpmpp_2m fewer "
         "still.",
     )
     num_steps: int = _setting(
         50, "Timesteps that the sampler visits. More is slower and usually better.", "steps", ge=1
-    )
-    eta: float = _setting(0.0, "Fresh noise in ddim: 0 none, 1 as much as ddpm.", "0 to 1", ge=0, le=1)
-    variance: Literal["fixed_small", "fixed_large"] = _setting(
-        "fixed_small",
-        "Fresh noise in ddpm: fixed_small is the posterior's, fixed_large is beta, a little more and seen only at few "
-        "steps.",
     )
     spacing: Literal[SPACINGS] = _setting(
         "trailing",
@@ -487,11 +508,11 @@ class Config(Section):
 
     name: str = _setting("run", "Name of the run and of its folder.")
     data: DataConfig = DataConfig()
-    schedule: ScheduleConfig = ScheduleConfig()
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)  # anew: what is registered later counts
     diffusion: DiffusionConfig = DiffusionConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
-    sampling: SamplingConfig = SamplingConfig()
+    sampling: SamplingConfig = Field(default_factory=SamplingConfig)
 
     @field_validator("name")
     @classmethod
@@ -556,7 +577,7 @@ class Config(Section):
     def noun(self) -> str:
         """What its images are called, one of them: digit or image."""
         info = DATASETS.get(self.data.dataset)
-        return "digit" if info and info.class_names == _DIGITS else "image"
+        return "digit" if info and info.class_names == NUMERALS else "image"
 
     def network_arguments(self) -> dict[str, Any]:
         """The arguments of ``ddpm.unet.UNet``."""
@@ -580,7 +601,7 @@ def fields_of(sections: list[str]) -> dict[str, FieldInfo]:
         if field is None or not issubclass(field.annotation if isinstance(field.annotation, type) else object, Section):
             return {}
         model = field.annotation
-    return model.model_fields
+    return model.known_fields()
 
 
 def field_at(path: str) -> FieldInfo | None:

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from ..errors import ConfigError
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES
-from .schema import Config, Section, holds_text
+from .schema import Config, OneOf, OpenSection, SamplingConfig, Section, holds_text
 from .yaml_text import parse_yaml
 
 SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
@@ -31,8 +31,9 @@ class Setting:
     default: Any
     choices: tuple[Any, ...]
     unit: str
+    description: str
     help: str
-    """Effect, range and default, as Markdown."""
+    """Description, range and default, as Markdown."""
     limits: Mapping[str, float] = field(default_factory=dict)
     """Of a number: some of ``ge``, ``gt``, ``le`` and ``lt``."""
 
@@ -98,9 +99,15 @@ def all_settings() -> dict[str, list[Setting]]:
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }
     return {
-        section: [_setting(section, name, field) for name, field in model.model_fields.items()]
+        section: [_setting(section, name, field) for name, field in model.known_fields().items()]
         for section, model in sections.items()
     }
+
+
+def sampler_settings(sampler: str | None = None) -> list[Setting]:
+    """The options of a sampler, or of all of them."""
+    own = SamplingConfig.model_fields if sampler is None else SAMPLERS[sampler].options
+    return [setting for setting in all_settings()["sampling"] if (setting.name in own) == (sampler is not None)]
 
 
 def applies(setting: Setting, values: Any) -> bool:
@@ -112,12 +119,11 @@ def applies(setting: Setting, values: Any) -> bool:
         return chosen.get("data", {}).get("dataset") == "folder"
     if setting.field == "diffusion.min_snr_gamma":
         return chosen.get("diffusion", {}).get("weighting") == "min_snr"
-    if setting.section == "schedule" and setting.default is None:
-        schedule = chosen.get("schedule", {}).get("name", "linear")
-        return any(schedule == name and setting.name in spec.defaults for name, spec in SCHEDULES.items())
-    if any(setting.name in sampler.options for sampler in SAMPLERS.values()):
-        walk = chosen.get("sampling", {}).get("sampler", "ddim")
-        return any(walk == name and setting.name in sampler.options for name, sampler in SAMPLERS.items())
+    section = Config.model_fields[setting.section].annotation
+    if issubclass(section, OpenSection) and setting.name not in section.model_fields:
+        named_by = section.named_by
+        owner = chosen.get(setting.section, {}).get(named_by, section.model_fields[named_by].default)
+        return any(owner == name and setting.name in entry.options for name, entry in section.registry.items())
     return True
 
 
@@ -126,16 +132,17 @@ def _setting(section: str, name: str, field: FieldInfo) -> Setting:
     if isinstance(annotation, UnionType):  # "or None": left out
         annotation = get_args(annotation)[0]
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    choices = next((tuple(one.registry) for one in field.metadata if isinstance(one, OneOf)), choices)
     kind = (
         "choice" if choices else "list" if get_origin(annotation) is tuple
         else {bool: "switch", str: "text"}.get(annotation, "number")
     )  # fmt: skip
     unit = field.json_schema_extra["unit"]
-    default = Setting(section, name, kind, field.default, choices, unit, "").to_text(field.default)
+    default = Setting(section, name, kind, field.default, choices, unit, "", "").to_text(field.default)
     parts = [field.description, f"Unit: {unit}." if unit else "", _range(field), _own(name)]
     parts.append(f"Default: {default}." if default else "")
     help = " ".join(part for part in parts if part)
-    return Setting(section, name, kind, field.default, choices, unit, help, _limits(field))
+    return Setting(section, name, kind, field.default, choices, unit, field.description, help, _limits(field))
 
 
 def _limits(field: FieldInfo) -> dict[str, float]:
@@ -157,4 +164,4 @@ def _own(name: str) -> str:
 
 def _defaults(name: str) -> dict[str, float]:
     """The defaults of a parameter that each schedule has its own of."""
-    return {schedule: spec.defaults[name] for schedule, spec in SCHEDULES.items() if name in spec.defaults}
+    return {schedule: spec.defaults[name] for schedule, spec in SCHEDULES.items() if name in spec.options}

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
 
-SCHEDULE_COLOURS = dict(zip(SCHEDULES, PALETTE, strict=True))
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}  # Plotly's name: matplotlib's
 AXES = {"t": "t", "share": "t / T", "log_snr": "log SNR"}
 MAX_POINTS = 320  # of a curve: finer than the pixels that it is drawn with
@@ -37,7 +36,7 @@ EDGE = 24  # timesteps at either end that are all kept, since there the curves b
 
 
 class Pen(NamedTuple):
-    """What a curve is drawn with, in every figure: one of ``SCHEDULE_COLOURS`` and one of ``DASHES``."""
+    """What a curve is drawn with, in every figure: a colour and one of ``DASHES``."""
 
     colour: str
     dash: str
@@ -62,7 +61,8 @@ class Line:
 def pen_of(name: str, before: Sequence[ScheduleConfig]) -> Pen:
     """A schedule keeps its colour; its second variant, after those in ``before``, is dashed, and so on."""
     dashes = list(DASHES)
-    return Pen(SCHEDULE_COLOURS[name], dashes[sum(config.name == name for config in before) % len(dashes)])
+    variants = sum(config.name == name for config in before)
+    return Pen(PALETTE[list(SCHEDULES).index(name) % len(PALETTE)], dashes[variants % len(dashes)])
 
 
 def lines(configs: Sequence[ScheduleConfig]) -> list[Line]:

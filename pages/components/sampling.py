@@ -12,6 +12,7 @@ import streamlit as st
 from torch import Tensor
 
 from ddpm.config import SamplingConfig, sampling_settings
+from ddpm.config.settings import Setting, sampler_settings
 from ddpm.data import to_float
 from ddpm.deploy.public import check_images, check_memory, most_images
 from ddpm.errors import ConfigError
@@ -20,7 +21,7 @@ from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory
 from ddpm.models import NO_CLASS, Model
 from ddpm.names import labels_text
-from ddpm.samplers import SAMPLERS, VARIANCES, Step
+from ddpm.samplers import SAMPLERS, Step
 from ddpm.sampling import evaluations, sample
 from ddpm.schedule import SPACINGS, NoiseSchedule
 
@@ -57,7 +58,6 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         help="\n".join(f"- **{sampler.label}**: {sampler.about}" for sampler in SAMPLERS.values()),
         **bound("sampler"),
     )
-    options = SAMPLERS[chosen["sampler"]].options
     chosen["num_steps"] = st.select_slider(
         "Steps",
         sorted({own.num_steps, *linked, *(n for n in STEPS if n <= model.schedule.num_timesteps)}),
@@ -67,27 +67,8 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         f"T = {model.schedule.num_timesteps}.",
         **bound("steps"),
     )
-    if "eta" in options:
-        chosen["eta"] = st.slider(
-            "eta",
-            0.0,
-            1.0,
-            own.eta,
-            0.1,
-            help="Fresh noise in DDIM: 0 is deterministic, 1 has the noise of DDPM (Song et al. 2021, eq. 16).",
-            **bound("eta"),
-        )
-    if "variance" in options:
-        chosen["variance"] = st.segmented_control(
-            "Variance",
-            VARIANCES,
-            default=own.variance,
-            required=True,
-            format_func=_in_words,
-            help="Of the fresh noise: fixed small is the posterior's, fixed large is beta. They differ at few steps "
-            "(Ho et al. 2020, section 3.2).",
-            **bound("variance"),
-        )
+    for setting in sampler_settings(chosen["sampler"]):
+        chosen[setting.name] = _option(setting, getattr(own, setting.name), bound(setting.name))
     chosen["spacing"] = st.selectbox(
         "Timestep spacing",
         SPACINGS,
@@ -124,6 +105,24 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         if own.guidance_interval or interval != (0, last):
             chosen["guidance_interval"] = interval
     return sampling_settings(model.config, **chosen)
+
+
+def _option(setting: Setting, default: Any, bound: dict[str, str]) -> Any:
+    """The widget of an option of a sampler."""
+    name = _in_words(setting.name)
+    if setting.kind == "choice":
+        return st.segmented_control(name, setting.choices, default=default, required=True, format_func=_in_words,
+                                    help=setting.help, **bound)  # fmt: skip
+    if setting.kind == "switch":
+        return st.toggle(name, default, help=setting.help, **bound)
+    if setting.kind == "number" and {"ge", "le"} <= setting.limits.keys():
+        whole = isinstance(setting.default, int)
+        low, high = (setting.limits[key] if whole else float(setting.limits[key]) for key in ("ge", "le"))
+        step = max(1, (high - low) // 10) if whole else (high - low) / 10
+        return st.slider(name, low, high, default, step, help=setting.help, **bound)
+    if setting.kind == "number":
+        return st.number_input(name, value=default, help=setting.help, **bound)
+    return st.text_input(name, default, help=setting.help, **bound)
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ class Request:
             words += ["--labels", labels_text(model.class_names, self.labels)]
         words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
         for option in SAMPLERS[settings.sampler].options:
-            words += [f"--{option}", str(getattr(settings, option))]
+            words += [f"--{option.replace('_', '-')}", str(getattr(settings, option))]
         words += ["--spacing", settings.spacing, "--guidance-scale", f"{settings.guidance_scale:g}"]
         if settings.guidance_interval:
             words += ["--guidance-interval", *map(str, settings.guidance_interval)]
@@ -220,8 +219,11 @@ def widget_values(request: Request, model: Model) -> dict[str, object]:
         "play_seed": request.seed,
         "play_sampler": SAMPLERS[settings.sampler].label,
         "play_steps": settings.num_steps,
-        "play_eta": settings.eta,
-        "play_variance": _in_words(settings.variance),
+        **{
+            f"play_{option.name}": _in_words(value) if option.kind == "choice" else value
+            for option in sampler_settings()
+            for value in [getattr(settings, option.name)]
+        },
         "play_spacing": settings.spacing,
         "play_guidance": settings.guidance_scale,
         "play_interval": settings.guidance_interval or (0, model.schedule.num_timesteps - 1),

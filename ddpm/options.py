@@ -1,0 +1,65 @@
+"""Options that a function declares in its signature, for the config, the command line and the pages to read.
+
+``eta: Annotated[float, option("Fresh noise.", "0 to 1", ge=0, le=1)] = 0.0`` says all there is to know of one.
+Schedules and samplers are such functions, entered into a registry under their names; one that is registered later, from
+a script or a package, is as good as one of ours.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, Protocol, TypeVar, get_type_hints
+
+from pydantic import Field
+from pydantic.fields import FieldInfo
+
+from .errors import ConfigError
+
+
+def option(help: str, unit: str = "", **limits: Any) -> Any:
+    """What an option does, what it is counted in, and its limits: any of ``ge``, ``gt``, ``le``, ``lt``, ..."""
+    return Field(description=help, json_schema_extra={"unit": unit}, **limits)
+
+
+def options_of(function: Callable) -> dict[str, FieldInfo]:
+    """The keyword-only arguments of a function, with defaults, types, units, limits and help.
+
+    Raises:
+        ConfigError: one has no default or no type.
+    """
+    own = [p for p in inspect.signature(function).parameters.values() if p.kind is inspect.Parameter.KEYWORD_ONLY]
+    for parameter in own:
+        if inspect.Parameter.empty in (parameter.default, parameter.annotation):
+            raise ConfigError(f"{function.__name__}: its option {parameter.name} needs a type and a default")
+    declared = SimpleNamespace(__annotations__={p.name: p.annotation for p in own})
+    hints = get_type_hints(declared, function.__globals__, include_extras=True)
+    found = {p.name: FieldInfo.from_annotated_attribute(hints[p.name], p.default) for p in own}
+    for info in found.values():
+        info.description, info.json_schema_extra = info.description or "", info.json_schema_extra or {"unit": ""}
+    return found
+
+
+class Entry(Protocol):
+    """What is in a registry."""
+
+    @property
+    def function(self) -> Callable: ...
+
+
+E = TypeVar("E", bound=Entry)
+
+
+def enter(registry: dict[str, E], kind: str, entry: E) -> None:
+    """Put an entry into a registry under its function's name; the same function may be entered again, as when a cell of
+    a notebook is run twice.
+
+    Raises:
+        ConfigError: another function has this name already.
+    """
+    name = entry.function.__name__
+    if name in registry and registry[name].function.__module__ != entry.function.__module__:
+        raise ConfigError(f"there is a {kind} called {name} already: give yours another name")
+    options_of(entry.function)  # an error here rather than when a config is read
+    registry[name] = entry
