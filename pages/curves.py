@@ -18,6 +18,12 @@ from pages.components.pictures import show
 from pages.components.public import foreign, off, show_error
 from pages.components.runs import shown_runs, suggestions
 
+PAGE = {
+    "order": 5,
+    "icon": ":material/monitoring:",
+    "about": "Watch training runs learn, live, and compare them.",
+}
+
 page("Curves", "Watch training runs learn: the loss falls, the images come out of the noise.")
 
 BOUND = {"bind": "query-params"}

@@ -26,6 +26,12 @@ from pages.components.judged import closest, seen_as
 from pages.components.models import cached_model, file_name_of, model_references, pick_model, visitor
 from pages.components.public import foreign
 
+PAGE = {
+    "order": 6,
+    "icon": ":material/fact_check:",
+    "about": "How good is a model? Calibration and sample quality, beside what real images reach.",
+}
+
 page("Evaluate", "How good is a model? Every number stands beside what real images reach.")
 
 reference, model = pick_model("eval_model")

@@ -11,6 +11,12 @@ from pages.components.ladder import Ladder, climb_with_preview, draw, plans
 from pages.components.models import cached_model, pick_model
 from pages.components.public import show_error
 
+PAGE = {
+    "order": 2,
+    "icon": ":material/stairs_2:",
+    "about": "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the reference.",
+}
+
 page(
     "Ladder",
     "How few steps are enough? Every image below starts from the same noise: a better sampler comes near the "

@@ -19,6 +19,12 @@ from pages.components.player import player
 from pages.components.public import show_error
 from pages.components.sampling import MAX_IMAGES, Request, Result, sampler_controls
 
+PAGE = {
+    "order": 1,
+    "icon": ":material/draw:",
+    "about": "Generate images with your own settings, and step through the reverse process frame by frame.",
+}
+
 page(
     "Playground",
     "Generate images, change one setting at a time, and watch each image come out of the noise. "

@@ -8,6 +8,12 @@ from pages.components.noised import pick_image, show_noised
 from pages.components.pictures import stroke_legend
 from pages.components.schedules import PLOT, details, pick_variants, steps_landing, tell_link_faults
 
+PAGE = {
+    "order": 3,
+    "icon": ":material/show_chart:",
+    "about": "See how fast each noise schedule destroys an image, and compare them on a real one.",
+}
+
 page(
     "Schedules",
     "A noise schedule says how much of the image is left at every timestep. Change the schedules in the sidebar, "

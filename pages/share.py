@@ -9,6 +9,13 @@ from pages.components.models import pick_model
 from pages.components.public import show_error
 from pages.components.share import MODEL, SPACE, download_space, push_form, show_files, tell_outcome
 
+PAGE = {
+    "order": 7,
+    "icon": ":material/share:",
+    "about": "Put a model on the Hugging Face Hub, or the app with it into a Space of your own.",
+    "off_in_public": "Sharing works with your own token, which you should type into a machine of your own only.",
+}
+
 page(
     "Share",
     "Put a model on the Hugging Face Hub, where anyone can load it by its name, or this app with the model in it "

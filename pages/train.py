@@ -21,6 +21,12 @@ from pages.components.public import foreign, off, show_error
 from pages.components.runs import run_list, shown_runs
 from pages.components.schedules import CARRIED
 
+PAGE = {
+    "order": 4,
+    "icon": ":material/model_training:",
+    "about": "Edit a config, see what it will cost, launch a run, stop and resume it.",
+}
+
 page("Train", "Choose a preset, change what you like, see what it will cost, and launch. A run goes on when you leave.")
 
 PRESETS = {path.stem: path for path in sorted(Path(__file__).parents[1].glob("configs/*.yaml"))}

@@ -253,14 +253,14 @@ def tiny_run(_trained_outputs, output_dir) -> Path:
 def run_without_dataset(tiny_run, monkeypatch) -> Path:
     """The folder of ``tiny``, evaluated with every sampler where its dataset is not to be had."""
     from ddpm.errors import DataError
-    from ddpm.evaluation import judge
+    from ddpm.evaluation import real_images
     from ddpm.evaluation.evaluate import Protocol, evaluate_to
     from ddpm.models import load_model
 
     def missing(config, split):
         raise DataError("dataset digits is not here: connect to the network once")
 
-    monkeypatch.setattr(judge, "load_dataset", missing)
+    monkeypatch.setattr(real_images, "load_dataset", missing)
     model = load_model("tiny")
     protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
     list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))

@@ -2,21 +2,27 @@
 
 import json
 import math
+import shutil
 import sys
 from typing import Annotated, Literal
 
 import pytest
 import torch
+from streamlit.testing.v1 import AppTest
 
 import ddpm
 from ddpm.config import config_from_dict, config_from_yaml, config_to_yaml, sampling_settings
 from ddpm.config.variants import parse_schedules, schedules_text
 from ddpm.data import load_dataset
 from ddpm.errors import ConfigError, DataError
+from ddpm.evaluation import judge, results, structure
 from ddpm.evaluation.results import read_results
 from ddpm.extensions import load_extensions
+from ddpm.media import figures, report_evaluation
+from ddpm.metrics import register_metric
 from ddpm.models import RESULTS
 from ddpm.options import option
+from pages.components import evaluation, frame
 from tests.conftest import ROOT, TINY
 
 MODULE = '''
@@ -140,6 +146,58 @@ def test_a_dataset_is_one_function(mine, run_cli, open_page):
         config_from_dict(values | {"data": {"dataset": "squares", "channels": 3}})
     app = open_page("pages/train.py")
     assert "squares" in app.selectbox(key="train_data_dataset").options
+
+
+def test_a_metric_is_one_function(tiny_run, evaluated_before, cli, open_page, monkeypatch):
+    monkeypatch.setattr(judge, "MEASURES", [*judge.MEASURES])
+    monkeypatch.setattr(structure, "METRICS", structure.METRICS | {})
+    for module in (judge, results, evaluation, report_evaluation, figures):
+        monkeypatch.setattr(module, "METRICS", structure.METRICS)
+
+    @register_metric("Mean brightness", ".2f", "Mean of all pixels, -1 to 1.", depends_on=(judge.DATASET,))
+    def brightness(judged) -> float:
+        return judged.images.mean()
+
+    before = json.loads(evaluated_before.read_text())
+    assert not any("brightness" in stage for stage in before.values())
+    app = open_page("pages/evaluate.py", eval_model="run:tiny")  # results that were stored before it existed
+    assert any("Mean brightness" in text.value and "has not been computed" in text.value for text in app.markdown)
+    assert cli("eval", "--model", "run:tiny", "--num-samples", "12").code == 0
+    after = json.loads(evaluated_before.read_text())
+    stage = next(stage for stage in after.values() if "reference" in stage)
+    assert -1 <= stage["brightness"] <= 1
+    assert -1 <= stage["reference"]["brightness"] <= 1
+    app = open_page("pages/evaluate.py", eval_model="run:tiny")
+    assert f"{stage['brightness']:.2f}" in {metric.value for metric in app.metric if metric.label == "Mean brightness"}
+    with pytest.raises(ConfigError, match="there is a metric called kid already"):
+
+        @register_metric("x", "", "y")
+        def kid(judged):
+            return 0.0
+
+
+def test_a_page_is_one_file(tmp_path, monkeypatch):
+    app_folder = tmp_path / "app"
+    shutil.copytree(ROOT / "pages", app_folder / "pages", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "streamlit_app.py", app_folder)
+    (app_folder / "pages" / "my_lesson.py").write_text(PAGE)
+    monkeypatch.setattr(frame, "FOLDER", app_folder / "pages")
+    monkeypatch.setattr(frame, "PAGES", frame._pages())
+    assert [page.label for page in frame.PAGES][:3] == ["Home", "My lesson", "Playground"]
+    app = AppTest.from_file(str(app_folder / "streamlit_app.py"), default_timeout=120).run()
+    app = app.switch_page("pages/my_lesson.py").run()
+    assert not app.exception
+    assert app.title[0].value == "My lesson"
+    assert "My lesson" in {link.proto.label for link in app.get("page_link")}
+
+
+PAGE = '''
+from pages.components.frame import about, page
+
+PAGE = {"order": 0, "icon": ":material/school:", "about": "Learn."}
+page("My lesson", "A page of my own.")
+about("Nothing.", "Nobody 2026", "https://example.org")
+'''
 
 
 def test_a_launched_run_knows_them_too(mine, run_cli, tmp_path):

@@ -16,7 +16,7 @@ from ddpm import jobs
 from ddpm.config import config_from_dict, config_to_yaml, load_config
 from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.evaluate import Protocol, StageDone, evaluate
-from ddpm.evaluation.judge import RealImages
+from ddpm.evaluation.real_images import RealImages
 from ddpm.files import RunFolder
 from ddpm.image_folder.manifest import Manifest
 from ddpm.jobs import Status, read_status, write_status

@@ -23,7 +23,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["image_folder", "data", "storage"],
     ["models"],
     ["sampling"],
-    ["training", "evaluation"],
+    ["training", "evaluation", "metrics"],
     ["media"],
     ["deploy"],
     ["cli", "__main__"],

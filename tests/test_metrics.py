@@ -10,7 +10,7 @@ from ddpm.config import DataConfig
 from ddpm.data import ImageSet, load_dataset, to_float
 from ddpm.errors import MetricError
 from ddpm.evaluation.calibration import psnr, ssim
-from ddpm.evaluation.judge import Judged, RealImages, judge
+from ddpm.evaluation.judge import Judged, judge
 from ddpm.evaluation.metrics import (
     frechet_distance,
     kernel_distance,
@@ -18,6 +18,7 @@ from ddpm.evaluation.metrics import (
     pixel_diversity,
     precision_recall,
 )
+from ddpm.evaluation.real_images import RealImages
 
 
 def normal(*shape, seed=0) -> torch.Tensor:
@@ -258,3 +259,17 @@ def test_real_images_are_near_real_images_and_noise_is_only_diverse(real_digits)
     assert noise["label_accuracy"] == {
         "unavailable": "the samples were asked for no class: evaluate a conditional model"
     }
+
+
+@pytest.mark.parametrize("metric", [frechet_distance, kernel_distance, precision_recall])
+def test_features_are_checked_and_may_be_arrays(metric):
+    draw = torch.Generator().manual_seed(0)
+    features, real = torch.randn(80, 4, generator=draw), torch.randn(90, 4, generator=draw)
+    assert metric(features.numpy(), real.numpy()) == metric(features, real)
+    with pytest.raises(MetricError, match=r"must be \(N, D\) and \(M, D\), .* got \(80, 1, 2, 2\) and \(90, 4\)"):
+        metric(features.view(80, 1, 2, 2), real)
+    with pytest.raises(MetricError, match=r"got \(80, 4\) and \(90, 3\)"):
+        metric(features, real[:, :3])
+    features[3, 1] = float("nan")
+    with pytest.raises(MetricError, match="features must be finite"):
+        metric(features, real)

@@ -351,14 +351,15 @@ def test_evaluations_are_shown_and_not_started(strangers, open_page, tiny_run):
 
 
 def test_a_page_that_is_off_says_so_and_is_not_linked(strangers, monkeypatch, open_page):
-    from pages.components.frame import HIDDEN, PAGES, shown_pages
+    from pages.components import frame
 
-    assert set(HIDDEN) == {"pages/share.py"}
-    monkeypatch.setitem(HIDDEN, "pages/curves.py", "Because.")
+    assert [page.path for page in frame.PAGES if page.off_in_public] == ["pages/share.py"]
+    closed = [page._replace(off_in_public="Because.") if page.label == "Curves" else page for page in frame.PAGES]
+    monkeypatch.setattr(frame, "PAGES", closed)
     app = open_page("pages/curves.py")
     assert app.info[0].value.startswith("This page is off in public. Because.")
     assert len(app.info) == 1  # and nothing else of the page
-    assert len(app.get("page_link")) == len(shown_pages()) == len({path for path, *_ in PAGES} - HIDDEN.keys())
+    assert len(app.get("page_link")) == len(frame.shown_pages()) == len(closed) - 2
 
 
 def test_what_nobody_thought_of_shows_no_traceback(strangers, open_page):

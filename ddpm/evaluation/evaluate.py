@@ -34,9 +34,10 @@ from ..sampling import evaluations, sample
 from ..storage.weights import weights_sha256
 from . import classifier
 from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
-from .judge import CLASSIFIER, DATASET, LPIPS, OF_REAL_ALONE, Judged, Measure, RealImages, judge, measures_of
+from .judge import CLASSIFIER, DATASET, LPIPS, OF_REAL_ALONE, Judged, Measure, judge, measures_of
 from .lpips_weights import Distance, load_lpips
 from .metrics import check_lpips_size
+from .real_images import RealImages
 from .results import LACKING, read_results, sound, total_seconds, unavailable, write_results
 from .seed_report import SEED_REPORT
 from .wiener import WienerDenoiser

@@ -8,20 +8,18 @@ set is taken, test images for the rest.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..config import DataConfig
-from ..data import ImageSet, class_by_class, epoch_order, load_dataset, open_folder
-from ..errors import DataError, MetricError
-from .classifier import classify, extract_features
+from ..data import ImageSet
+from ..errors import ConfigError, MetricError
+from .classifier import classify
 from .lpips_weights import Distance
 from .metrics import (
-    Nearest,
     frechet_distance,
     kernel_distance,
     lpips_distance,
@@ -30,126 +28,11 @@ from .metrics import (
     pixel_diversity,
     precision_recall,
 )
+from .real_images import RealImages
 from .results import unavailable
+from .structure import METRICS, Metric
 
-TEST_NEIGHBOURS = 1000  # test images whose nearest training image is looked for, as the level of not copying
 EXTREMES = 8  # how many of the nearest, best and worst samples are named
-
-
-@dataclass(frozen=True, eq=False)
-class RealImages:
-    """The images that samples are measured with, and what is computed of them once."""
-
-    config: DataConfig
-    train: ImageSet | None
-    test: ImageSet | None
-    missing: str = ""
-    """Why there are none, and the remedy."""
-    seed: int = 0
-    conditional: bool = True
-    digest: str | None = None
-    """Of a folder, as it is now."""
-    _references: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
-
-    @classmethod
-    def load(cls, config: DataConfig, seed: int, conditional: bool) -> RealImages:
-        """The dataset that the config names, or why it is missing."""
-        try:
-            train, test, digest = splits(config)
-            return cls(config, train, test, "", seed, conditional, digest)
-        except DataError as error:
-            return cls(config, None, None, str(error), seed, conditional)
-
-    def check(self) -> None:
-        """Raise MetricError where the dataset is missing."""
-        if self.missing:
-            raise MetricError(self.missing)
-
-    def features(self, images: Tensor) -> Tensor:
-        """The classifier's penultimate layer, (N, 96).
-
-        Raises:
-            MetricError: it does not know such images.
-        """
-        self.check_classifier()
-        return extract_features(images)
-
-    def check_classifier(self) -> None:
-        """Raise MetricError where the shipped classifier does not know such images."""
-        if self.config.dataset == "mnist" and self.config.image_size >= 28:
-            return
-        if self.config.dataset == "digits":
-            why = "of scikit-learn's 8x8 digits it takes one in six for another"
-        else:
-            images = "a folder's" if self.config.dataset == "folder" else self.config.dataset
-            why = f"and these images are {images} at {self.config.image_size} pixels"
-        raise MetricError(
-            f"it is taken through the shipped classifier, which knows MNIST's digits at 28 pixels or more; {why}: "
-            f"read pixel diversity, nearest images and calibration instead"
-        )
-
-    @cached_property
-    def test_features(self) -> Tensor:
-        self.check()
-        return self.features(self.test.scaled())
-
-    @cached_property
-    def _neighbour_images(self) -> ImageSet:
-        return class_by_class(self.test, TEST_NEIGHBOURS)
-
-    @cached_property
-    def test_neighbours(self) -> Nearest:
-        """The nearest training image of the first test images: how near an image comes that is no copy."""
-        return nearest(self._neighbour_images.scaled(), self.train.images)
-
-    def neighbour_levels(self, labels: Tensor | None, count: int) -> Tensor:
-        """(count,): the median distance of test images of each sample's class, since a 1 is always near to another 1;
-        of all test images where ``labels`` is None."""
-        distance, classes = self.test_neighbours.distance, self._neighbour_images.labels
-        level = distance.median().expand(count).clone()
-        for label in () if labels is None else classes.unique():
-            level[labels == label] = distance[classes == label].median()
-        return level
-
-    def neighbour_quantile(self, share: float) -> float:
-        """The quantile over test images of their distance in units of their level."""
-        labels = self._neighbour_images.labels if self.conditional else None
-        level = self.neighbour_levels(labels, len(self._neighbour_images))
-        return (self.test_neighbours.distance / level).quantile(share).item()
-
-    def draw(self, images: ImageSet, count: int) -> ImageSet:
-        """``count`` images at random (all, where there are fewer), the classes in turn where samples are."""
-        return class_by_class(self._shuffled(images), count) if self.conditional else self._shuffled(images)[:count]
-
-    # Those that stand beside ``count`` samples, each for the measures that say so.
-
-    def as_samples(self, count: int) -> ImageSet:
-        return self.draw(self.train, count)
-
-    def as_samples_unbalanced(self, count: int) -> ImageSet:
-        """The classes as often as they come."""
-        return self._shuffled(self.train)[:count]
-
-    def as_tests(self, count: int) -> ImageSet:
-        return self.draw(self.test, count)
-
-    def whole_test(self, count: int) -> ImageSet:
-        return self.test
-
-    def _shuffled(self, images: ImageSet) -> ImageSet:
-        return images[epoch_order(len(images), self.seed, 0)]
-
-
-def splits(config: DataConfig) -> tuple[ImageSet, ImageSet, str | None]:
-    """Training and test images, and of a folder its digest as it is now.
-
-    Raises:
-        DataError: the dataset is missing, and cannot be downloaded.
-    """
-    if config.dataset == "folder":  # a model that does not say which images it held is of an earlier version
-        opened = open_folder(config, earlier=config.digest is None)
-        return opened.split("train"), opened.split("test"), opened.manifest.digest
-    return load_dataset(config, "train"), load_dataset(config, "test"), None
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,8 +201,8 @@ def _memorisation(judged: Judged) -> tuple[dict[str, Any]]:
 
 DATASET, LPIPS, CLASSIFIER = "dataset_found", "lpips_found", "classifier_sha256"  # of ``made_by`` of a stage
 SEEN = (DATASET, CLASSIFIER)
-# A name here is a key of a stage's result; how it is shown stands in ``ddpm.evaluation.results``.
-MEASURES = (
+# A name here is a key of a stage's result; how it is shown stands in ``ddpm.evaluation.structure``.
+MEASURES = [
     Measure(("lpips_diversity",), _lpips, RealImages.as_tests, (DATASET, LPIPS), lpips_order),
     Measure(("pixel_diversity",), lambda judged: (pixel_diversity(judged.images),), RealImages.as_tests, (DATASET,)),
     Measure(("frechet_distance",), _frechet, RealImages.as_samples, SEEN),
@@ -338,13 +221,50 @@ MEASURES = (
     Measure(("label_accuracy", "confusion_matrix", "class_histogram"), _classes, RealImages.whole_test, SEEN),
     Measure(("surest", "least_sure"), _extremes, None, (CLASSIFIER,)),
     Measure(("nearest_training_image",), _memorisation, None, (DATASET,)),
-)
+]
 # Samples have the classes balanced, the test set has not: what real images reach that have them as often as they come.
 OF_REAL_ALONE = (
     Measure(("frechet_distance_natural",), _frechet, RealImages.as_samples_unbalanced, SEEN, lambda count, seed: ()),
 )
 
 
+def metric(
+    label: str,
+    form: str,
+    meaning: str,
+    *,
+    beside: Callable[[RealImages, int], ImageSet] | None = RealImages.as_tests,
+    depends_on: tuple[str, ...] = SEEN,
+) -> Callable[[Callable[[Judged], float]], Callable[[Judged], float]]:
+    """Enter a metric of one number, a function of ``Judged``, under its name: evaluations compute it, and reports,
+    cards and pages show it. In results that were stored before, it is said to be missing.
+
+    Args:
+        label, form, meaning: how it is shown, as in ``Metric``.
+        beside, depends_on: as in ``Measure``.
+
+    Raises:
+        ConfigError: a metric of another function has this name.
+    """
+
+    def entered(function: Callable[[Judged], float]) -> Callable[[Judged], float]:
+        name = function.__name__
+        known = next((measure for measure in MEASURES if name in measure.names), None)
+        if known and known.compute.__module__ != function.__module__:
+            raise ConfigError(f"there is a metric called {name} already: give yours another name")
+
+        def compute(judged: Judged) -> tuple[float]:
+            return (float(function(judged)),)
+
+        compute.__module__ = function.__module__
+        METRICS[name] = Metric(label, form, meaning)
+        MEASURES[:] = [measure for measure in MEASURES if measure is not known]
+        MEASURES.append(Measure((name,), compute, beside, depends_on))
+        return function
+
+    return entered
+
+
 def measures_of(real: RealImages) -> tuple[Measure, ...]:
     """The measures of samples beside these real images."""
-    return (*MEASURES, *OF_REAL_ALONE) if real.conditional else MEASURES
+    return (*MEASURES, *OF_REAL_ALONE) if real.conditional else tuple(MEASURES)

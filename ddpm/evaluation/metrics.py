@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,24 @@ LPIPS_MIN_SIZE = 31  # pixels: AlexNet strides and pools until nothing is left o
 
 
 # -- distance of two sets in feature space -------------------------------------------------------------------------
+
+
+def _checked(features: Any, real: Any) -> tuple[Tensor, Tensor]:
+    """Two sets of features as float64 tensors, (N, D) and (M, D).
+
+    Raises:
+        MetricError: they are no such sets; says what they are.
+    """
+    checked = torch.as_tensor(features).double(), torch.as_tensor(real).double()
+    shapes = [tuple(values.shape) for values in checked]
+    if any(len(shape) != 2 for shape in shapes) or shapes[0][1] != shapes[1][1]:
+        raise MetricError(
+            f"features must be (N, D) and (M, D), a row for each image, got {shapes[0]} and {shapes[1]}: flatten "
+            "images with .flatten(1), or take a network's features of them"
+        )
+    if not all(values.isfinite().all() for values in checked):
+        raise MetricError("features must be finite: some are infinite or not a number")
+    return checked
 
 
 class _Identity(nn.Identity):
@@ -46,6 +65,7 @@ def frechet_distance(features: Tensor, real: Tensor) -> float:
     Raises:
         MetricError: no more samples than features, so that a covariance is singular.
     """
+    features, real = _checked(features, real)
     fewest, num_features = min(len(features), len(real)), features.shape[1]
     if fewest <= num_features:
         raise MetricError(
@@ -55,8 +75,8 @@ def frechet_distance(features: Tensor, real: Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance
 
     metric = FrechetInceptionDistance(feature=_Identity(num_features)).set_dtype(torch.float64)
-    metric.update(real.double(), real=True)
-    metric.update(features.double(), real=False)
+    metric.update(real, real=True)
+    metric.update(features, real=False)
     return metric.compute().item()
 
 
@@ -70,6 +90,7 @@ def kernel_distance(features: Tensor, real: Tensor, seed: int = 0) -> tuple[floa
     Raises:
         MetricError: fewer than 4 images.
     """
+    features, real = _checked(features, real)
     fewest = min(len(features), len(real))
     if fewest < 4:
         raise MetricError(f"{fewest} images are too few for the kernel distance: take 4 or more")
@@ -81,8 +102,8 @@ def kernel_distance(features: Tensor, real: Tensor, seed: int = 0) -> tuple[floa
         metric = KernelInceptionDistance(
             feature=_Identity(features.shape[1]), subsets=KID_SUBSETS, subset_size=min(KID_SUBSET_SIZE, fewest // 2)
         )
-    metric.update(real.double(), real=True)
-    metric.update(features.double(), real=False)
+    metric.update(real, real=True)
+    metric.update(features, real=False)
     with torch.random.fork_rng(devices=[]):  # torchmetrics draws the subsets from torch's global generator
         torch.manual_seed(derive_seed("kid", seed))
         mean, std = metric.compute()
@@ -102,10 +123,10 @@ def precision_recall(features: Tensor, real: Tensor, k: int = NEIGHBOURS) -> tup
     Raises:
         MetricError: no more than k images.
     """
+    features, real = _checked(features, real)
     if min(len(features), len(real)) <= k:
         raise MetricError(f"{min(len(features), len(real))} images are too few for precision and recall: "
                           f"take more than {k}")  # fmt: skip
-    features, real = features.double(), real.double()
     return _share_inside(features, real, k), _share_inside(real, features, k)
 
 

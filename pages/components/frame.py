@@ -1,6 +1,9 @@
 """The frame that all pages share: title, one sentence, links, and the box that says what one is looking at."""
 
+import ast
 from html import escape
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -12,56 +15,38 @@ from ddpm.errors import ConfigError
 from .address import read_link, remember_link, tell_what_was_left_out
 from .incoming import guard
 from .memory import keep_modules
-from .public import HIDDEN, off, show_error
+from .public import off, show_error
 
 guard()  # here, which every page imports before it has a widget
 
-# (script, label, icon, what one can do there), in the order of the sidebar.
-PAGES = (
-    ("streamlit_app.py", "Home", ":material/home:", ""),
-    (
-        "pages/playground.py",
-        "Playground",
-        ":material/draw:",
-        "Generate images with your own settings, and step through the reverse process frame by frame.",
-    ),
-    (
-        "pages/ladder.py",
-        "Ladder",
-        ":material/stairs_2:",
-        "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the reference.",
-    ),
-    (
-        "pages/schedules.py",
-        "Schedules",
-        ":material/show_chart:",
-        "See how fast each noise schedule destroys an image, and compare them on a real one.",
-    ),
-    (
-        "pages/train.py",
-        "Train",
-        ":material/model_training:",
-        "Edit a config, see what it will cost, launch a run, stop and resume it.",
-    ),
-    (
-        "pages/curves.py",
-        "Curves",
-        ":material/monitoring:",
-        "Watch training runs learn, live, and compare them.",
-    ),
-    (
-        "pages/evaluate.py",
-        "Evaluate",
-        ":material/fact_check:",
-        "How good is a model? Calibration and sample quality, beside what real images reach.",
-    ),
-    (
-        "pages/share.py",
-        "Share",
-        ":material/share:",
-        "Put a model on the Hugging Face Hub, or the app with it into a Space of your own.",
-    ),
-)
+
+
+class Page(NamedTuple):
+    """A page as the others link to it: what it says of itself as ``PAGE``, which is read without running it."""
+
+    path: str
+    """Of its script, from the root of the project."""
+    label: str
+    icon: str
+    about: str
+    """What one can do there."""
+    off_in_public: str = ""
+    """Why it is off in public mode, if it is."""
+
+
+def _pages() -> tuple[Page, ...]:
+    """Home, and every script in the folder pages, in the order that they ask for."""
+    found = []
+    for path in FOLDER.glob("*.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        (said,) = (node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "PAGE")
+        page = ast.literal_eval(said)
+        found.append((page.pop("order"), Page(f"pages/{path.name}", path.stem.replace("_", " ").capitalize(), **page)))
+    return Page("streamlit_app.py", "Home", ":material/home:", ""), *(page for _, page in sorted(found))
+
+
+FOLDER = Path(__file__).parents[1]
+PAGES = _pages()
 
 
 # Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither. Its columns stand side
@@ -86,10 +71,10 @@ def _icon(size: int = 64) -> Image.Image:
     return Image.fromarray(np.where(inside[..., None], (11, 110, 124, 255), 0).astype(np.uint8))
 
 
-def shown_pages() -> list[tuple[str, str, str, str]]:
+def shown_pages() -> list[Page]:
     """Those of ``PAGES`` that are there: all but the ones that are off in public mode."""
     public = is_public()
-    return [entry for entry in PAGES if not (public and entry[0] in HIDDEN)]
+    return [page for page in PAGES if not (public and page.off_in_public)]
 
 
 def page(title: str, sentence: str) -> None:
@@ -109,19 +94,19 @@ def page(title: str, sentence: str) -> None:
         show_error(error)
         st.stop()
     with st.sidebar:
-        for path, label, icon, _ in pages:
-            st.page_link(path, label=label, icon=icon)
+        for one in pages:
+            st.page_link(one.path, label=one.label, icon=one.icon)
     st.title(title, anchor=False)
     st.markdown(sentence)
-    hidden = {label: HIDDEN[path] for path, label, _, _ in PAGES if path in HIDDEN}
-    if is_public() and title in hidden:
-        off(f"This page is off in public. {hidden[title]}", "make app")
+    why = next((one.off_in_public for one in PAGES if one.label == title), "")
+    if is_public() and why:
+        off(f"This page is off in public. {why}", "make app")
         st.stop()
 
 
 def share_link(reference: str, label: str = "Share") -> None:
     """A link to the Share page with a model chosen; nothing where that page is off."""
-    if "pages/share.py" in (path for path, *_ in shown_pages()):
+    if "pages/share.py" in (one.path for one in shown_pages()):
         st.page_link("pages/share.py", label=label, icon=":material/share:", query_params={"share_model": reference})
 
 

@@ -115,10 +115,10 @@ def home() -> None:
 
     pages = shown_pages()[1:]
     for start in range(0, len(pages), ROW):
-        for column, (path, label, icon, promise) in zip(st.columns(ROW), pages[start : start + ROW], strict=False):
+        for column, one in zip(st.columns(ROW), pages[start : start + ROW], strict=False):
             with column, st.container(border=True, height="stretch"):
-                st.page_link(path, label=f"**{label}**", icon=icon)
-                st.write(promise)
+                st.page_link(one.path, label=f"**{one.label}**", icon=one.icon)
+                st.write(one.about)
 
     about(
         ABOUT,

@@ -7,7 +7,7 @@ from ddpm.config import DataConfig, SamplingConfig
 from ddpm.data import ImageSet, load_dataset
 from ddpm.deploy.public import check_evaluations
 from ddpm.errors import DataError, DDPMError
-from ddpm.evaluation.judge import splits
+from ddpm.evaluation.real_images import splits
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8

@@ -8,11 +8,6 @@ from ddpm.deploy.public import redacted
 from ddpm.errors import DDPMError, one_line
 from ddpm.names import as_code, as_sentence
 
-HIDDEN = {
-    "pages/share.py": "Sharing works with your own token, which you should type into a machine of your own only.",
-}
-"""Scripts of pages that are off in public mode, and why."""
-
 
 def foreign(text: object) -> str:
     """A text from outside as Markdown that shows it as it is, without the folders of this machine in public mode: what

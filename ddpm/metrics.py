@@ -1,0 +1,24 @@
+"""The metrics of samples, for code of one's own; ``import ddpm.metrics`` loads what they need.
+
+A metric that is registered here is computed by every evaluation, and shown by reports, model cards and pages.
+"""
+
+from .evaluation.judge import Judged
+from .evaluation.judge import metric as register_metric
+from .evaluation.metrics import (
+    frechet_distance,
+    kernel_distance,
+    nearest,
+    pixel_diversity,
+    precision_recall,
+)
+
+__all__ = [
+    "Judged",
+    "frechet_distance",
+    "kernel_distance",
+    "nearest",
+    "pixel_diversity",
+    "precision_recall",
+    "register_metric",
+]
