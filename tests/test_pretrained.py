@@ -45,7 +45,9 @@ def test_the_results_and_the_model_card_are_of_these_weights(name):
         assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
 
 
-@pytest.mark.parametrize("file", [PRETRAINED / "mnist" / "README.md", ROOT / "README.md"], ids=["card", "README"])
+@pytest.mark.parametrize(
+    "file", [PRETRAINED / "mnist" / "README.md", ROOT / "docs/evaluation.md"], ids=["card", "docs"]
+)
 def test_the_tables_of_samples_are_the_results(file):
     text = file.read_text(encoding="utf-8")
     for name, stage in sample_stages(results_of("mnist")).items():
