@@ -90,6 +90,7 @@ def assert_failed_in_one_line(done: subprocess.CompletedProcess, line: str) -> N
 # -- no room for a file --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_and_the_resume_is_exact(begun, limited, output_dir):
     file, folder = begun()
     kept = folder.checkpoint("latest").read_bytes()
@@ -106,6 +107,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_and_the_resume_is_ex
     assert_same_training(resumed, uninterrupted_weights(file, output_dir))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_as_such_even_where_no_status_fits_any_more(begun, limited, output_dir):
     disk = output_dir / "full"
     disk.mkdir(parents=True)
@@ -130,6 +132,7 @@ def test_a_record_that_does_not_fit_names_its_file():
         append_line(Path("/dev/full"), "{}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["below a file", "not writable"])
 def test_an_outputs_folder_that_cannot_be_written_is_one_line(begun, limited, tmp_path, monkeypatch, place):
     file, _ = begun()
@@ -152,6 +155,7 @@ def test_an_outputs_folder_that_cannot_be_written_is_one_line(begun, limited, tm
 # -- no room in memory ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(begun, limited):
     file, folder = begun()
     kept = folder.checkpoint("latest").read_bytes()
@@ -164,6 +168,7 @@ def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(begun, limi
     assert folder.checkpoint("latest").read_bytes() == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 def test_out_of_memory_while_the_network_is_built_names_its_width(begun, limited, resume, output_dir):
     file, folder = begun()
@@ -205,6 +210,7 @@ def half_written():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_what_a_writer_leaves_that_was_killed_is_removed_by_the_next_run(begun, half_written, limited):
     file, folder = begun()
     kept = folder.checkpoint("latest").read_bytes()
@@ -221,6 +227,7 @@ def test_what_a_writer_leaves_that_was_killed_is_removed_by_the_next_run(begun, 
     assert temporaries(folder.path) == []
 
 
+@pytest.mark.slow
 def test_what_a_living_writer_has_in_hand_is_no_leftover(tmp_path, half_written):
     writer, temporary = half_written(tmp_path / "status.json")
     remove_leftovers(tmp_path)

@@ -70,6 +70,7 @@ EXAMPLES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "line", "kind", "code"), EXAMPLES)
 def test_every_example_runs(page, line, kind, code, tmp_path, monkeypatch):
     """But for those that begin with ```python fragment, which are reported as skipped."""
