@@ -8,11 +8,12 @@ DOCKER  ?= docker
 
 export PYTHON
 
-.PHONY: help app test soak screenshots bench lint lock docker clean
+.PHONY: help app test check soak screenshots bench lint lock docker clean
 
 help:
 	@echo "make app    set everything up and serve the app on http://$(ADDRESS):$(PORT)  (PORT=, ADDRESS=)"
 	@echo "make test   set everything up and run all tests                       (ARGS=\"-k schedule\")"
+	@echo "make check  the linter, and every test that is quick, in two minutes"
 	@echo "make soak   the long tests: more hostile input, 500 reruns of every page, 20 visitors for ten minutes"
 	@echo "make screenshots  pictures of every page, in light and dark, wide and narrow, in screenshots/"
 	@echo "make bench  measure ours beside its peers, and print one table        (ARGS=\"--quick\")"
@@ -33,6 +34,12 @@ test:
 	@bash .ci/setup dev
 	@bash .ci/setup browser
 	@.venv/bin/python -m pytest -n logical --maxprocesses=4 --dist=worksteal $(ARGS)
+
+check: export OMP_WAIT_POLICY = PASSIVE
+check:
+	@bash .ci/setup dev
+	@.venv/bin/python -m ruff check --quiet
+	@.venv/bin/python -m pytest -n logical --maxprocesses=4 --dist=worksteal -m "not browser and not slow" $(ARGS)
 
 soak: export OMP_WAIT_POLICY = PASSIVE
 soak:

@@ -132,12 +132,14 @@ def test_the_options_choose_the_tasks():
         parse(["--quick", "--full"])
 
 
+@pytest.mark.slow
 def test_ours_is_the_shipped_model():
     network = load_model("mnist").network
     assert OURS.params_m == sum(parameter.numel() for parameter in network.parameters()) / 1e6
     assert OURS.gmac > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.key)
 def test_a_peer_is_matched_within_ten_percent(peer):
     if peer.library == "lucidrains":

@@ -88,6 +88,7 @@ def words(app) -> str:
     return "\n".join(element.value for kind in kinds for element in kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_pages_say_what_is_wrong_with_a_run_and_touch_nothing(fault, open_page, tiny_run, monkeypatch, tmp_path):
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path / "none")

@@ -28,6 +28,7 @@ def test_the_interval_holds_the_mean_of_more_images_about_95_times_in_100():
     assert 0.92 <= sum(abs(mean - 0.5) <= half for mean, half in draws) / 400 <= 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction_type", ["eps", "x0", "v"])
 def test_the_two_errors_obey_their_identity_before_clipping(random_model, prediction_type):
     model = random_model(diffusion__prediction_type=prediction_type, schedule__num_timesteps=1000)
@@ -118,6 +119,7 @@ def test_no_linear_shrinking_does_better_on_the_data_it_was_fitted_to():
     assert shrunk(1.0) < min(shrunk(0.8), shrunk(1.2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_every_sampler_walks_it_to_images_of_the_data_s_mean_and_variance(sampler):
     schedule, train = make_schedule("cosine", 1000), gaussian_images(400)

@@ -51,6 +51,7 @@ def one_error_line(result, code: int) -> str:
 # -- sampling ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_sample_grid_writes_the_images_of_the_library(cli, tiny_run):
     options = "--num-samples 7 --labels 3,-1 --seed 5 --num-steps 4 --guidance-scale 2 --out a/x.png --npz a/x.npz"
     result = cli("sample", "grid", "--model", "tiny", *options.split())
@@ -69,6 +70,7 @@ def test_sample_grid_writes_the_images_of_the_library(cli, tiny_run):
     assert np.array_equal(shown[2:10, 12:20], archive["images"][1, :, :, 0])
 
 
+@pytest.mark.slow
 def test_labels_are_all_in_turn_by_default_and_none_is_unconditional(cli, tiny_run):
     assert cli("sample", "grid", "--model", "tiny", "--num-samples", 12, "--npz", "all.npz").code == 0
     assert np.load("all.npz")["labels"].tolist() == [*range(10), 0, 1]
@@ -83,6 +85,7 @@ def test_the_default_picture_lies_in_the_runs_folder(cli, tiny_run):
     assert "model: run 'tiny' (" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -100,6 +103,7 @@ def test_the_seed_reports_lines_and_every_alias_work(cli, tiny_run, tiny_yaml, a
     assert Path(result.out.strip()).is_file()
 
 
+@pytest.mark.slow
 def test_aliases_are_the_same_options(cli, tiny_run):
     new = ("--sampler", "ddpm", "--num-steps", 3, "--guidance-scale", 2)
     old = ("--method", "ddpm", "--steps", 3, "--guidance", 2)
@@ -108,6 +112,7 @@ def test_aliases_are_the_same_options(cli, tiny_run):
     assert np.array_equal(np.load("new.npz")["images"], np.load("old.npz")["images"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["gif", "mp4", "png"])
 def test_sample_traj_writes_what_the_suffix_says(cli, tiny_run, suffix, decode_mp4):
     out = f"deep/folder/way.{suffix}"
@@ -120,6 +125,7 @@ def test_sample_traj_writes_what_the_suffix_says(cli, tiny_run, suffix, decode_m
     assert files_in(Path("deep")) == {f"folder/way.{suffix}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [("--steps", "5,10"), ("--budgets", "5,10")])
 def test_sample_ladder_prints_a_table_and_writes_a_chart(cli, tiny_run, columns):
     result = cli("sample", "ladder", "--model", "tiny", "--num-samples", 2, *columns, "--out", "ladder.png")
@@ -144,6 +150,7 @@ def test_bad_columns_of_a_ladder(cli, tiny_run, arguments, code, message):
     assert (result.code, message in result.err) == (code, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -227,6 +234,7 @@ def test_a_wrong_suffix_is_refused_before_anything_is_sampled(cli, tiny_run, tmp
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_an_output_that_cannot_be_written_is_named(cli, tiny_run, tmp_path):
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.png").mkdir()
@@ -248,6 +256,7 @@ def test_a_damaged_model_exits_1(cli, tiny_run):
 # -- training ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_makes_a_run_that_can_be_sampled_and_resumed(cli, tiny_yaml, output_dir):
     arguments = (
         "train",
@@ -300,6 +309,7 @@ def test_train_refuses_bad_configs_and_leaves_nothing(cli, tiny_yaml, tmp_path, 
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2024", "no", "1e3", "null"])
 def test_a_run_is_called_what_run_says(cli, tiny_yaml, output_dir, name, monkeypatch):
     done = cli("train", "--config", tiny_yaml, "--run", name, "--set", "training.batch_size=1350")
@@ -324,6 +334,7 @@ def test_two_faults_are_both_told_without_a_traceback(cli, tiny_yaml):
 # -- figures and help ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_viz_schedules_draws_them(cli, suffix):
     result = cli("viz.schedules", "--schedules", "linear,cosine", "--num_timesteps", 50, "--out", f"s.{suffix}")
@@ -334,6 +345,7 @@ def test_viz_schedules_draws_them(cli, suffix):
         assert {"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[suffix] == content[: 5 if suffix == "svg" else 4]
 
 
+@pytest.mark.slow
 def test_viz_schedules_draws_variants_over_log_snr_on_an_image_of_ones_own(cli):
     Image.effect_noise((40, 30), 60).save("mine.png")
     schedules = "cosine:cosine_s=0.02,linear:zero_terminal_snr=true,linear:num_timesteps=30"
@@ -342,6 +354,7 @@ def test_viz_schedules_draws_variants_over_log_snr_on_an_image_of_ones_own(cli):
     assert result.code == 0, result.err
 
 
+@pytest.mark.slow
 def test_viz_schedules_draws_the_schedule_of_a_config(cli, tiny_yaml, monkeypatch):
     drawn = []
     monkeypatch.setattr(
@@ -377,6 +390,7 @@ def test_viz_schedules_names_what_is_wrong(cli, tmp_path, arguments, message):
 # -- evaluation ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_seed_reports_line_evaluates_every_method(cli, tiny_run, tiny_yaml):
     result = cli("eval", "--config", tiny_yaml, "--all_methods", "--num_samples", 12)
     assert result.code == 0, result.err
@@ -389,6 +403,7 @@ def test_the_seed_reports_line_evaluates_every_method(cli, tiny_run, tiny_yaml):
     assert again.err.count("(kept from the earlier result)") == len(results) - 1
 
 
+@pytest.mark.slow
 def test_eval_takes_the_sampler_and_the_guidance_that_are_given(cli, tiny_run):
     options = "--sampler ddpm --num-steps 4 --guidance-scale 2 --num-samples 10 --seed 3 --per-class --out a/b.json"
     assert cli("eval", "--model", "tiny", *options.split()).out == "a/b.json\n"
@@ -414,6 +429,7 @@ def test_eval_names_what_is_wrong(cli, tiny_run, tmp_path, arguments, code, mess
     assert files_in(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_report_writes_markdown_and_html(cli, tiny_run):
     result = cli("report", "--run", "tiny", "--out", "there")
     assert result.out.split() == ["there/report.md", "there/report.html"]
@@ -451,12 +467,14 @@ def test_duration(seconds, text):
 # -- true processes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_as_a_process_it_exits_0_and_says_nothing_but_the_file_on_stdout(run_cli, tiny_run, tmp_path):
     result = run_cli("sample.grid", "--model", "tiny", "--num_samples", 2, "--out", "x.png")
     assert (result.returncode, result.stdout) == (0, "x.png\n")
     assert open_image(tmp_path / "x.png").format == "PNG"
 
 
+@pytest.mark.slow
 def test_as_a_process_it_exits_130_when_interrupted_and_leaves_no_temporary_file(tiny_yaml, output_dir, tmp_path):
     command = [sys.executable, "-m", "ddpm", "train", "--config", str(tiny_yaml), "--set", "training.epochs=1000"]
     metrics = output_dir / "tiny" / "logs" / "training_metrics.jsonl"
@@ -474,6 +492,7 @@ def test_as_a_process_it_exits_130_when_interrupted_and_leaves_no_temporary_file
     assert [name for name in files_in(output_dir) if Path(name).name.startswith(".")] == ["tiny/.lock"]
 
 
+@pytest.mark.slow
 def test_the_sampler_of_the_docs_reaches_the_command_line(tmp_path):
     example = re.search(r"## Your own\n.*?```python\n(.*?)```", (ROOT / "docs" / "samplers.md").read_text(), re.S)[1]
     shutil.copytree(ROOT / "ddpm", tmp_path / "ddpm", ignore=shutil.ignore_patterns("mnist", "__pycache__"))

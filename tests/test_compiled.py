@@ -39,6 +39,7 @@ def compilations(request, monkeypatch) -> list[dict]:
     torch.compiler.reset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_training_has_the_same_learning_curve(tiny_config, compilations, device, precision):
@@ -57,6 +58,7 @@ def test_training_has_the_same_learning_curve(tiny_config, compilations, device,
     assert curves[True] == pytest.approx(curves[False], rel=PRECISIONS[precision])
 
 
+@pytest.mark.slow
 def test_dropout_falls_anew_at_every_step_and_the_same_in_every_run(tiny_config, compilations):
     config = tiny_config(training__compile=True, model__dropout=0.5)
     data = load_dataset(config.data, "train")[torch.arange(128)], load_dataset(config.data, "val")[torch.arange(8)]
@@ -71,6 +73,7 @@ def test_dropout_falls_anew_at_every_step_and_the_same_in_every_run(tiny_config,
     assert not torch.equal(network(x, t, t), network(x, t, t))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_sampling_draws_the_same_pictures(random_model, compilations, device):
     model = random_model(diffusion__prediction_type="eps")
@@ -83,6 +86,7 @@ def test_sampling_draws_the_same_pictures(random_model, compilations, device):
     torch.testing.assert_close(compiled, plain, atol=2e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_the_command_line_compiles(cli, tiny_run, compilations):
     paths = []
     for flag in ([], ["--compile"]):
@@ -125,6 +129,7 @@ def test_a_step_kept_from_a_graph_stays_what_it_was(random_model, monkeypatch):
     assert torch.equal(first, before)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_error_says_what_is_missing(monkeypatch):
     class Network(torch.nn.Linear):
         def forward(self, x, t, y):

@@ -120,6 +120,7 @@ def test_the_choices_are_those_that_the_code_knows():
 # -- faults --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [

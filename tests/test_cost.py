@@ -22,6 +22,7 @@ def far_sighted(random_model, size: int):
     return replace(model, network=model.network.to(memory_format=torch.channels_last))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_the_cost_is_what_running_it_takes(name):
     model = load_model(name)
@@ -34,6 +35,7 @@ def test_the_cost_is_what_running_it_takes(name):
     assert x.nbytes < model.cost.memory < weights
 
 
+@pytest.mark.slow
 def test_what_attention_takes_grows_with_the_fourth_power_of_the_size(random_model):
     small, large = (far_sighted(random_model, size) for size in (64, 128))
     assert small.cost.work * 12 < large.cost.work < small.cost.work * 17
@@ -64,6 +66,7 @@ def test_a_small_model_with_much_to_do_is_refused_before_it_is_run(public, sound
         check_cost(vast)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("public", ["0", "1"])
 def test_the_shipped_models_and_those_of_papers_are_drawn(public, random_model, monkeypatch):
     monkeypatch.setenv("DDPM_PUBLIC", public)
@@ -82,6 +85,7 @@ def test_images_that_take_too_much_memory_together_are_refused(random_model):
         check_memory(most + 1, model)
 
 
+@pytest.mark.slow
 def test_every_page_refuses_such_a_model(random_model, open_page, tmp_path, monkeypatch, output_dir):
     from ddpm.config import config_to_yaml
     from ddpm.files import write_text

@@ -69,6 +69,7 @@ def file(request, tiny_run, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_altered_weights_are_never_taken_for_sound_ones(file):
     whole, sound, refused = file.read_bytes(), load_model(str(file)), 0
     weights, chance = sound.network.state_dict(), random.Random(0)

@@ -104,6 +104,7 @@ def mnist(mnist_dir):
     return {split: load_dataset(raw, split, download=False) for split in SPLITS}
 
 
+@pytest.mark.slow
 def test_mnist_is_complete_and_validation_is_held_out_of_training(mnist, mnist_dir):
     pixels = np.fromfile(mnist_dir / "MNIST/raw/train-images-idx3-ubyte", np.uint8, offset=16).reshape(-1, 28 * 28)
     labels = np.fromfile(mnist_dir / "MNIST/raw/train-labels-idx1-ubyte", np.uint8, offset=8)
@@ -185,6 +186,7 @@ def test_a_truncated_dataset_is_named(content, unreachable):
     assert str(caught.value) == f"dataset mnist is damaged: {damaged} is not whole; {remedy}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_damaged_file_is_named_and_not_called_missing(split, unreachable, mnist_dir):
     raw = unreachable / "MNIST" / "raw"

@@ -89,6 +89,7 @@ def test_an_error_in_a_part_is_the_callers(three_cores):
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", ["mnist", "digits"])
 def test_pictures_do_not_depend_on_how_many_cores_share_them(three_cores, reference):
     model = load_model(reference)
@@ -125,6 +126,7 @@ class NothingMoves(TorchDispatchMode):
         return result
 
 
+@pytest.mark.slow
 def test_a_training_step_waits_for_no_device(tiny_config, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *settings, **more: nullcontext())  # which does not know this device
     state = TrainState(tiny_config(data__horizontal_flip=True))
@@ -147,6 +149,7 @@ def test_a_training_step_waits_for_no_device(tiny_config, monkeypatch):
         step(weights)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["ddim", "heun", "dpmpp_2m"])
 def test_a_step_of_a_sampler_waits_for_no_device(random_model, sampler):
     model = random_model()

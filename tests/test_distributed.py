@@ -77,6 +77,7 @@ def records(folder: RunFolder) -> list[dict]:
 # -- real processes ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_have_the_learning_curve_of_one_and_one_goes_on_from_their_checkpoint(
     tiny_config, output_dir, torchrun
 ):
@@ -103,6 +104,7 @@ def test_two_processes_have_the_learning_curve_of_one_and_one_goes_on_from_their
     assert records(RunFolder(output_dir / "two"))[-1]["val_loss"] < two[-1]["val_loss"]
 
 
+@pytest.mark.slow
 def test_a_stop_that_reaches_one_process_ends_both_at_the_same_step(tiny_config, output_dir, torchrun):
     going, folder = torchrun(tiny_config(name="two", training__epochs=500)), RunFolder(output_dir / "two")
     wait_for_checkpoint(folder)
@@ -114,6 +116,7 @@ def test_a_stop_that_reaches_one_process_ends_both_at_the_same_step(tiny_config,
     assert (read_status(folder).state, read_status(folder).step) == ("stopped", step)
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_other_in_one_line(tiny_config, output_dir, torchrun):
     going, folder = torchrun(tiny_config(name="two", training__epochs=500)), RunFolder(output_dir / "two")
     wait_for_checkpoint(folder)
@@ -126,6 +129,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(tiny_config, output
     assert f"error: {read_status(folder).error}" == error
 
 
+@pytest.mark.slow
 def test_an_error_of_the_process_that_writes_is_said_once(tiny_config, output_dir, torchrun, tmp_path):
     (tmp_path / "limited.py").write_text(LIMITED)
     folder = RunFolder(output_dir / "two")
@@ -137,6 +141,7 @@ def test_an_error_of_the_process_that_writes_is_said_once(tiny_config, output_di
     assert (read_status(folder).state, read_status(folder).error) == ("failed", reason)
 
 
+@pytest.mark.slow
 def test_an_error_that_all_have_is_said_once(tiny_config, output_dir, torchrun):
     going = torchrun(tiny_config(name="two"), "--set", "training.batch_size=63")
     _, complained = going.communicate(timeout=100)

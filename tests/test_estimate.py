@@ -17,6 +17,7 @@ from ddpm.unet import UNet
 from tests.conftest import ROOT
 
 
+@pytest.mark.slow
 def test_parameters_and_steps_are_those_of_the_real_training(tiny_config):
     config = tiny_config(training__epochs=2)
     told = estimate(config)
@@ -49,6 +50,7 @@ def test_the_table_knows_how_many_images_a_dataset_has(dataset, request, tiny_co
     assert images == DATASETS[dataset].num_train
 
 
+@pytest.mark.slow
 def test_a_folder_is_counted_without_reading_it(tiny_config, tmp_path):
     for i in range(40):
         (tmp_path / f"{i:02}.png").write_bytes(b"never read %d" % i)
@@ -58,6 +60,7 @@ def test_a_folder_is_counted_without_reading_it(tiny_config, tmp_path):
         estimate(tiny_config(data__dataset="folder", data__path=str(tmp_path / "none"), model__num_classes=0))
 
 
+@pytest.mark.slow
 def test_a_set_smaller_than_the_batch_costs_what_its_images_cost(tiny_config):
     """1,350 images under a batch of 8,192: one step an epoch, of 1,350 images."""
     small, large = tiny_config(training__batch_size=1350), tiny_config(training__batch_size=8192)
@@ -97,6 +100,7 @@ else:
 """
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_batch_as_told():
     """What the kernels need for themselves comes on top of the tensors: up to as much again."""
     path = ROOT / "configs" / "mnist.yaml"

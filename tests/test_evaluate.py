@@ -179,6 +179,7 @@ def test_an_interrupted_evaluation_goes_on_with_the_stage_that_it_was_in(tiny, t
     assert calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "again"),
     [
@@ -204,6 +205,7 @@ def test_a_calibration_with_its_classes_is_kept_where_they_are_not_asked_for(tin
     assert last.results["calibration"] == first["calibration"]
 
 
+@pytest.mark.slow
 def test_results_of_other_weights_and_of_the_old_form_are_not_kept(tiny):
     protocol = protocol_of(tiny)
     first = results_of(tiny, protocol)
@@ -350,6 +352,7 @@ def mnist_model(random_model, tmp_path, tiny_run):
     return load_model(str(folder)), str(folder)
 
 
+@pytest.mark.slow
 def test_without_dataset_weights_or_network_the_rest_is_computed(mnist_model, monkeypatch):
     def missing(config, split):
         raise DataError("dataset mnist is not here: connect to the network once")
@@ -409,6 +412,7 @@ def test_a_younger_metric_without_the_dataset_leaves_the_real_images_and_is_comp
     assert last.added == ("brightness",)
 
 
+@pytest.mark.slow
 def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
     def noise(config, split):
         return ImageSet(torch.randint(0, 256, (40, 1, 32, 32), dtype=torch.uint8), torch.arange(40) % 10)
@@ -427,6 +431,7 @@ def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
     assert results_of(model, protocol_of(model, reference), results)["ddim_5steps"] == results["ddim_5steps"]
 
 
+@pytest.mark.slow
 def test_lpips_alone_is_computed_when_its_weights_have_come(mnist_model, monkeypatch):
     model, reference = mnist_model
     monkeypatch.setattr(judging, "load_dataset", lambda config, split: ImageSet(
@@ -513,6 +518,7 @@ def test_an_evaluation_that_ends_early_leaves_no_running_behind(tmp_path, ending
     assert (status.state, status.error) == (("failed", "by chance") if ending == "broken" else ("stopped", None))
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_is_terminated_was_stopped(tiny_run, tmp_path):
     folder = EvaluationFolder(tiny_run)
     folder.log.parent.mkdir(exist_ok=True)

@@ -43,12 +43,14 @@ def evaluated(tiny_run, monkeypatch):
         jobs.kill(folder)
 
 
+@pytest.mark.slow
 def test_a_model_without_an_evaluation_says_how_to_make_one(evaluate_page, tiny_run):
     app = evaluate_page(eval_model="run:tiny")
     assert "python -m ddpm eval --model run:tiny" in app.info[0].value
     assert app.button(key="eval_start").label == "Evaluate"
 
 
+@pytest.mark.slow
 def test_the_shipped_results_stand_there_at_once(evaluate_page):
     app = evaluate_page(eval_model="mnist")
     results = json.loads((PRETRAINED / "mnist" / "evaluation_results.json").read_text())
@@ -62,6 +64,7 @@ def test_the_shipped_results_stand_there_at_once(evaluate_page):
     assert shown["Label accuracy"] == f"{stage['label_accuracy']:.1%}"
 
 
+@pytest.mark.slow
 def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluate_page, evaluated):
     app = evaluate_page(eval_model="run:tiny")
     results = json.loads(evaluated.evaluation.read_text())
@@ -72,6 +75,7 @@ def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluate_page, evaluat
     assert any(caption.value.startswith("Ratios: ") for caption in app.caption)
 
 
+@pytest.mark.slow
 def test_a_second_evaluation_of_a_model_waits_for_the_first(evaluate_page, tiny_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = EvaluationFolder(tiny_run)
@@ -86,6 +90,7 @@ def test_a_second_evaluation_of_a_model_waits_for_the_first(evaluate_page, tiny_
         jobs.kill(folder)
 
 
+@pytest.mark.slow
 def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tiny_run / "logs").mkdir(exist_ok=True)
@@ -98,6 +103,7 @@ def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
     assert any("is no evaluation: delete it" in error.value for error in (*app.error, *app.info))
 
 
+@pytest.mark.slow
 def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_page, run_without_dataset):
     app = evaluate_page(eval_model="run:tiny")
     assert [metric.label for metric in app.metric] == ["Pixel diversity"]
@@ -106,6 +112,7 @@ def test_without_the_dataset_the_rest_is_shown_and_each_absence_named(evaluate_p
     assert len(app.get("plotly_chart")) == 1  # of pixel diversity
 
 
+@pytest.mark.slow
 def test_a_class_of_its_own_and_a_second_model_stand_beside_the_first(evaluate_page, evaluated):
     shipped = json.loads((PRETRAINED / "digits" / "evaluation_results.json").read_text())
     app = evaluate_page(eval_model="digits", eval_second="run:tiny")
@@ -121,6 +128,7 @@ def test_a_class_of_its_own_and_a_second_model_stand_beside_the_first(evaluate_p
     assert any(f"Over {table['num_images']} test images" in text.value for text in app.caption)
 
 
+@pytest.mark.slow
 def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluate_page, evaluated):
     results = json.loads(evaluated.evaluation.read_text())
     results["ddim_5steps"]["made_by"] = {"sha256": results["made_by"]["sha256"]}
@@ -136,6 +144,7 @@ def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluate_page, e
     assert "ddim, 10 steps" in app.dataframe[1].value["samples by"].tolist()
 
 
+@pytest.mark.slow
 def test_the_csv_holds_every_number(evaluated):
     results = json.loads(evaluated.evaluation.read_text())
     rows = list(csv.DictReader(io.StringIO(results_csv(results))))

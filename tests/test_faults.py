@@ -91,6 +91,7 @@ def assert_failed_in_one_line(done: subprocess.CompletedProcess, line: str) -> N
 # -- no room for a file --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_and_the_resume_is_exact(begun, limited, output_dir):
     file, folder = begun()
     kept = folder.checkpoint("latest").read_bytes()
@@ -107,6 +108,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_last_one_and_the_resume_is_ex
     assert_same_training(resumed, uninterrupted_weights(file, output_dir))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_as_such_even_where_no_status_fits_any_more(begun, limited, output_dir):
     disk = output_dir / "full"
     disk.mkdir(parents=True)
@@ -131,6 +133,7 @@ def test_a_record_that_does_not_fit_names_its_file():
         append_line(Path("/dev/full"), "{}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["below a file", "not writable"])
 def test_an_outputs_folder_that_cannot_be_written_is_one_line(begun, limited, tmp_path, monkeypatch, place):
     file, _ = begun()
@@ -153,6 +156,7 @@ def test_an_outputs_folder_that_cannot_be_written_is_one_line(begun, limited, tm
 # -- no room in memory ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(begun, limited):
     file, folder = begun()
     kept = folder.checkpoint("latest").read_bytes()
@@ -165,6 +169,7 @@ def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(begun, limi
     assert folder.checkpoint("latest").read_bytes() == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("resume", [False, True])
 def test_out_of_memory_while_the_network_is_built_names_its_width(begun, limited, resume, output_dir):
     file, folder = begun()
@@ -206,6 +211,7 @@ def half_written():
         process.communicate()
 
 
+@pytest.mark.slow
 def test_what_a_writer_leaves_that_was_killed_is_removed_by_the_next_run(begun, half_written, limited):
     file, folder = begun()
     kept = folder.checkpoint("latest").read_bytes()
@@ -222,6 +228,7 @@ def test_what_a_writer_leaves_that_was_killed_is_removed_by_the_next_run(begun, 
     assert temporaries(folder.path) == []
 
 
+@pytest.mark.slow
 def test_what_a_living_writer_has_in_hand_is_no_leftover(tmp_path, half_written):
     writer, temporary = half_written(tmp_path / "status.json")
     remove_leftovers(tmp_path)

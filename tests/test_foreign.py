@@ -280,6 +280,7 @@ def hostile_evaluation(kind, evaluation, payloads, path):
     return {name: stage if name == "made_by" else stage_of(stage) for name, stage in evaluation.items()}, []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["texts", "reasons", "stages"])
 def test_an_evaluation_is_shown_as_text_in_report_card_and_table(kind, evaluation, tiny_run, payloads, tmp_path):
     path = tiny_run / "logs" / RESULTS
@@ -306,6 +307,7 @@ def test_an_evaluation_is_shown_as_text_in_report_card_and_table(kind, evaluatio
             check_markdown(tmp_path / "reason.md")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["texts", "reasons", "stages"])
 def test_an_evaluation_is_shown_as_text_on_its_page(kind, evaluation, tiny_run, payloads, open_page):
     path = tiny_run / "logs" / RESULTS
@@ -333,6 +335,7 @@ def test_only_figures_that_the_report_wrote_are_inside(tmp_path):
 # -- a run ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_records_of_a_run_are_shown_as_text(tiny_run, payloads, monkeypatch):
     status = json.loads((tiny_run / "status.json").read_text())
     status |= {"state": "failed", "error": payloads(), "doing": payloads(), "inexact": [payloads()] * 2,
@@ -350,6 +353,7 @@ def test_the_records_of_a_run_are_shown_as_text(tiny_run, payloads, monkeypatch)
     assert read_status(RunFolder(tiny_run)).state == "failed"
 
 
+@pytest.mark.slow
 def test_the_curves_of_a_run_are_numbers(tiny_run, payloads):
     path = tiny_run / "logs" / "training_metrics.jsonl"
     whole = path.read_text()
@@ -374,6 +378,7 @@ def fields_of(config):
     return [(section, field) for section, fields in config.items() if isinstance(fields, dict) for field in fields]
 
 
+@pytest.mark.slow
 def test_the_texts_of_a_config_are_text_everywhere(payloads, tmp_path):
     names = sorted({payloads.name() for _ in range(22)})
     values = json.loads(json.dumps(TINY))
@@ -414,6 +419,7 @@ def test_the_texts_of_a_config_are_text_everywhere(payloads, tmp_path):
 # -- a model of the Hub --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_of_a_hostile_model_on_the_hub_only_what_is_named_is_fetched(hub, tiny_run, evaluation, payloads, tmp_path):
     export_model("run:tiny", tmp_path / "export")
     sha256 = load_model(str(tmp_path / "export")).sha256
@@ -437,6 +443,7 @@ def test_of_a_hostile_model_on_the_hub_only_what_is_named_is_fetched(hub, tiny_r
 # -- a pipeline of diffusers ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_texts_of_a_pipeline_are_text(payloads, tmp_path, hub, open_page):
     folder = save(tmp_path / "pipeline")
     parts = {path: json.loads((folder / path).read_text())

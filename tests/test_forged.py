@@ -56,6 +56,7 @@ def cpu(url: str) -> float:
 # -- single messages -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_choice_repeated_a_hundred_thousand_times_counts_once(url):
     with connect(url) as visitor:
         visitor.open("playground")
@@ -68,6 +69,7 @@ def test_a_choice_repeated_a_hundred_thousand_times_counts_once(url):
         assert not visitor.exceptions
 
 
+@pytest.mark.slow
 def test_an_honest_value_is_taken_in_either_kind_of_number(url):
     with connect(url) as visitor:
         visitor.open("playground")
@@ -79,6 +81,7 @@ def test_an_honest_value_is_taken_in_either_kind_of_number(url):
             assert f"{count:.0f} generated images" in str(visitor.drawn.values())
 
 
+@pytest.mark.slow
 def test_a_config_is_measured_before_it_is_read(url):
     with connect(url) as visitor:
         visitor.open("train")
@@ -92,6 +95,7 @@ def test_a_config_is_measured_before_it_is_read(url):
         assert not visitor.exceptions
 
 
+@pytest.mark.slow
 def test_all_fields_of_a_message_are_written_at_once(url):
     with connect(url) as visitor:
         visitor.open("train")
@@ -105,6 +109,7 @@ def test_all_fields_of_a_message_are_written_at_once(url):
         assert not visitor.exceptions
 
 
+@pytest.mark.slow
 def test_a_file_too_large_for_a_config_is_not_read(url):
     with connect(url) as visitor:
         visitor.open("train")
@@ -116,6 +121,7 @@ def test_a_file_too_large_for_a_config_is_not_read(url):
         assert "The file has 380,005 bytes; 20,000 characters are the most of a config" in visitor.text
 
 
+@pytest.mark.slow
 def test_a_file_of_another_name_than_asked_for_is_none(url, log):
     with connect(url) as visitor:
         visitor.open("train")
@@ -126,6 +132,7 @@ def test_a_file_of_another_name_than_asked_for_is_none(url, log):
         assert "Traceback" not in log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_nobody_clears_what_all_visitors_share(url):
     def cost() -> float:
         before = cpu(url)
@@ -148,6 +155,7 @@ ROLLS = ['{"roll": "x"}', '{"roll": -1}', '{"roll": 10000}', '{"roll": [1]}', '{
 EVENTS = ["[[]]", *(f'[{{"event": "roll", "value": {value}}}]' for value in ("null", '"x"', "-1", "10000", "[1]"))]
 
 
+@pytest.mark.slow
 def test_an_image_that_is_not_there_is_not_rolled(url, log):
     with connect(url) as visitor:
         visitor.open("playground")
@@ -221,6 +229,7 @@ def message(draw: random.Random, visitor: Visitor, others: list[Widget]) -> list
     return [forged(draw, widget, size) for widget in about]
 
 
+@pytest.mark.slow
 def test_a_server_takes_whatever_is_sent(mode, url, log):
     draw, pages = random.Random(0), PAGES[mode]
     others: list[Widget] = []

@@ -105,6 +105,7 @@ def test_what_was_not_asked_for_longest_goes_first_and_the_newest_stays():
     assert things.get("large")
 
 
+@pytest.mark.slow
 def test_a_picture_is_that_of_the_weights_and_the_request_and_drawn_once(random_model, monkeypatch):
     drawn = []
     monkeypatch.setattr(gallery, "run", lambda request, *rest: drawn.append(request) or run(request, *rest))
@@ -119,6 +120,7 @@ def test_a_picture_is_that_of_the_weights_and_the_request_and_drawn_once(random_
     assert result.size >= result.trajectory.x_t.nbytes * 3
 
 
+@pytest.mark.slow
 def test_a_picture_written_for_a_page_to_open_with_is_read_back_to_the_last_bit(random_model, monkeypatch, tmp_path):
     monkeypatch.setattr(opening, "FOLDER", tmp_path)
     model = random_model()
@@ -136,6 +138,7 @@ def test_a_picture_written_for_a_page_to_open_with_is_read_back_to_the_last_bit(
     assert opening_picture(drawn.request, random_model(seed=1)) is None
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_an_opening_picture_costs_the_time_to_draw_it_alone(random_model, monkeypatch, tmp_path):
     monkeypatch.setattr(opening, "FOLDER", tmp_path)
     model = random_model()
@@ -147,6 +150,7 @@ def test_a_damaged_file_of_an_opening_picture_costs_the_time_to_draw_it_alone(ra
         gallery._PICTURES._things.clear()
 
 
+@pytest.mark.slow
 def test_the_pictures_of_a_fresh_copy_are_those_that_its_model_draws():
     """Where this fails after a change of the model, its settings or the sampler: python -m pages.components.opening."""
     model = load_model("mnist")
@@ -165,6 +169,7 @@ def test_the_pictures_of_a_fresh_copy_are_those_that_its_model_draws():
     assert sum(path.stat().st_size for path in files) < 500_000
 
 
+@pytest.mark.slow
 def test_the_pages_open_with_the_pictures_that_came_with_the_app(open_page, monkeypatch):
     monkeypatch.setattr(gallery, "run", lambda *arguments: pytest.fail("drawn, though it came with the app"))
     home = open_page("streamlit_app.py")
@@ -173,6 +178,7 @@ def test_the_pages_open_with_the_pictures_that_came_with_the_app(open_page, monk
     assert playground.metric[0].value == "–"
 
 
+@pytest.mark.slow
 def test_a_session_keeps_what_it_asked_for_and_no_picture(open_page, tiny_run):
     app = open_page("pages/playground.py", play_model="run:tiny")
     assert kept(app.session_state.play_shown).request == app.session_state.play_shown.request

@@ -60,6 +60,7 @@ def is_sound(config: Config) -> bool:
     return again == config and bool(built.alphas_cumprod.isfinite().all()) and math.isfinite(config.training.epochs)
 
 
+@pytest.mark.slow
 @given(st.one_of(TEXTS, st.text("abc:-[]{}#&*!|>'\"%@`, \n0123456789.eE_", max_size=80)))
 @example("a: &x [1]\nb: [*x, *x]")
 @example("model: {" * 3000)
@@ -75,6 +76,7 @@ def test_any_text_is_a_config_or_refused(text):
         assert is_sound(config)
 
 
+@pytest.mark.slow
 @given(st.sampled_from(FIELDS), VALUES)
 @example(("training", "epochs"), 10**400)
 @example(("training", "learning_rate"), float("nan"))
@@ -94,6 +96,7 @@ def test_any_value_in_any_field_is_taken_or_refused_by_name(where, value):
         assert is_sound(config)
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXTS, VALUES, max_size=3), st.sampled_from(["", *TINY]))
 @example({"modell": None}, "")
 @example({"\x1e\x1e": None}, "")
@@ -124,6 +127,7 @@ def test_a_run_lies_in_the_outputs_folder_or_is_no_run(name):
         assert accepted == accepted.lower()  # so that no two differ only in case, which some disks do not tell apart
 
 
+@pytest.mark.slow
 @given(text=TEXTS)
 def test_any_reference_is_a_file_or_refused(text, tmp_path, hub):
     with pytest.MonkeyPatch.context() as patch:
@@ -174,6 +178,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+@pytest.mark.slow
 @given(
     command=st.sampled_from(COMMANDS),
     options=st.lists(st.tuples(st.sampled_from(OPTIONS), TEXTS), min_size=1, max_size=3),
@@ -212,6 +217,7 @@ LINKED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LINKED)
 def test_a_page_opens_with_anything_in_its_link(path, open_page, tiny_run, hub, monkeypatch, tmp_path):
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path / "none")  # the tiny run is what every page falls back on

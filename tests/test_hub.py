@@ -96,6 +96,7 @@ def test_a_folder_is_published_in_one_commit_small_files_and_large(hub, folder):
     assert not hub.repos["me/new"].private
 
 
+@pytest.mark.slow
 def test_publishing_the_same_again_changes_nothing_and_something_else_is_another_commit(hub, folder):
     first = publish(folder, "me/new", kind="model", token=TOKEN, message="first")
     (folder / "README.md").write_text("---\nlicense: mit\n---\n# y\n")
@@ -105,6 +106,7 @@ def test_publishing_the_same_again_changes_nothing_and_something_else_is_another
     assert hub.repos["me/new"].commits[second.commit]["README.md"].endswith(b"# y\n")
 
 
+@pytest.mark.slow
 def test_a_space_loses_what_is_no_longer_in_its_folder(hub, folder):
     publish(folder, "me/app", kind="space", space_sdk="docker", token=TOKEN, message="first")
     (folder / "sub" / "big.bin").unlink()
@@ -120,6 +122,7 @@ def test_a_repo_that_holds_something_else_is_not_overwritten(hub, folder):
     assert [*hub.repos["me/llm"].commits][-1] == before
 
 
+@pytest.mark.slow
 def test_private_means_private(hub, folder):
     publish(folder, "me/secret", kind="model", token=TOKEN, private=True, message="m")
     assert hub.repos["me/secret"].private
@@ -163,6 +166,7 @@ def test_a_token_that_is_not_valid_is_said_without_the_token(hub, folder, token)
     assert token not in fault
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "status", "expected"),
     [
@@ -186,6 +190,7 @@ def test_what_the_hub_answers_to_an_upload_is_one_line_with_a_remedy(hub, folder
     assert fault.startswith(f"cannot publish me/x: {expected}")
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_cut_is_tried_again_and_given_up_in_one_line(hub, folder):
     hub.faults.append(Fault("PUT /lfs", cut=True, times=1))
     publish(folder, "me/x", kind="model", token=TOKEN, message="m")
@@ -295,6 +300,7 @@ def test_what_goes_wrong_with_a_download_is_one_line_with_a_remedy(hub, repo, fa
     assert cached(repo, LIMITS) is None
 
 
+@pytest.mark.slow
 def test_a_download_that_is_cut_goes_on_where_it_was_or_leaves_nothing(hub, repo, tmp_path):
     hub.faults.append(Fault("GET .*model.safetensors", cut=True, times=2))
     assert (fetch(repo, LIMITS).folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]

@@ -40,6 +40,7 @@ def exported(tiny_run, tmp_path):
 # -- push and pull -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_is_pushed_and_pulled_samples_to_the_bit_like_the_original(hub, run_without_dataset, run_cli, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     pushed = run_cli("push", "--model", "run:tiny", "me/tiny", "--private", "--license", "mit")
@@ -76,6 +77,7 @@ def test_what_is_pushed_and_pulled_samples_to_the_bit_like_the_original(hub, run
     assert folder_of(reference, ours).path.name == "model-me--tiny"
 
 
+@pytest.mark.slow
 def test_push_and_pull_say_in_one_line_what_is_wrong(hub, tiny_run, run_cli, monkeypatch):
     def fault(*arguments) -> str:
         done = run_cli(*arguments)
@@ -89,6 +91,7 @@ def test_push_and_pull_say_in_one_line_what_is_wrong(hub, tiny_run, run_cli, mon
     assert hub.requests == ["GET /api/models/me/none"]
 
 
+@pytest.mark.slow
 def test_a_branch_means_one_commit_for_the_whole_of_a_command(hub, exported):
     first = published(hub, exported)
     assert pinned("hf://me/tiny") == first
@@ -112,6 +115,7 @@ def test_only_the_files_that_are_read_are_fetched(hub, exported):
 # -- the card ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_card_tells_what_ran(run_without_dataset, tmp_path):
     files = write_model_folder("run:tiny", tmp_path / "card", "me/tiny", "mit")
     assert {path.name for path in files} >= {"README.md", "samples.png", WEIGHTS, CONFIG, RESULTS}
@@ -133,6 +137,7 @@ def test_the_card_tells_what_ran(run_without_dataset, tmp_path):
     assert f"{stage['pixel_diversity']:.3g}" in card.text
 
 
+@pytest.mark.slow
 def test_a_model_that_was_not_evaluated_says_how_to(tiny_run, tmp_path):
     files = write_model_folder("run:tiny", tmp_path / "card", "me/tiny")
     assert RESULTS not in {path.name for path in files}
@@ -142,6 +147,7 @@ def test_a_model_that_was_not_evaluated_says_how_to(tiny_run, tmp_path):
     assert "None was chosen" in card.text
 
 
+@pytest.mark.slow
 def test_the_place_of_a_folder_of_images_is_not_published(tiny_config, tiny_run, tmp_path):
     from ddpm.models import Model
     from ddpm.storage.weights import write_safetensors
@@ -290,6 +296,7 @@ def hostile(sound, tmp_path):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_model_is_refused_in_one_line(hostile, name):
     with pytest.raises(DDPMError) as caught:
@@ -321,6 +328,7 @@ print("a large object", peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is measured as Linux tells it")
 def test_memory_stays_flat_while_hostile_models_are_refused(hub, hostile, sound, tmp_path):
     (tmp_path / "good").mkdir()
@@ -340,6 +348,7 @@ def test_memory_stays_flat_while_hostile_models_are_refused(hub, hostile, sound,
     assert control > 150
 
 
+@pytest.mark.slow
 def test_a_hub_model_is_refused_before_more_is_downloaded_than_its_network_has(hub, hostile):
     folder = hostile("wrong shape")
     (folder / WEIGHTS).write_bytes(bytes(30_000_000))

@@ -21,6 +21,7 @@ def downloads(hub) -> list[str]:
     return [asked for asked in hub.requests if "/resolve/" in asked]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["play_model", "ladder_model", "eval_model"])
 def test_a_link_to_a_hub_model_says_what_it_is_and_downloads_nothing(hub, commit, open_page, key):
     name = {"play": "playground", "ladder": "ladder", "eval": "evaluate"}[key.partition("_")[0]]
@@ -31,6 +32,7 @@ def test_a_link_to_a_hub_model_says_what_it_is_and_downloads_nothing(hub, commit
     assert not downloads(hub)
 
 
+@pytest.mark.slow
 def test_a_click_fetches_it_and_everything_after_names_its_commit(hub, commit, open_page):
     app = open_page("pages/playground.py", play_model="hf://me/tiny", **SMALL)
     app.button(key="play_model_download").click().run()
@@ -49,6 +51,7 @@ def test_a_click_fetches_it_and_everything_after_names_its_commit(hub, commit, o
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_name_for_a_commit_that_is_here_is_replaced_by_the_commit(hub, commit, open_page):
     models.fetch_model(commit)
     hub.requests.clear()
@@ -71,6 +74,7 @@ def test_a_link_to_what_is_not_on_the_hub_says_so(hub, commit, open_page, asked,
     assert app.selectbox(key="play_model").value == asked
 
 
+@pytest.mark.slow
 def test_a_page_takes_no_path_and_no_unknown_name(hub, tiny_run, open_page):
     for asked in (str(tiny_run), "../../etc/passwd", "nobody"):
         app = open_page("pages/playground.py", play_model=asked, **SMALL)
@@ -78,6 +82,7 @@ def test_a_page_takes_no_path_and_no_unknown_name(hub, tiny_run, open_page):
         assert app.selectbox(key="play_model").value == "mnist"
 
 
+@pytest.mark.slow
 def test_a_name_that_is_typed_is_asked_for(hub, commit, open_page):
     app = open_page("pages/playground.py", **SMALL)
     app.text_input(key="play_model_named").set_value(" hf://me/tiny ").run()
@@ -92,6 +97,7 @@ def test_a_name_that_is_typed_is_asked_for(hub, commit, open_page):
     assert not downloads(hub)
 
 
+@pytest.mark.slow
 def test_a_download_that_fails_says_why_and_can_be_tried_again(hub, commit, open_page):
     from tests.hub_server import Fault
 
@@ -104,6 +110,7 @@ def test_a_download_that_fails_says_why_and_can_be_tried_again(hub, commit, open
     assert app.selectbox(key="play_model").value == commit
 
 
+@pytest.mark.slow
 def test_a_bad_name_costs_neither_the_picture_nor_the_model_one_had_and_only_the_newest_error_stands(
     hub, commit, open_page
 ):

@@ -66,6 +66,7 @@ def begun(config, output_dir) -> RunFolder:
 # -- what it keeps -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_keeps_classes_digest_path_and_manifest(begun, pets, tmp_path):
     config, manifest = load_config(begun.config), Manifest.read(begun.path / "manifest.json")
     assert config.data.class_names == ("cat", "dog")
@@ -77,6 +78,7 @@ def test_a_run_keeps_classes_digest_path_and_manifest(begun, pets, tmp_path):
         assert load_model(reference).config.data == config.data
 
 
+@pytest.mark.slow
 def test_a_relative_path_and_home_are_kept_from_the_root(config, pets, output_dir, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(pets.parent))
     monkeypatch.chdir(pets.parent)
@@ -120,6 +122,7 @@ def test_images_without_classes_for_a_model_of_classes_are_refused(config, pets,
         Run(config(), RunFolder(output_dir / "pets")).__enter__()
 
 
+@pytest.mark.slow
 def test_what_is_odd_about_the_images_is_said_and_kept_in_the_status(config, pets, output_dir, cli):
     (pets / "cat/.DS_Store").write_bytes(b"")
     (pets / "cat/0.png").write_bytes(b"no image")
@@ -134,6 +137,7 @@ def test_what_is_odd_about_the_images_is_said_and_kept_in_the_status(config, pet
 # -- what has changed ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_image_that_was_added_is_named_and_can_be_accepted(config, begun, pets):
     Image.new("L", (8, 8), 99).save(pets / "cat/new.png")
     with pytest.raises(ModelError, match=r"is not what this run began with: 1 image added; .* --accept-changed-data"):
@@ -145,6 +149,7 @@ def test_an_image_that_was_added_is_named_and_can_be_accepted(config, begun, pet
     assert read_status(begun).state == "finished"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accept", [False, True])
 def test_renamed_classes_are_never_gone_on_with(accept, config, begun, pets):
     (pets / "cat").rename(pets / "kitten")
@@ -153,6 +158,7 @@ def test_renamed_classes_are_never_gone_on_with(accept, config, begun, pets):
         Run(config(), begun, resume=True, accept_changed_data=accept).__enter__()
 
 
+@pytest.mark.slow
 def test_swapped_classes_are_named(config, begun, pets):
     (pets / "cat").rename(pets / "x")
     (pets / "dog").rename(pets / "cat")
@@ -161,6 +167,7 @@ def test_swapped_classes_are_named(config, begun, pets):
         Run(config(), begun, resume=True).__enter__()
 
 
+@pytest.mark.slow
 def test_without_classes_to_ask_for_their_names_may_change_when_accepted(config, pets, output_dir):
     folder = RunFolder(output_dir / "pets")
     plain = config(model__num_classes=0, sampling={"num_steps": 5})
@@ -171,6 +178,7 @@ def test_without_classes_to_ask_for_their_names_may_change_when_accepted(config,
     assert train_to(plain, folder, resume=True, accept_changed_data=True).config.data.class_names == ("dog", "kitten")
 
 
+@pytest.mark.slow
 def test_the_same_content_at_another_path_goes_on_exactly(config, begun, pets, output_dir, tmp_path):
     whole = train_to(config(name="whole"), RunFolder(output_dir / "whole"))
     shutil.move(pets, tmp_path / "moved")
@@ -198,6 +206,7 @@ def forget_identity(folder: RunFolder) -> None:
     folder.config.write_text(config_to_yaml(config_from_dict(values)))
 
 
+@pytest.mark.slow
 def test_a_run_of_before_there_were_manifests_goes_on_when_asked(begun):
     forget_identity(begun)
     config = load_config(begun.config)
@@ -209,12 +218,14 @@ def test_a_run_of_before_there_were_manifests_goes_on_when_asked(begun):
     assert train_to(run.config, begun, resume=True).status.inexact == ()  # now it is
 
 
+@pytest.mark.slow
 def test_a_model_of_before_there_were_manifests_is_evaluated_on_its_own_test_set(begun):
     forget_identity(begun)
     real = RealImages.load(load_model("run:pets").config.data, 0, True)
     assert (len(real.train), len(real.test)) == (29, 4)
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_of_the_images_that_the_folder_has_now(begun, pets):
     model = load_model("run:pets")
     protocol = Protocol("run:pets", model.config.sampling, num_samples=4)
@@ -241,6 +252,7 @@ def test_a_finished_run_stays_finished_and_says_so(tiny_run, cli):
     assert (tiny_run / "status.json").read_text() == status
 
 
+@pytest.mark.slow
 def test_a_changed_folder_is_refused_before_a_job_starts_and_accepted_when_asked(begun, pets, cli, monkeypatch):
     Image.new("L", (8, 8), 99).save(pets / "cat/new.png")
     started = []
@@ -254,6 +266,7 @@ def test_a_changed_folder_is_refused_before_a_job_starts_and_accepted_when_asked
     assert started[0][-2:] == ["--resume", "--accept-changed-data"]
 
 
+@pytest.mark.slow
 def test_the_card_says_what_has_changed_and_offers_to_go_on(begun, pets, open_page, monkeypatch):
     asked = []
     monkeypatch.setattr(jobs, "launch", lambda config, **how: asked.append((config.name, how)))
@@ -268,6 +281,7 @@ def test_the_card_says_what_has_changed_and_offers_to_go_on(begun, pets, open_pa
     assert asked == [("pets", {"resume": True, "accept_changed_data": True})]
 
 
+@pytest.mark.slow
 def test_a_card_says_what_the_run_is_reading(begun, open_page, monkeypatch):
     import psutil
 
@@ -291,6 +305,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_launched_run_tells_that_it_reads_and_stops_when_asked_to(config, output_dir, tmp_path, monkeypatch):
     (tmp_path / "slow.py").write_text(SLOW)
     folder = RunFolder(output_dir / "pets")
@@ -317,6 +332,7 @@ def test_a_launched_run_tells_that_it_reads_and_stops_when_asked_to(config, outp
     assert read_status(folder).doing is None
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_reading(config, tmp_path, output_dir, monkeypatch):
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "pets.yaml").write_text(config_to_yaml(config()))
@@ -348,6 +364,7 @@ def test_a_launched_run_that_cannot_begin_says_why(config, output_dir, pets):
 # -- home ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_home_is_home_in_options_references_and_the_environment(begun, cli, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli("export", "--model", "~/outputs/pets", "--out", "~/exported").code == 0
@@ -378,6 +395,7 @@ def test_every_option_that_is_a_path_knows_home():
 # -- evaluating with other images ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_eval_maps_the_folders_onto_the_classes_of_the_model(tiny_run, cli, tmp_path):
     for name in ("3", "7"):
         (tmp_path / "some" / name).mkdir(parents=True)

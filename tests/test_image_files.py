@@ -65,6 +65,7 @@ def damaged_exifs(count: int):
         yield bytes(block[: dice.choice((len(block), len(block), dice.randrange(8, len(block))))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_whatever_exif_holds_the_image_is_read_or_named(kind):
     image, read = shapes(), 0
@@ -76,6 +77,7 @@ def test_whatever_exif_holds_the_image_is_read_or_named(kind):
     assert read > 0.95 * EXIFS  # its pixels are sound, after all
 
 
+@pytest.mark.slow
 def test_whatever_a_tiff_holds_it_is_read_or_named():
     dice, whole = random.Random(0), saved(shapes(), "TIFF").getvalue()
     for _ in range(400):
@@ -212,6 +214,7 @@ def test_every_mode_is_read(mode):
 # -- size ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_photograph_is_unpacked_at_a_part_of_its_size_and_looks_the_same():
     y, x = np.mgrid[0:1200, 0:1600]
     photograph = np.stack([x / 1600, y / 1200, (x + y) / 2800], -1) * 200 + 20 * np.sin(x / 90)[..., None]
@@ -220,6 +223,7 @@ def test_a_photograph_is_unpacked_at_a_part_of_its_size_and_looks_the_same():
     assert (read_image(saved(image, "JPEG", quality=95), 32, 3).int() - whole).abs().max() <= 4
 
 
+@pytest.mark.slow
 def test_200_megapixels_of_jpeg_are_read_and_more_are_named(monkeypatch):
     unpacked = []
     monkeypatch.setattr(image_files, "_cut", lambda image, *how: unpacked.append(image.size) or image.resize((8, 8)))

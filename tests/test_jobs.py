@@ -64,6 +64,7 @@ def trained(config, folder) -> dict:
     return torch.load(folder.checkpoint("ema"), weights_only=True)
 
 
+@pytest.mark.slow
 def test_a_launched_run_finishes_by_itself(tiny_config, output_dir):
     folder = queue.launch(tiny_config(name="job", training__epochs=2))
     assert read_status(folder).state == "running"
@@ -73,6 +74,7 @@ def test_a_launched_run_finishes_by_itself(tiny_config, output_dir):
     assert "validation loss" in folder.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_launched_run_leaves_a_core_to_others_and_can_go_on_exactly(tiny_config, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
     folder = queue.launch(tiny_config(name="job"))
@@ -85,6 +87,7 @@ def test_a_launched_run_leaves_a_core_to_others_and_can_go_on_exactly(tiny_confi
     assert why_inexact(folder.checkpoint("latest"), config, other) == [f"threads was {other - 1}, is {other}"]
 
 
+@pytest.mark.slow
 def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_config, output_dir):
     config = slow_config(training__epochs=8)
     torch.set_num_threads(1)
@@ -131,6 +134,7 @@ def kill_while_writing(folder) -> bool:
     return bool(writing())
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_weights(slow_config, output_dir):
     config, kills = slow_config(), many_kills() or 2
     if many_kills():
@@ -166,6 +170,7 @@ def test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_w
     assert figures(folder) == figures(whole)
 
 
+@pytest.mark.slow
 def test_a_second_run_waits_in_the_queue_until_the_first_ends(slow_config, tiny_config):
     first, second = queue.launch(slow_config("first")), queue.launch(tiny_config(name="second"))
     assert [read_status(run).state for run in (first, second)] == ["running", "queued"]
@@ -263,6 +268,7 @@ def test_a_folder_that_is_not_there_is_refused_before_the_name_is_taken(tiny_con
     assert not (output_dir / "tiny").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_one_run(slow_config, output_dir, tiny_config):
     folder = queue.launch(slow_config())
     wait_for(lambda: folder.checkpoint("latest").is_file())
@@ -273,6 +279,7 @@ def test_two_processes_do_not_train_one_run(slow_config, output_dir, tiny_config
     assert read_status(folder).state == "running"
 
 
+@pytest.mark.slow
 def test_a_changed_network_is_refused_and_a_changed_rate_is_not_exact(tiny_run, tiny_config):
     folder = RunFolder(tiny_run)
     with pytest.raises(
@@ -290,6 +297,7 @@ def test_a_damaged_status_is_said_to_be(output_dir, tiny_config):
     assert "status.json is damaged" in read_status(folder).error
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_step_and_exits_with_130(slow_config, output_dir):
     config = slow_config()
     write_text(output_dir / "job.yaml", config_to_yaml(config))

@@ -32,6 +32,7 @@ def climbed(model, plan, *args, **kwargs) -> list[Climbed]:
     return [event for event in climb(model, plan, *args, **kwargs) if isinstance(event, Climbed)]
 
 
+@pytest.mark.slow
 def test_every_rung_starts_from_the_same_noise_and_is_what_the_sampler_alone_gives(random_model):
     model = random_model()
     results = climbed(model, rungs(20, steps=(3, 20)), 4, labels=[1, 2], seed=5)
@@ -45,6 +46,7 @@ def test_every_rung_starts_from_the_same_noise_and_is_what_the_sampler_alone_giv
         assert result.seconds > 0
 
 
+@pytest.mark.slow
 def test_solvers_come_nearer_with_more_steps_and_the_better_ones_sooner():
     model = load_model("digits")
     plan = rungs(1000, ("ddim", "heun", "dpmpp_2m"), (5, 20))
@@ -81,6 +83,7 @@ def test_a_budget_buys_as_many_steps_as_it_pays_for(random_model, budget, heun):
     assert steps == {name: heun if name == "heun" else budget for name in SAMPLERS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "zero terminal SNR"])
 def test_a_budget_is_never_exceeded_and_one_more_step_would(random_model, schedule, spacing):

@@ -90,6 +90,7 @@ def test_imports_run_one_way(path):
             assert other <= own, f"{path.relative_to(ROOT)} imports {name}"
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other_in_a_circle():
     modules = {dotted(path): path for path in INNER}
     edges = {name: imported_modules(path) & modules.keys() - {name} for name, path in modules.items()}
@@ -98,6 +99,7 @@ def test_no_modules_import_each_other_in_a_circle():
     assert not edges, f"these import each other: {sorted(edges)}"
 
 
+@pytest.mark.slow
 def test_the_library_knows_neither_the_app_nor_streamlit():
     for path in SOURCES:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -133,6 +135,7 @@ def _documentation(node) -> set:
     return {node.body[0], *behind} if node.body else set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["ddpm", "pages", "benchmarks", "tests", "."])
 def test_no_string_stands_alone_as_the_end_of_a_sentence_that_its_assignment_lost(folder):
     for path in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py"):
@@ -142,6 +145,7 @@ def test_no_string_stands_alone_as_the_end_of_a_sentence_that_its_assignment_los
         assert alone == [], path
 
 
+@pytest.mark.slow
 def test_import_ddpm_loads_nothing_heavy():
     code = f"import sys, json, ddpm; print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     result = subprocess.run(

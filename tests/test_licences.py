@@ -3,6 +3,7 @@
 import re
 from importlib import metadata
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.conftest import ROOT
@@ -40,6 +41,7 @@ def needed() -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_package_that_is_needed_is_under_a_compatible_licence():
     packages = needed()
     assert {"torch", "streamlit", "numpy"} < packages.keys()

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 
 from tests.test_licences import needed
@@ -29,6 +30,7 @@ def normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+@pytest.mark.slow
 def test_the_lock_has_all_that_is_needed_with_hashes_and_the_versions_of_requirements_txt():
     lock = locked()
     assert all(count for _, count in lock.values())

@@ -41,6 +41,7 @@ def test_lpips_is_taken_of_neighbours_in_a_permutation():
     assert sorted(lpips_order(5, seed=0)) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_random_backbone_shows_that_the_plumbing_of_lpips_holds():
     network = lpips_weights.random_lpips()
     images = normal(5, 1, 32, 32).float().tanh()
@@ -48,6 +49,7 @@ def test_a_random_backbone_shows_that_the_plumbing_of_lpips_holds():
     assert lpips_distance(images[:1].expand(5, -1, -1, -1), network) == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_torchvisions_alexnet_lands_in_the_right_layers():
     import torchvision
 
@@ -60,6 +62,7 @@ def test_torchvisions_alexnet_lands_in_the_right_layers():
         assert torch.allclose(network.net(x).relu2, alexnet.features[:5](x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other", "published"), [("ex_p0.png", 0.722), ("ex_p1.png", 0.138)])
 def test_the_reference_pair_of_lpips_has_its_published_distance(other, published):
     """Of the README of the lpips package's own repository."""

@@ -78,12 +78,14 @@ def unbiased_mmd(x: np.ndarray, y: np.ndarray) -> float:
     )
 
 
+@pytest.mark.slow
 def test_kid_of_one_distribution_is_zero_within_its_spread():
     mean, std = kernel_distance(normal(800, 8, seed=1), normal(800, 8, seed=2))
     assert abs(mean) < 2 * std
     assert abs(mean) < 0.02
 
 
+@pytest.mark.slow
 def test_kid_is_the_unbiased_mmd():
     x, y = normal(600, 4, seed=1), normal(600, 4, seed=2) * 1.5 + 0.5
     mean, std = kernel_distance(x, y)
@@ -230,6 +232,7 @@ def real_digits(mnist_dir) -> RealImages:
     return RealImages(config, test[2000:8000], test[:1000])
 
 
+@pytest.mark.slow
 def test_classes_are_counted_and_the_least_sure_samples_named(real_digits):
     real = real_digits
     test = real.draw(real.test, 200)
@@ -246,6 +249,7 @@ def test_classes_are_counted_and_the_least_sure_samples_named(real_digits):
     assert result["reference"]["label_accuracy"] > 0.99
 
 
+@pytest.mark.slow
 def test_real_images_are_near_real_images_and_noise_is_only_diverse(real_digits):
     real = real_digits
     noise = judged(torch.rand(150, 1, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1, real)

@@ -36,6 +36,7 @@ def test_a_run_is_found_by_name_and_by_path(tiny_run, reference):
     assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_a_model_says_where_it_came_from(tiny_run):
     assert load_model("run:tiny").source == "run 'tiny'"
     assert load_model("mnist").source == "shipped model 'mnist'"
@@ -77,6 +78,7 @@ def test_an_unknown_reference_is_named_with_the_nearest(tiny_run, reference, mes
     assert fault_of(reference).startswith(message)
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
     file = export_model("run:tiny", tmp_path / "export")
     again, original = load_model(str(file)), load_model("run:tiny")
@@ -86,6 +88,7 @@ def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
     assert len(weights_sha256(file)) == 64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["checkpoint", "safetensors"])
 def test_a_model_is_known_by_the_bytes_that_were_loaded(tiny_run, tmp_path, monkeypatch, kind):
     """A run that saves while its model is loaded: the file's hash and the weights in memory are of the same bytes."""
@@ -111,6 +114,7 @@ def test_a_model_is_known_by_the_bytes_that_were_loaded(tiny_run, tmp_path, monk
     assert torch.equal(next(iter(model.network.parameters())), next(iter(read(str(file), file)[1].parameters())))
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_all_the_time_is_refused(tiny_run, monkeypatch):
     hashes = iter(range(99))
     monkeypatch.setattr(models, "weights_sha256", lambda path: str(next(hashes)))
@@ -219,6 +223,7 @@ def test_an_archive_that_torch_would_not_write_is_refused(tiny_run, change):
     assert fault_of("run:tiny") == f"checkpoint {file} is damaged, truncated or not a checkpoint"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -272,6 +277,7 @@ def test_weights_are_loaded_whole_or_not_at_all(tiny_run):
 # -- bad safetensors -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 4, 8, 100, 5000, -1])
 def test_truncated_safetensors_are_refused(tiny_run, tmp_path, size):
     file = export_model("run:tiny", tmp_path / "export")
@@ -279,6 +285,7 @@ def test_truncated_safetensors_are_refused(tiny_run, tmp_path, size):
     assert fault_of(file).startswith(f"{file} is damaged or no safetensors file: ")
 
 
+@pytest.mark.slow
 def test_a_pickle_named_safetensors_is_never_run(tiny_run, tmp_path):
     file = export_model("run:tiny", tmp_path / "export")
     file.write_bytes(pickle.dumps(Payload(tmp_path / "proof")))
@@ -296,6 +303,7 @@ def test_safetensors_need_the_config_beside_them_and_must_fit_it(tiny_run, tmp_p
     assert fault_of(file) == f"{file} has no config.yaml beside it"
 
 
+@pytest.mark.slow
 def test_safetensors_with_nan_are_refused(tiny_run, tmp_path):
     from safetensors.torch import save_file
 

@@ -40,6 +40,7 @@ def code(app) -> list[str]:
 # -- pages ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_playground_offers_classes_by_name(shipped, open_page):
     shipped(*PETS)
     app = open_page("pages/playground.py", play_count="2", play_draw="dog")
@@ -58,6 +59,7 @@ def test_the_playground_offers_classes_by_name(shipped, open_page):
     assert "labels = range(model.num_classes)\n" in code(app)[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "key", "said", "means"),
     [
@@ -75,6 +77,7 @@ def test_links_of_before_classes_had_names_go_on_working(shipped, open_page, pag
     assert not app.toast
 
 
+@pytest.mark.slow
 def test_a_link_to_a_class_that_is_not_there_is_said_to_be_left_out(shipped, open_page):
     shipped(*PETS)
     app = open_page("pages/playground.py", play_draw="2", play_count="1")
@@ -82,6 +85,7 @@ def test_a_link_to_a_class_that_is_not_there_is_said_to_be_left_out(shipped, ope
     assert "play_draw=2" in app.toast[0].value
 
 
+@pytest.mark.slow
 def test_folders_called_by_numbers_are_chosen_by_their_names(shipped, open_page):
     shipped("1", "2", "10")
     app = open_page("pages/playground.py", play_draw="1", play_count="1")
@@ -89,6 +93,7 @@ def test_folders_called_by_numbers_are_chosen_by_their_names(shipped, open_page)
     assert "labels = [0]  # 1\n" in code(app)[2]
 
 
+@pytest.mark.slow
 def test_home_says_what_was_asked_for_and_claims_no_more(shipped, open_page):
     shipped(*PETS)
     app = open_page("streamlit_app.py", home_digit="0")
@@ -96,12 +101,14 @@ def test_home_says_what_was_asked_for_and_claims_no_more(shipped, open_page):
     assert any(text.value.startswith("Asked for the class cat. Above") for text in app.caption)
 
 
+@pytest.mark.slow
 def test_home_names_what_the_classifier_sees(open_page):
     app = open_page("streamlit_app.py", home_digit="8")
     caption = next(text.value for text in app.caption if text.value.startswith("Asked for an 8; "))
     assert "the classifier sees a" in caption
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [HOSTILE, tuple(f"class number {k}" for k in range(1000))], ids=["hostile", "1000"])
 def test_any_names_and_any_number_of_them_are_offered_in_a_list(shipped, open_page, names):
     shipped(*names)
@@ -121,6 +128,7 @@ def test_any_names_and_any_number_of_them_are_offered_in_a_list(shipped, open_pa
 # -- the command line ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "labels"), [("dog,cat", [1, 0, 1]), ("1, cat", [1, 0, 1]), ("dog,-1", [1, -1, 1]), ("none", [-1] * 3)]
 )
@@ -154,6 +162,7 @@ def test_the_list_of_models_names_their_classes(shipped, cli, tiny_run):
 # -- files ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_card_names_the_classes_and_the_folder_keeps_them(shipped, tmp_path):
     from ddpm.media.model_card import write_model_folder
     from ddpm.models import load_model

@@ -78,6 +78,7 @@ def test_names_that_cannot_be_are_refused(values, fault):
         config_from_dict(values)
 
 
+@pytest.mark.slow
 def test_a_thousand_names_are_a_config_that_can_be_read_again(tmp_path):
     from ddpm.config import load_config
     from ddpm.files import write_text

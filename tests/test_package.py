@@ -28,6 +28,7 @@ def wheel(tmp_path_factory) -> Path:
     return folder / "installed"
 
 
+@pytest.mark.slow
 def test_a_wheel_holds_the_package_with_its_models_and_nothing_else(wheel):
     assert {path.name for path in wheel.iterdir()} == {"ddpm", f"ddpm_lab-{ddpm.__version__}.dist-info"}
     tracked = subprocess.run(["git", "ls-files", "ddpm"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
@@ -37,6 +38,7 @@ def test_a_wheel_holds_the_package_with_its_models_and_nothing_else(wheel):
     assert "ddpm = ddpm.cli:main" in next(wheel.glob("*.dist-info/entry_points.txt")).read_text()
 
 
+@pytest.mark.slow
 def test_the_command_works_from_any_folder(wheel, tmp_path):
     start = "import sys; from ddpm.cli import main; main(sys.argv[1:])"
     two = ["sample", "grid", "--model", "digits", "--num-samples", "2", "--num-steps", "2", "--out", "two.png"]

@@ -31,6 +31,7 @@ PAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypatch, tmp_path):
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
@@ -41,6 +42,7 @@ def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypa
         assert advice.get(path, "--config configs/digits.yaml") in app.info[0].value
 
 
+@pytest.mark.slow
 def test_curves_show_a_finished_run(open_page, tiny_run):
     app = open_page("pages/curves.py")
     assert app.multiselect(key="curves_runs").options == ["tiny", "digits (shipped)"]
@@ -48,6 +50,7 @@ def test_curves_show_a_finished_run(open_page, tiny_run):
     assert len(app.get("plotly_chart")) == 5
 
 
+@pytest.mark.slow
 def test_curves_of_a_fresh_copy_are_those_of_the_shipped_model(open_page):
     app = open_page("pages/curves.py")
     assert app.multiselect(key="curves_runs").value == ["digits (shipped)"]
@@ -56,6 +59,7 @@ def test_curves_of_a_fresh_copy_are_those_of_the_shipped_model(open_page):
     assert "There is no run yet" in app.info[0].value
 
 
+@pytest.mark.slow
 def test_damaged_metrics_are_named_on_the_curves_page(open_page, tiny_run):
     metrics = tiny_run / "logs" / "training_metrics.jsonl"
     metrics.write_text("nonsense\n" + metrics.read_text())
@@ -63,6 +67,7 @@ def test_damaged_metrics_are_named_on_the_curves_page(open_page, tiny_run):
     assert "line 1: not a record" in app.error[0].value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("classes", "drawn"), [(0, "no class"), (10, "the class dress")])
 def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkeypatch, tmp_path, classes, drawn):
     model = random_model(data={"dataset": "fashion_mnist", "image_size": 8}, model={"num_classes": classes})
@@ -74,6 +79,7 @@ def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkey
     assert any(text.value.startswith(f"Asked for {drawn}. Above") for text in app.caption)
 
 
+@pytest.mark.slow
 def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, tmp_path):
     monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
     (tiny_run / "ckpts" / "ema.pt").write_bytes(b"not a checkpoint")
@@ -81,6 +87,7 @@ def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, 
     assert "ema.pt is damaged" in app.error[0].value
 
 
+@pytest.mark.slow
 def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path):
     from ddpm.models import load_model
 
@@ -108,6 +115,7 @@ def test_figures_and_theme_use_one_palette():
     assert tuple(theme["chartCategoricalColors"][: len(PALETTE)]) == PALETTE
 
 
+@pytest.mark.slow
 def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     from ddpm.models import load_model
 
@@ -125,6 +133,7 @@ def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     assert "The settings have changed" in app.info[0].value
 
 
+@pytest.mark.slow
 def test_the_ladder_of_a_model_with_few_timesteps_has_its_rungs(open_page, random_model, monkeypatch):
     few = random_model(schedule__num_timesteps=4, sampling__num_steps=2)
     monkeypatch.setattr("pages.components.models.cached_model", lambda reference: few)
@@ -135,6 +144,7 @@ def test_the_ladder_of_a_model_with_few_timesteps_has_its_rungs(open_page, rando
     assert {rung.num_steps for rung in app.session_state.ladder.climbed} == {4}
 
 
+@pytest.mark.slow
 def test_the_player_shows_the_frames_of_its_own_result(random_model):
     model, result = random_model(), None
     for seed in range(12):  # each takes the place of the one before, whose memory the next one may get
@@ -144,6 +154,7 @@ def test_the_player_shows_the_frames_of_its_own_result(random_model):
             assert np.array_equal(shown, np.asarray(make_grid(result.trajectory.x_t[index])))
 
 
+@pytest.mark.slow
 def test_no_stop_button_outlives_a_picture_that_comes_at_once(open_page):
     # Streamlit may send only the last of several messages to one place: what is emptied and filled at once never is
     # empty in the browser, and what stood beside the new content stays for ever.

@@ -52,6 +52,7 @@ def photographs(tmp_path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_sixty_photographs_from_the_folder_to_the_report(
     photographs, tiny_config, cli, output_dir, open_page, monkeypatch
 ):

@@ -67,6 +67,7 @@ def sampled_by_diffusers(folder, count: int, seed: int, num_steps: int) -> torch
     return torch.from_numpy(images).permute(0, 3, 1, 2) * 2 - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "scheduler",
     [
@@ -85,6 +86,7 @@ def test_our_ddim_makes_the_images_of_diffusers_own_pipeline(tmp_path, scheduler
     torch.testing.assert_close(ours, sampled_by_diffusers(folder, 3, 7, 50), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_a_model_like_any_other(original):
     model = load_model(str(original))
     assert (model.num_classes, model.config.image_shape) == (0, (3, 8, 8))
@@ -95,6 +97,7 @@ def test_a_pipeline_is_a_model_like_any_other(original):
         generate(model, 1, labels=[3])
 
 
+@pytest.mark.slow
 def test_an_old_repo_keeps_its_parts_beside_the_index_and_its_attention_under_older_names(pipeline, tmp_path):
     old = tmp_path / "old"
     old.mkdir()
@@ -111,6 +114,7 @@ def test_an_old_repo_keeps_its_parts_beside_the_index_and_its_attention_under_ol
     assert torch.equal(generate(load_model(str(old)), 2), generate(load_model(str(pipeline)), 2))
 
 
+@pytest.mark.slow
 def test_the_hub_gives_pipelines_as_well_and_no_pickle_is_fetched(hub, original, tmp_path):
     commit = hub.add("them/ddpm", files_of(original) | {"unet/diffusion_pytorch_model.bin": b"\x80\x04K\x01."})
     model = load_model("hf://them/ddpm")
@@ -119,6 +123,7 @@ def test_the_hub_gives_pipelines_as_well_and_no_pickle_is_fetched(hub, original,
     assert not [*(tmp_path / "hf").rglob("*.bin")]
 
 
+@pytest.mark.slow
 def test_the_pages_open_a_pipeline(hub, original, open_page):
     models._listed.clear()
     reference = f"hf://them/ddpm@{hub.add('them/ddpm', files_of(original))}"
@@ -135,6 +140,7 @@ def test_the_pages_open_a_pipeline(hub, original, open_page):
         assert not app.error
 
 
+@pytest.mark.slow
 def test_pull_and_eval_take_a_pipeline(hub, original, cli, tmp_path):
     hub.add("them/ddpm", files_of(original))
     pulled = cli("pull", "hf://them/ddpm", "--out", "plain")
@@ -204,6 +210,7 @@ def test_what_is_no_unconditional_pipeline_of_pixels_is_refused(pipeline, part, 
     refused(pipeline, message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -228,6 +235,7 @@ def test_weights_as_a_pickle_and_damaged_files_are_refused(pipeline):
     refused(pipeline, "is no JSON")
 
 
+@pytest.mark.slow
 def test_half_precision_is_read_where_the_file_has_its_usual_name(tmp_path):
     from diffusers import DDPMPipeline
 
@@ -238,6 +246,7 @@ def test_half_precision_is_read_where_the_file_has_its_usual_name(tmp_path):
         assert torch.equal(value, expected.half().float()), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "message"),
     [
@@ -276,6 +285,7 @@ def refused(folder, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_what_describes_training_or_is_made_of_it_refuses_a_pipeline(original, cli, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     for command in (["report"], ["push", "me/copy"], ["export", "--out", "copy"]):

@@ -66,6 +66,7 @@ def test_the_mnist_preset_on_sixty_coloured_images_of_two_classes(folder):
     assert "20 steps in all, under a warm-up of 300" in findings["training.warmup_steps"].text
 
 
+@pytest.mark.slow
 def test_what_would_fit_fits(folder):
     """Each value put in, one after the other as at the buttons of the page, until nothing is left but notes."""
     config = of_folder(folder(200, ["cat", "dog"], coloured=True), training__epochs=1, schedule__num_timesteps=50,
@@ -139,6 +140,7 @@ def test_a_folder_that_is_not_there_raises_what_loading_it_would():
         check(with_overrides(Config(), ["training.device=tpu"]))
 
 
+@pytest.mark.slow
 def test_train_says_it_on_stderr_before_the_first_step(cli, tmp_path, folder):
     path = ROOT / "configs" / "digits.yaml"
     settings = ("training.epochs=1", "training.batch_size=64", "schedule.num_timesteps=10", "sampling.num_steps=2",

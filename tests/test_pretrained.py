@@ -45,7 +45,9 @@ def test_the_results_and_the_model_card_are_of_these_weights(name):
         assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
 
 
-@pytest.mark.parametrize("file", [PRETRAINED / "mnist" / "README.md", ROOT / "README.md"], ids=["card", "README"])
+@pytest.mark.parametrize(
+    "file", [PRETRAINED / "mnist" / "README.md", ROOT / "docs/evaluation.md"], ids=["card", "docs"]
+)
 def test_the_tables_of_samples_are_the_results(file):
     text = file.read_text(encoding="utf-8")
     for name, stage in sample_stages(results_of("mnist")).items():
@@ -79,6 +81,7 @@ def test_the_shipped_history_is_that_of_the_shipped_training():
     assert f"in {history.training[-1]['elapsed'] / 60:.1f} minutes" in card
 
 
+@pytest.mark.slow
 def test_the_shipped_history_ends_with_the_loss_of_the_shipped_weights():
     model, folder = load_model("digits"), shipped_histories()["digits"]
     training = model.config.training.model_copy(update={"precision": "fp32", "device": "cpu"})
@@ -103,6 +106,7 @@ def test_every_row_of_the_seed_reports_table_is_beaten():
     assert all(ours >= seed for ours, seed in zip(calibration["psnr"], SEED_REPORT.psnr, strict=True))
 
 
+@pytest.mark.slow
 def test_the_committed_table_is_what_the_weights_give(mnist_dir):
     model, committed = load_model("mnist"), results_of("mnist")["calibration"]
     images = load_dataset(model.config.data, "test")[:100].scaled()
@@ -111,11 +115,13 @@ def test_the_committed_table_is_what_the_weights_give(mnist_dir):
         assert row.mse == pytest.approx(committed["mse"][committed["timesteps"].index(row.t)], rel=0.15)
 
 
+@pytest.mark.slow
 def test_the_classifier_is_right_on_more_than_994_of_1000_test_images(mnist_dir):
     test = load_dataset(DataConfig(dataset="mnist", image_size=32), "test")
     assert classifier.accuracy(classifier.load_classifier(), test) >= 0.994
 
 
+@pytest.mark.slow
 def test_conditional_samples_are_the_digits_that_were_asked_for():
     model = load_model("mnist")
     settings = sampling_settings(model.config, num_steps=20)

@@ -77,6 +77,7 @@ def test_a_setting_that_cannot_be_understood_is_named(name, value, said, monkeyp
         public.limits(), public.extra_models()
 
 
+@pytest.mark.slow
 def test_what_is_allowed_never_costs_more_than_the_limit(strangers, monkeypatch):
     monkeypatch.setenv("DDPM_MAX_EVALUATIONS", "700")
     model, draw, allowed = load_model("digits"), random.Random(0), 0
@@ -101,6 +102,7 @@ def test_what_is_allowed_never_costs_more_than_the_limit(strangers, monkeypatch)
     assert 20 < allowed < 80
 
 
+@pytest.mark.slow
 def test_a_number_of_images_that_no_widget_offers_is_refused_everywhere():
     settings = load_model("digits").config.sampling
     for count in (0, -1, MAX_IMAGES + 1, 10**9):
@@ -108,6 +110,7 @@ def test_a_number_of_images_that_no_widget_offers_is_refused_everywhere():
             Request("digits", count, None, settings, 0)
 
 
+@pytest.mark.slow
 def test_images_that_are_too_large_to_keep_are_refused(strangers, random_model):
     data = {"dataset": "cifar10", "image_size": 128, "channels": 3}
     model = random_model(data=data, model__attention_resolutions=[64])
@@ -115,6 +118,7 @@ def test_images_that_are_too_large_to_keep_are_refused(strangers, random_model):
         Request("x", 6, None, model.config.sampling, 0).check(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 @pytest.mark.parametrize("labels", [None, [3]])
 def test_every_ladder_that_is_offered_keeps_to_the_limit(name, labels, strangers):
@@ -127,6 +131,7 @@ def test_every_ladder_that_is_offered_keeps_to_the_limit(name, labels, strangers
         assert plan[-1].num_steps == max(rung.num_steps for rung in plan) >= 500
 
 
+@pytest.mark.slow
 def test_at_home_nothing_is_limited(monkeypatch):
     model = load_model("digits")
     settings = sampling_settings(model.config, sampler="heun", num_steps=1000, guidance_scale=2.0)
@@ -141,6 +146,7 @@ def test_at_home_nothing_is_limited(monkeypatch):
 # -- models, uploads, texts ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_only_shipped_and_chosen_models_are_there(strangers, tiny_run, monkeypatch):
     assert model_references() == ["digits", "mnist"]
     for reference in ("run:tiny", "tiny", str(tiny_run), f"{tiny_run}/ckpts/ema.pt", "../../etc/passwd"):
@@ -258,6 +264,7 @@ def quick_limit(monkeypatch):
     monkeypatch.setenv("DDPM_MAX_EVALUATIONS", "120")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_opens_under_a_tampered_link_and_tells_no_path(path, strangers, quick_limit, open_page, tiny_run):
     app = open_page(path, **TAMPERED.get(path, {}))
@@ -267,6 +274,7 @@ def test_a_page_opens_under_a_tampered_link_and_tells_no_path(path, strangers, q
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_the_setting_that_is_wrong_is_said_on_the_page(monkeypatch, open_page):
     monkeypatch.setenv("DDPM_PUBLIC", "on")
     app = open_page("pages/curves.py")
@@ -276,6 +284,7 @@ def test_the_setting_that_is_wrong_is_said_on_the_page(monkeypatch, open_page):
     assert not app.title
 
 
+@pytest.mark.slow
 def test_the_playground_says_beforehand_how_many_images_are_possible(strangers, monkeypatch, open_page):
     monkeypatch.setenv("DDPM_MAX_EVALUATIONS", "60")
     app = open_page("pages/playground.py", play_model="digits", play_steps="5", play_draw="no class", play_count="12")
@@ -289,6 +298,7 @@ def test_the_playground_says_beforehand_how_many_images_are_possible(strangers, 
     assert app.session_state.play_shown == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [None, "me/digits"])
 def test_training_is_off_and_says_what_to_do(space, monkeypatch, open_page, tiny_run):
     monkeypatch.setenv(*(("SPACE_ID", space) if space else ("DDPM_PUBLIC", "1")))
@@ -303,6 +313,7 @@ def test_training_is_off_and_says_what_to_do(space, monkeypatch, open_page, tiny
     assert not [button.key for button in app.button if button.key.startswith(("train_Delete", "train_Resume"))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "key"),
     [
@@ -325,6 +336,7 @@ def test_a_click_on_a_button_that_is_not_there_starts_nothing(page, key, monkeyp
     assert {path: path.stat().st_mtime for path in tiny_run.parent.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_config_may_not_ask_for_a_folder_of_this_machine(strangers, open_page):
     app = open_page("pages/train.py")
     app.text_area[0].set_value("name: x\ndata: {dataset: folder, path: /etc, image_size: 32}\n").run()
@@ -341,6 +353,7 @@ def test_a_few_lines_of_yaml_do_not_fill_the_memory():
         config_from_yaml("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_evaluations_are_shown_and_not_started(strangers, open_page, tiny_run):
     app = open_page("pages/evaluate.py", eval_model="digits")
     assert app.metric
@@ -350,6 +363,7 @@ def test_evaluations_are_shown_and_not_started(strangers, open_page, tiny_run):
     assert {button.proto.label for button in app.get("download_button")} == {"JSON", "CSV"}
 
 
+@pytest.mark.slow
 def test_a_page_that_is_off_says_so_and_is_not_linked(strangers, monkeypatch, open_page):
     from pages.components import frame
 
@@ -362,6 +376,7 @@ def test_a_page_that_is_off_says_so_and_is_not_linked(strangers, monkeypatch, op
     assert len(app.get("page_link")) == len(frame.shown_pages()) == len(closed) - 2
 
 
+@pytest.mark.slow
 def test_what_nobody_thought_of_shows_no_traceback(strangers, open_page):
     from streamlit import config
 

@@ -83,6 +83,7 @@ def finished(model, count, first=0, **changes):
     return steps[0].x_t, to_uint8(steps[-1].x0).int()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["random", *({"digits"} & set(shipped_models()))])
 @pytest.mark.parametrize("changes", [{"sampler": "ddim"}, {"sampler": "ddpm"}, {"sampler": "ddim", "eta": 1.0}])
 def test_finished_pixels_differ_by_at_most_2_levels_between_batch_sizes(random_model, name, changes):

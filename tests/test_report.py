@@ -65,6 +65,7 @@ def without_code(markdown: str) -> str:
     return re.sub(r"```.*?```", "", markdown, flags=re.DOTALL)
 
 
+@pytest.mark.slow
 def test_a_report_holds_every_section_and_reads_clean(evaluated):
     files = write_report("run:tiny")
     assert files.markdown == evaluated / "report" / "report.md"
@@ -76,6 +77,7 @@ def test_a_report_holds_every_section_and_reads_clean(evaluated):
     assert text.count("Not available") == 2  # LPIPS and the classifier's metrics, on 8x8 digits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
@@ -93,6 +95,7 @@ def test_the_report_says_which_way_the_loss_went(tiny_run, losses, said):
     assert f"The loss of the training batches {said}." in write_report("run:tiny").markdown.read_text()
 
 
+@pytest.mark.slow
 def test_the_html_needs_nothing_beside_it(evaluated):
     html = write_report("run:tiny").html.read_text()
     sources = Page(html).sources
@@ -101,6 +104,7 @@ def test_the_html_needs_nothing_beside_it(evaluated):
     assert not re.search(r"https?://|url\(|@import|<script|<link|<iframe", html)
 
 
+@pytest.mark.slow
 def test_its_figures_lie_beside_the_markdown(evaluated):
     files = write_report("run:tiny")
     linked = re.findall(r"!\[[^]]*\]\(([^)]+)\)", files.markdown.read_text())
@@ -113,6 +117,7 @@ def test_its_figures_lie_beside_the_markdown(evaluated):
         assert image.n_frames == 6  # five steps and the noise
 
 
+@pytest.mark.slow
 def test_its_numbers_are_those_of_the_results_and_the_records(evaluated):
     text = write_report("run:tiny").markdown.read_text()
     results = json.loads((evaluated / "logs" / "evaluation_results.json").read_text())
@@ -132,6 +137,7 @@ def test_its_numbers_are_those_of_the_results_and_the_records(evaluated):
     assert "| State | finished |" in text
 
 
+@pytest.mark.slow
 def test_it_describes_the_network_that_ran(evaluated, random_model):
     text = write_report("run:tiny").markdown.read_text()
     assert "with 8 and 16 channels" in text
@@ -141,6 +147,7 @@ def test_it_describes_the_network_that_ran(evaluated, random_model):
     assert "| Horizontal flips | no |" in text
 
 
+@pytest.mark.slow
 def test_what_is_absent_is_named_with_its_remedy(tiny_run):
     text = write_report("run:tiny").markdown.read_text()
     remedy = "run `python -m ddpm eval --model run:tiny`, and write this report anew."
@@ -151,6 +158,7 @@ def test_what_is_absent_is_named_with_its_remedy(tiny_run):
     assert artefacts(without_code(text)) == []
 
 
+@pytest.mark.slow
 def test_without_the_dataset_the_rest_is_reported(run_without_dataset):
     text = write_report("run:tiny").markdown.read_text()
     calibration, quality = text.split("### Calibration")[1].split("### Sample quality")
@@ -163,6 +171,7 @@ def test_without_the_dataset_the_rest_is_reported(run_without_dataset):
     assert artefacts(without_code(text)) == []
 
 
+@pytest.mark.slow
 def test_the_classes_of_a_calibration_are_reported(tiny_run):
     model = load_model("tiny")
     protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, per_class=True)
@@ -172,6 +181,7 @@ def test_the_classes_of_a_calibration_are_reported(tiny_run):
     assert f"| 0 | {' | '.join(row)} |" in write_report("run:tiny").markdown.read_text()
 
 
+@pytest.mark.slow
 def test_a_shipped_model_is_reported_into_the_folder_that_is_asked_for(tmp_path):
     files = write_report("digits", tmp_path / "there")
     text = files.markdown.read_text()
@@ -184,11 +194,13 @@ def test_a_shipped_model_is_reported_into_the_folder_that_is_asked_for(tmp_path)
     assert artefacts(without_code(text)) == []
 
 
+@pytest.mark.slow
 def test_without_records_of_the_training_it_says_how_to_have_them(tmp_path):
     text = write_report("mnist", tmp_path).markdown.read_text()
     assert "train it and report on the run, `python -m ddpm report --run mnist`" in text
 
 
+@pytest.mark.slow
 def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluated):
     path = evaluated / "logs" / "evaluation_results.json"
     results = json.loads(path.read_text())
@@ -201,6 +213,7 @@ def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluated):
     assert artefacts(without_code(text)) == []
 
 
+@pytest.mark.slow
 def test_its_usage_lines_are_commands(evaluated):
     import shlex
 

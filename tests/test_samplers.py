@@ -66,6 +66,7 @@ def assert_same_walk(ours, theirs, tolerance=1e-4):
         torch.testing.assert_close(step.x_t, x, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("spacing", "num_steps"), [*product(THEIRS, (10, 50)), ("leading", 7), ("leading", 333)])
 @pytest.mark.parametrize("prediction_type", THEIR_PREDICTION_TYPE)
 @pytest.mark.parametrize("clip", [False, True])
@@ -107,6 +108,7 @@ def test_ddim_agrees_with_diffusers_at_every_step(spacing, num_steps, prediction
     assert_same_walk(walk(ddim, spacing, num_steps, prediction_type, clip, eta=eta), theirs)
 
 
+@pytest.mark.slow
 def test_ddpm_of_all_thousand_steps_agrees_with_diffusers():
     from diffusers import DDPMScheduler
 
@@ -381,6 +383,7 @@ def random_settings(random: np.random.Generator) -> dict:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_no_documented_setting_gives_nan(seed):
     random, sampled = np.random.default_rng(seed), 0

@@ -26,6 +26,7 @@ def test_generate_is_sample_in_parts(random_model):
     assert seen == [2, 4, 5]
 
 
+@pytest.mark.slow
 def test_mixed_precision_draws_the_same_images():
     model = load_model("digits")
     exact, mixed = (generate(model, 8, labels=range(8), precision=name) for name in ("fp32", "bf16"))

@@ -39,6 +39,7 @@ def sections(app: AppTest) -> list[str]:
     return [code.value for code in app.code]
 
 
+@pytest.mark.slow
 def test_it_opens_with_three_schedules_their_curves_steps_formulas_and_yaml():
     app = open_schedules()
     assert shown(app) == ["linear", "cosine", "sigmoid"]
@@ -63,6 +64,7 @@ def test_a_card_has_the_parameters_of_its_schedule_and_what_the_config_says_of_t
     assert "beta at t = T - 1" in slider.help
 
 
+@pytest.mark.slow
 def test_sliders_change_the_schedule_and_its_yaml():
     app = open_schedules()
     app = run(app.select_slider(key="sched_1_cosine_cosine_s").set_value(0.02))
@@ -74,6 +76,7 @@ def test_sliders_change_the_schedule_and_its_yaml():
     assert (linear.beta_end, linear.zero_terminal_snr) == (0.05, True)
 
 
+@pytest.mark.slow
 def test_variants_are_duplicated_removed_and_renamed():
     app = open_schedules()
     app = run(app.select_slider(key="sched_0_linear_num_timesteps").set_value(200))
@@ -90,6 +93,7 @@ def test_variants_are_duplicated_removed_and_renamed():
     assert shown(app) == ["power, T = 200", "cosine"]
 
 
+@pytest.mark.slow
 def test_values_that_make_no_schedule_are_said_on_the_card_and_the_others_drawn():
     app = open_schedules()
     app = run(app.select_slider(key="sched_0_linear_beta_start").set_range(0.01, 0.01))
@@ -106,6 +110,7 @@ def test_a_link_brings_the_variants_back():
     assert app.select_slider(key="sched_1_linear_num_timesteps").value == 137
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("link", "message"),
     [
@@ -125,6 +130,7 @@ def test_a_wrong_link_is_told_and_the_rest_of_it_shown(link, message):
     assert not any("The link asks" in warning.value for warning in app.warning)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["", ",", ":", "=", "linear:beta_start=0.9", "null", "%00", "linear:" * 99])
 def test_a_link_without_one_schedule_shows_the_first_three(link):
     app = open_schedules(sched=link)
@@ -132,12 +138,14 @@ def test_a_link_without_one_schedule_shows_the_first_three(link):
     assert app.warning or not link  # an empty one asks for nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["t", "over", "steps", "spacing", "source", "seed", "image_digits"])
 def test_nonsense_in_the_rest_of_the_link_still_opens(key):
     for value in ("-1", "nan", "99999999999", "x,y"):
         assert len(shown(open_schedules(**{f"sched_{key}": value}))) == 3
 
 
+@pytest.mark.slow
 def test_a_start_below_the_last_timestep_is_warned_of():
     app = open_schedules(sched="cosine,scaled_linear,linear:num_timesteps=5", sched_spacing="leading")
     (warning,) = app.warning
@@ -148,6 +156,7 @@ def test_a_start_below_the_last_timestep_is_warned_of():
     assert [info.value for info in app.info] == ["**linear, T = 5** has only 5 timesteps for 10 steps."]
 
 
+@pytest.mark.slow
 def test_a_dataset_that_is_not_here_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
     app = open_schedules(sched_source="cifar10")
@@ -155,6 +164,7 @@ def test_a_dataset_that_is_not_here_says_how_to_get_it(monkeypatch, tmp_path):
     assert len(app.get("plotly_chart")) == 2
 
 
+@pytest.mark.slow
 def test_photographs_are_drawn_in_colour():
     assert shown(open_schedules(sched_source="photographs")) == ["linear", "cosine", "sigmoid"]
 
@@ -165,6 +175,7 @@ def png() -> bytes:
     return buffer.getvalue()
 
 
+@pytest.mark.slow
 def test_an_upload_is_drawn_and_a_broken_one_is_told():
     app = open_schedules(sched_source="your own image")
     assert app.info[0].value == "Choose an image file above."
@@ -174,6 +185,7 @@ def test_an_upload_is_drawn_and_a_broken_one_is_told():
     assert app.info[0].value.startswith("The file cannot be read as an image: ")
 
 
+@pytest.mark.slow
 def test_four_schedules_are_redrawn_within_300_ms():
     app = open_schedules(sched="linear,cosine,sigmoid,scaled_linear")
     seconds = []
@@ -209,6 +221,7 @@ def config_of(app: AppTest) -> Config:
     return config_from_yaml(app.text_area[0].value)
 
 
+@pytest.mark.slow
 def test_the_train_page_starts_from_the_preset_with_the_schedule(train):
     app = train(train_schedule="cosine:cosine_s=0.02:num_timesteps=30", train_from="digits")
     preset = load_config(ROOT / "configs" / "digits.yaml")
@@ -220,6 +233,7 @@ def test_the_train_page_starts_from_the_preset_with_the_schedule(train):
     assert "tab Schedule" in app.toast[0].value
 
 
+@pytest.mark.slow
 def test_what_is_changed_after_the_schedule_came_along_stays(train):
     app = train(train_schedule="cosine")
     app = run(app.text_input(key="train_training_epochs").set_value("7"))
@@ -228,11 +242,13 @@ def test_what_is_changed_after_the_schedule_came_along_stays(train):
     assert (config.training.epochs, config.schedule.cosine_s) == (7, 0.5)
 
 
+@pytest.mark.slow
 def test_a_schedule_that_there_is_not_is_told(train):
     app = train(train_schedule="cosin")
     assert app.error[0].value.startswith("unknown schedule 'cosin': did you mean 'cosine'?")
 
 
+@pytest.mark.slow
 def test_a_fresh_clone_shows_a_photograph(monkeypatch, tmp_path):
     """Of scikit-learn's 8x8 digits, enlarged, one sees a blob."""
     from pages.components import noised

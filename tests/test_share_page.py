@@ -30,6 +30,7 @@ def everything(app) -> str:
     return " ".join([*map(str, app.main), *map(str, app.sidebar), str(app.session_state), str(dict(app.query_params))])
 
 
+@pytest.mark.slow
 def test_the_files_of_a_model_are_listed_before_it_is_sent(share_page, hub):
     app = share_page()
     assert {*app.dataframe[0].value["File"]} == {
@@ -40,6 +41,7 @@ def test_the_files_of_a_model_are_listed_before_it_is_sent(share_page, hub):
     assert not app.info
 
 
+@pytest.mark.slow
 def test_the_files_of_a_space_are_listed_and_its_price_is_said(share_page, hub):
     app = share_page(share_as=SPACE)
     assert {*app.dataframe[0].value["File"]} == space_files("digits").keys()
@@ -47,6 +49,7 @@ def test_the_files_of_a_space_are_listed_and_its_price_is_said(share_page, hub):
     assert hub.requests == []
 
 
+@pytest.mark.slow
 def test_a_model_is_pushed_with_the_token_of_the_visitor_which_is_then_gone(open_page, hub, tiny_run, monkeypatch):
     app = push(open_page("pages/share.py", share_model="run:tiny"), "me/tens", TOKEN, private=True)
     assert f"{hub.url}/me/tens" in app.success[0].value
@@ -57,6 +60,7 @@ def test_a_model_is_pushed_with_the_token_of_the_visitor_which_is_then_gone(open
     assert load_model("hf://me/tens").config == load_model("run:tiny").config
 
 
+@pytest.mark.slow
 def test_a_space_is_made_and_its_address_told(share_page, hub):
     app = push(share_page(share_as=SPACE), "me/lab", TOKEN)
     assert f"{hub.url}/spaces/me/lab" in app.success[0].value
@@ -67,6 +71,7 @@ def test_a_space_is_made_and_its_address_told(share_page, hub):
     assert not app.success  # that was of the Space
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("repo_id", "token", "fault", "said"),
     [
@@ -85,6 +90,7 @@ def test_what_goes_wrong_is_one_line_without_the_token(share_page, hub, monkeypa
     assert TOKEN not in everything(app)
 
 
+@pytest.mark.slow
 def test_a_token_that_the_hub_does_not_know_is_said_before_samples_are_drawn(share_page, hub, monkeypatch):
     monkeypatch.setattr("pages.components.share.write_model_folder", lambda *_: pytest.fail("samples are drawn"))
     app = push(share_page(share_as=MODEL), "me/lab", "hf_wrongwrong")
@@ -92,6 +98,7 @@ def test_a_token_that_the_hub_does_not_know_is_said_before_samples_are_drawn(sha
     assert hub.repos == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share_as", [MODEL, SPACE])
 @pytest.mark.parametrize(
     ("repo_id", "token", "said"),

@@ -39,11 +39,13 @@ def differing(ours: dict[str, bytes], theirs: dict[str, bytes]) -> set[str]:
     return {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
 
 
+@pytest.mark.slow
 def test_the_same_model_makes_the_same_bytes(digits):
     assert not differing(space_files("digits"), digits)
     assert hash(zip_bytes(space_files("digits"))) == hash(zip_bytes(digits))
 
 
+@pytest.mark.slow
 def test_it_holds_the_app_one_model_and_nothing_else(digits):
     kinds = re.compile(
         r"README\.md|Dockerfile|requirements\.(txt|lock)|streamlit_app\.py|\.streamlit/config\.toml|configs/\w+\.yaml"
@@ -61,12 +63,14 @@ def test_it_holds_the_app_one_model_and_nothing_else(digits):
     assert sources <= digits.keys()
 
 
+@pytest.mark.slow
 def test_the_model_is_the_one_that_was_named_with_its_evaluation(digits):
     shipped = ROOT / "ddpm" / "pretrained" / "digits"
     for name in ("model.safetensors", "evaluation_results.json"):
         assert hash(digits[f"ddpm/pretrained/digits/{name}"]) == hash((shipped / name).read_bytes())
 
 
+@pytest.mark.slow
 def test_the_evaluation_of_a_run_goes_with_its_weights(run_without_dataset, tmp_path):
     write_space(space_files("run:tiny"), tmp_path / "space")
     folder = tmp_path / "space" / "ddpm" / "pretrained" / "tiny"
@@ -74,6 +78,7 @@ def test_the_evaluation_of_a_run_goes_with_its_weights(run_without_dataset, tmp_
     assert "made_by" in find_results(str(folder), load_model(str(folder)))
 
 
+@pytest.mark.slow
 def test_what_lies_about_stays_at_home(tmp_path, monkeypatch, digits):
     for name in (*digits, "Dockerfile"):
         path = tmp_path / "app" / name
@@ -90,6 +95,7 @@ def test_what_lies_about_stays_at_home(tmp_path, monkeypatch, digits):
     assert not differing(space_files("digits"), digits)
 
 
+@pytest.mark.slow
 def test_a_container_holds_what_a_space_needs(digits):
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert not {name for name in digits for part in (name, name.partition("/")[0]) if part in ignored}
@@ -106,6 +112,7 @@ def test_a_model_that_is_not_there_makes_no_space():
         space_files("nonsense")
 
 
+@pytest.mark.slow
 def test_the_front_matter_is_what_the_hub_reads(digits):
     about = front_matter(digits["README.md"])
     assert about["sdk"] == "docker"
@@ -119,6 +126,7 @@ def test_the_front_matter_is_what_the_hub_reads(digits):
     assert "models" not in about
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_named_on_the_space(hub, digits):
     where = "ddpm/pretrained/digits/"
     commit = hub.add("me/tens", {name: digits[where + name] for name in ("model.safetensors", "config.yaml")})
@@ -127,6 +135,7 @@ def test_a_model_of_the_hub_is_named_on_the_space(hub, digits):
     assert hash(files[where + "model.safetensors"]) == hash(digits[where + "model.safetensors"])
 
 
+@pytest.mark.slow
 def test_the_dockerfile_starts_the_app_and_lets_a_space_upload(digits):
     lines = digits["Dockerfile"].decode().splitlines()
     (command,) = (json.loads(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD"))
@@ -140,6 +149,7 @@ def test_the_dockerfile_starts_the_app_and_lets_a_space_upload(digits):
 # -- where it goes -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_folder_becomes_the_space_and_an_earlier_one_is_replaced(tmp_path, digits):
     folder = tmp_path / "space"
     write_space(digits, folder)
@@ -152,6 +162,7 @@ def test_a_folder_becomes_the_space_and_an_earlier_one_is_replaced(tmp_path, dig
     assert not differing(written(folder), digits | {".git/config": b"old"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readme", [None, b"# mine\n", b"---\ntags: 3\n---\n", b"---\n: [\n---\n", b"\xff---\n---\n"])
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, digits, readme):
     (tmp_path / "thesis.txt").write_text("years of work")
@@ -163,11 +174,13 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path, digits, read
     assert written(tmp_path) == before
 
 
+@pytest.mark.slow
 def test_the_archive_holds_the_files(digits):
     with zipfile.ZipFile(io.BytesIO(zip_bytes(digits))) as archive:
         assert not differing({name: archive.read(name) for name in archive.namelist()}, digits)
 
 
+@pytest.mark.slow
 def test_the_image_is_estimated(digits):
     assert 1.5e9 < image_bytes(digits) < 3e9
 
@@ -175,6 +188,7 @@ def test_the_image_is_estimated(digits):
 # -- to the Hub ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_space_is_created_and_updated(hub, digits):
     url = push_space(digits, "me/lab", token=TOKEN)
     assert url == f"{hub.url}/spaces/me/lab"
@@ -186,6 +200,7 @@ def test_a_space_is_created_and_updated(hub, digits):
     assert {*hub.repos[name].at("main")[1]} - {".gitattributes"} == smaller.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [402, 403])
 def test_where_the_hub_will_not_create_it_the_plan_is_named(hub, digits, status):
     hub.faults.append(Fault("POST /api/repos/create", status=status, message="subscribe to PRO"))
@@ -196,6 +211,7 @@ def test_where_the_hub_will_not_create_it_the_plan_is_named(hub, digits, status)
     assert TOKEN not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_plan_is_not_blamed_for_other_faults(hub, digits):
     hub.faults.append(Fault("POST /api/repos/create", status=401, message="Invalid credentials"))
     with pytest.raises(HubError, match="it needs a valid token") as caught:
@@ -206,6 +222,7 @@ def test_the_plan_is_not_blamed_for_other_faults(hub, digits):
 # -- on the command line -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_command_builds_and_lists(cli, tmp_path, digits):
     done = cli("space", "me/lab", "--model", "digits", "--out", "space")
     assert done.code == 0, done.err
@@ -222,6 +239,7 @@ def test_the_command_builds_and_lists(cli, tmp_path, digits):
     assert done.err.startswith("error: space is not empty")
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_costs_before_it_pushes(hub, cli, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     done = cli("space", "me/lab", "--model", "digits", "--push", "--private")

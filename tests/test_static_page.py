@@ -53,6 +53,7 @@ def exported(digits, made_once):
     return {file.name: file.read_bytes() for file in made_once("digits-onnx", export).iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 11])
 def test_the_exported_network_is_the_network_for_any_number_of_images(digits, exported, count):
     feeds = inputs(digits, count)
@@ -64,6 +65,7 @@ def test_the_exported_network_is_the_network_for_any_number_of_images(digits, ex
     assert len(exported["fp16"]) < 0.6 * len(exported["fp32"])
 
 
+@pytest.mark.slow
 def test_a_network_without_classes_takes_none(random_model):
     model = random_model(model__num_classes=0)
     feeds = inputs(model, 3)
@@ -88,6 +90,7 @@ def test_the_page_gets_the_tables_of_the_library(digits):
 # -- what cannot go ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pipeline_of_diffusers_is_refused_in_one_line(tmp_path):
     with pytest.raises(ModelError, match=r"^.* is a pipeline of diffusers: a static page takes .*$"):
         static_files(str(save(tmp_path / "pipeline")))
@@ -147,6 +150,7 @@ def files(monkeypatch, exported):
     return static_files("digits")
 
 
+@pytest.mark.slow
 def test_it_is_a_static_space_that_may_use_threads(files, tmp_path):
     front = parse_yaml(files["README.md"].decode().split("---\n")[1])
     assert front["sdk"] == "static"
@@ -160,6 +164,7 @@ def test_it_is_a_static_space_that_may_use_threads(files, tmp_path):
         write_space(files, tmp_path / "page")
 
 
+@pytest.mark.slow
 def test_other_weights_are_another_version_to_the_cache(files):
     page = json.loads(files["model.json"])
     assert page["version"].encode() in files["sw.js"]
@@ -169,6 +174,7 @@ def test_other_weights_are_another_version_to_the_cache(files):
     assert {*page["offline"]} == {*files, "./"} - {"index.html", "sw.js", "README.md"}
 
 
+@pytest.mark.slow
 def test_pushing_creates_a_static_space(hub, files):
     url = push_space(files, "me/page", token=TOKEN)
     assert url.endswith("/spaces/me/page")

@@ -149,6 +149,7 @@ def test_a_site_under_its_own_name_runs_no_page_and_changes_nothing(private):
         assert f"DDPM_HOSTS={EVIL}" in text
 
 
+@pytest.mark.slow
 def test_under_its_own_names_it_is_served_also_behind_a_proxy(private):
     url, _ = private
     here = urlsplit(url).netloc
@@ -170,6 +171,7 @@ def said(visitor: Visitor) -> list[str]:
     return [shown.body for kind, shown in visitor.drawn.values() if kind in ("markdown", "alert", "toast")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "link",
     ["playground?play_model=LURE", "playground?play_rolled=LURE", "playground?play_draw=LURE", "schedules?sched=LURE",
@@ -192,6 +194,7 @@ def test_what_a_link_says_is_shown_as_text(link, private):
 # -- what belongs to the owner -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_public_pages_show_no_folder_and_only_the_runs_that_the_owner_names(public):
     for page, query in (
         ("train", "train_from=run:shown"),
@@ -208,6 +211,7 @@ def test_public_pages_show_no_folder_and_only_the_runs_that_the_owner_names(publ
         assert ("your/images" in everything) == (query == "train_from=run:shown")
 
 
+@pytest.mark.slow
 def test_figures_of_the_server_are_for_its_owner(private, public):
     assert request(private[0], "GET", "/_stcore/metrics")[0] == 200
     for path in ("/_stcore/metrics", "/_stcore/metrics?families=cache_memory_bytes", "/_stcore/metrics/"):
@@ -229,6 +233,7 @@ def upload(url: str, visitor: Visitor, name: str, content: bytes, token: str) ->
     return request(url, "PUT", f"/_stcore/upload_file/{visitor.session_id}/{name}", body, **headers)[0]
 
 
+@pytest.mark.slow
 def test_twenty_visitors_do_not_fill_the_memory_with_files(public):
     sessions, each, content = 20, 40 if os.environ.get("DDPM_SOAK") else 4, bytes(9_900_000)
     server = server_at(public)

@@ -46,6 +46,7 @@ def launch_button(app: AppTest):
     return app.button(key="train_launch")
 
 
+@pytest.mark.slow
 def test_it_starts_from_the_preset_and_shows_every_field_that_applies(train):
     app = train()
     assert config_from_yaml(text_of(app)) == load_config(ROOT / "configs" / "digits.yaml")
@@ -60,11 +61,13 @@ def test_it_starts_from_the_preset_and_shows_every_field_that_applies(train):
     assert {"Parameters", "Work per image", "Memory", "Steps", "Time here"} <= {m.label for m in app.metric}
 
 
+@pytest.mark.slow
 def test_a_link_chooses_another_preset(train):
     app = train(train_from="mnist")
     assert config_from_yaml(text_of(app)) == load_config(ROOT / "configs" / "mnist.yaml")
 
 
+@pytest.mark.slow
 def test_the_form_writes_into_the_yaml(train):
     app = train()
     app.text_input(key="train_training_learning_rate").set_value("2e-3").run()
@@ -79,6 +82,7 @@ def test_the_form_writes_into_the_yaml(train):
     assert app.expander[0].label == "Differs from digits in 3 fields"
 
 
+@pytest.mark.slow
 def test_the_yaml_writes_into_the_form(train):
     app = train()
     set_text(app, "epochs: 90", "epochs: 7")
@@ -87,6 +91,7 @@ def test_the_yaml_writes_into_the_form(train):
     assert app.selectbox(key="train_diffusion_loss").value == "huber"
 
 
+@pytest.mark.slow
 def test_another_schedule_takes_its_parameters_with_it(train):
     app = train()
     app.selectbox(key="train_schedule_name").select("cosine").run()
@@ -95,6 +100,7 @@ def test_another_schedule_takes_its_parameters_with_it(train):
     assert app.text_input(key="train_schedule_cosine_s").value == "0.008"
 
 
+@pytest.mark.slow
 def test_a_fault_stands_beside_its_field_and_its_tab_is_named(train):
     app = train()
     app.text_input(key="train_training_epochs").set_value("0").run()
@@ -109,6 +115,7 @@ def test_a_fault_stands_beside_its_field_and_its_tab_is_named(train):
     assert not launch_button(app).disabled
 
 
+@pytest.mark.slow
 def test_a_fault_stands_under_the_yaml_too_with_its_line_where_that_was_edited(train):
     app = train()
     set_text(app, "epochs: 90", "epochs: 0")
@@ -122,6 +129,7 @@ def test_a_fault_stands_under_the_yaml_too_with_its_line_where_that_was_edited(t
     assert "must be greater than or equal to 1, got 0" in red(app)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"), [("  epochs: 90", "  epoch: 90"), ("min_snr_gamma: 5.0", "min_snr_gamma: -5.0")]
 )
@@ -134,6 +142,7 @@ def test_a_fault_that_the_form_has_no_place_for_stands_under_the_yaml_whatever_w
     assert red(app) == [f"To correct before this can be launched: line {line} of the YAML"]
 
 
+@pytest.mark.slow
 def test_a_field_typed_into_a_section_that_is_none_leaves_the_text_to_be_corrected(train):
     app = train()
     app.text_area[0].set_value("training: 5").run()
@@ -151,6 +160,7 @@ def test_help_names_the_default_and_what_the_preset_has(train):
     assert app.text_input(key="train_model_channel_mult").help.endswith("The preset digits has 1, 2.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "field"),
     [
@@ -172,6 +182,7 @@ def test_every_kind_of_field_can_show_a_wrong_value(old, new, field, train):
     assert launch_button(app).disabled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["training: [", "- 1", "name: a\n\tb: 1", "x: &a [*a, *a]", "training: 5", ""])
 def test_any_text_can_stand_in_the_editor(text, train):
     app = train()
@@ -182,6 +193,7 @@ def test_any_text_can_stand_in_the_editor(text, train):
     assert not launch_button(app).disabled
 
 
+@pytest.mark.slow
 def test_unreadable_yaml_closes_the_form_and_points_at_its_line(train):
     app = train()
     set_text(app, "epochs: 90", "epochs: [")
@@ -191,6 +203,7 @@ def test_unreadable_yaml_closes_the_form_and_points_at_its_line(train):
     assert app.text_input(key="train_training_batch_size").value == "64"
 
 
+@pytest.mark.slow
 def test_a_training_that_does_not_fit_into_memory_is_said_to_and_not_measured(train, monkeypatch):
     app = train()
     monkeypatch.setattr("pages.components.costs.measure_speed", lambda config: pytest.fail("measured"))
@@ -202,6 +215,7 @@ def test_a_training_that_does_not_fit_into_memory_is_said_to_and_not_measured(tr
     assert {metric.label: metric.value for metric in app.metric}["Time here"] == "–"
 
 
+@pytest.mark.slow
 def test_a_name_is_checked_and_a_free_one_offered(tiny_run, train):
     app = train(train_from="run:tiny")
     assert app.text_input(key="train_name").value == "tiny-2"
@@ -220,6 +234,7 @@ def test_a_name_is_checked_and_a_free_one_offered(tiny_run, train):
     assert not launch_button(app).disabled
 
 
+@pytest.mark.slow
 def test_launch_starts_a_run_with_the_config_on_the_page(train, tiny_run, output_dir, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -237,6 +252,7 @@ def test_launch_starts_a_run_with_the_config_on_the_page(train, tiny_run, output
         jobs.kill(folder)
 
 
+@pytest.mark.slow
 def test_a_value_and_the_click_that_follows_it_are_taken_together(train, tiny_run, output_dir, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     app = train(train_from="run:tiny")
@@ -248,6 +264,7 @@ def test_a_value_and_the_click_that_follows_it_are_taken_together(train, tiny_ru
         jobs.kill(RunFolder(output_dir / "tiny-2"))
 
 
+@pytest.mark.slow
 def test_values_are_taken_though_the_next_request_comes_while_their_callbacks_run(train, monkeypatch):
     app, dispatch, waiting = train(), SessionState._call_callbacks, [True]
 
@@ -266,6 +283,7 @@ def test_values_are_taken_though_the_next_request_comes_while_their_callbacks_ru
     assert config_from_yaml(text_of(app)).training.seed == 7
 
 
+@pytest.mark.slow
 def test_a_killed_run_was_stopped_and_one_without_a_checkpoint_says_so(train, tiny_run, output_dir, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     app = train(train_from="run:tiny")
@@ -278,6 +296,7 @@ def test_a_killed_run_was_stopped_and_one_without_a_checkpoint_says_so(train, ti
     assert any(caption.value.startswith("It ended before its first checkpoint") for caption in app.caption)
 
 
+@pytest.mark.slow
 def test_a_crashed_run_says_why_and_how_it_can_go_on(tiny_run, train):
     app = train()
     status = RunFolder(tiny_run).status
@@ -287,6 +306,7 @@ def test_a_crashed_run_says_why_and_how_it_can_go_on(tiny_run, train):
     assert any("Resume goes on from the last checkpoint" in caption.value for caption in app.caption)
 
 
+@pytest.mark.slow
 def test_delete_asks_first(tiny_run, train):
     app = train()
     assert any(text.value.startswith("Delete **tiny** with its checkpoints") for text in app.markdown)
@@ -300,6 +320,7 @@ def said(app: AppTest) -> str:
     return "\n".join(element.value for kind in (app.markdown, app.error, app.warning) for element in kind)
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_not_there_makes_launch_impossible_and_says_so_beside_it(train, tmp_path, output_dir):
     app = train()
     app.selectbox(key="train_data_dataset").select("folder").run()
@@ -315,6 +336,7 @@ def test_a_folder_that_is_not_there_makes_launch_impossible_and_says_so_beside_i
     assert not output_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_here_makes_launch_impossible(train):
     app = train()
     app.text_input(key="train_training_device").set_value("cuda:7").run()
@@ -324,6 +346,7 @@ def test_a_device_that_is_not_here_makes_launch_impossible(train):
     assert launch_button(app).disabled
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_said_and_a_click_puts_in_what_would(train):
     app = train()
     assert not [button for button in app.button if (button.key or "").startswith("train_fit_")]
@@ -341,6 +364,7 @@ def test_what_does_not_fit_is_said_and_a_click_puts_in_what_would(train):
     assert (config.training.warmup_steps, config.schedule.num_timesteps) == (2, 1000)
 
 
+@pytest.mark.slow
 def test_more_classes_than_the_folder_has_make_launch_impossible(train, tmp_path):
     for i in range(40):
         folder = tmp_path / "images" / "ab"[i % 2]
@@ -358,6 +382,7 @@ def test_more_classes_than_the_folder_has_make_launch_impossible(train, tmp_path
     assert re.search(r"a step has \d\d images", steps.help)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["2024", "1e3", "no", "null"])
 def test_a_name_that_looks_like_a_number_stays_a_name(train, name):
     app = train()
@@ -370,6 +395,7 @@ def test_a_name_that_looks_like_a_number_stays_a_name(train, name):
         assert app.text_input(key="train_name").value == name
 
 
+@pytest.mark.slow
 def test_the_sentence_under_the_time_is_whole(train):
     time = next(metric for metric in train().metric if metric.label == "Time here")
     assert time.help.endswith("validation and sample grids come on top.")

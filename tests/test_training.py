@@ -58,6 +58,7 @@ def same_weights(a: nn.Module, b: nn.Module) -> bool:
 # -- learning ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_loss_falls_on_training_and_validation_images(tiny_config, few_images):
     state = TrainState(tiny_config(training__epochs=30, training__val_every=75))
     events = list(train(state, *few_images))
@@ -68,6 +69,7 @@ def test_the_loss_falls_on_training_and_validation_images(tiny_config, few_image
     assert state.best_val_loss == min(validation)
 
 
+@pytest.mark.slow
 def test_events_come_when_the_config_says_and_at_the_end(tiny_config, few_images):
     config = tiny_config(training__epochs=5, training__log_every=10, training__val_every=20, training__sample_every=24)
     state = TrainState(config)
@@ -78,6 +80,7 @@ def test_events_come_when_the_config_says_and_at_the_end(tiny_config, few_images
     assert (state.step, steps_per_epoch(320, 64)) == (25, 5)
 
 
+@pytest.mark.slow
 def test_every_image_is_seen_once_an_epoch_and_a_short_set_is_one_batch(tiny_config, few_images, monkeypatch):
     seen = []
     monkeypatch.setattr(loop, "to_float", lambda images: seen.append(images) or images.float() / 127.5 - 1)
@@ -89,6 +92,7 @@ def test_every_image_is_seen_once_an_epoch_and_a_short_set_is_one_batch(tiny_con
     assert steps_per_epoch(10, 64) == 1
 
 
+@pytest.mark.slow
 def test_speed_counts_the_images_that_a_step_really_has(tiny_config, few_images):
     images, val = few_images
     config = tiny_config(training__batch_size=512, training__epochs=20)
@@ -99,6 +103,7 @@ def test_speed_counts_the_images_that_a_step_really_has(tiny_config, few_images)
     assert images_per_step(320, 64) == 64
 
 
+@pytest.mark.slow
 def test_the_clock_is_read_when_the_device_has_done_its_work(tiny_config, few_images, monkeypatch):
     """A device of which a step takes 2 s, and a launch nothing; listeners take 100 s, which are not training's."""
     now, queued, waits = 0.0, 0.0, []
@@ -126,6 +131,7 @@ def test_the_clock_is_read_when_the_device_has_done_its_work(tiny_config, few_im
     assert len(waits) == 4  # at steps 10, 20, 24 and 25, not at every one
 
 
+@pytest.mark.slow
 def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monkeypatch):
     labels = []
     original = loop.diffusion_loss
@@ -141,6 +147,7 @@ def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monk
     assert dropped == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / (8 * 320)))
 
 
+@pytest.mark.slow
 def test_every_step_draws_its_own_noise(tiny_config, few_images, monkeypatch):
     draws = []
     original = loop.diffusion_loss
@@ -158,6 +165,7 @@ def test_every_step_draws_its_own_noise(tiny_config, few_images, monkeypatch):
     assert noise.var().item() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 def test_no_image_is_mirrored_unless_the_config_says_so(tiny_config, few_images, monkeypatch):
     batches = []
     original = loop.diffusion_loss
@@ -176,6 +184,7 @@ def test_no_image_is_mirrored_unless_the_config_says_so(tiny_config, few_images,
         assert as_stored == pytest.approx(share, abs=0.0 if share == 1 else 0.12)
 
 
+@pytest.mark.slow
 def test_validation_is_the_same_number_each_time_and_changes_nothing(tiny_config, few_images):
     state = TrainState(tiny_config())
     torch.manual_seed(0)
@@ -190,6 +199,7 @@ def test_a_network_that_returns_zero_has_the_variance_of_eps_as_validation_loss(
     assert validate(state, few_images[1]) == pytest.approx(1.0, abs=4 * math.sqrt(2 / (64 * 64)))
 
 
+@pytest.mark.slow
 def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tiny_config, few_images):
     def trained(seed):
         state = TrainState(tiny_config(training__seed=seed))
@@ -201,6 +211,7 @@ def test_the_same_seed_trains_the_same_weights_and_another_seed_others(tiny_conf
     assert not same_weights(first, trained(1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [float("nan"), 1e30])
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_rate(tiny_config, few_images, rate):
     config = tiny_config(training__epochs=3, training__warmup_steps=0)
@@ -217,6 +228,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_rate(tiny_co
     assert "lower training.learning_rate" in message
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_never_overwrites_the_last_checkpoint(tiny_config, few_images, output_dir):
     """Also where validations come more often than records."""
     config = tiny_config(training__epochs=6, training__log_every=30, training__val_every=5)
@@ -236,6 +248,7 @@ def test_a_loss_that_is_not_finite_never_overwrites_the_last_checkpoint(tiny_con
     assert all(value.isfinite().all() for value in weights.values())
 
 
+@pytest.mark.slow
 def test_a_finite_loss_that_has_exploded_stops_the_run_and_a_lower_rate_goes_on(tiny_config, few_images, output_dir):
     """The rate is the cause: the largest that a config takes, with nothing clipped, after some steps at a sane one."""
     folder, wild = RunFolder(output_dir / "wild"), {"training__learning_rate": 1.0, "training__grad_clip": 1e9}
@@ -256,6 +269,7 @@ def test_a_finite_loss_that_has_exploded_stops_the_run_and_a_lower_rate_goes_on(
     assert state.best_val_loss < 1
 
 
+@pytest.mark.slow
 def test_exploded_weights_are_not_kept_by_a_validation_or_a_stop_that_comes_before_the_losses_show_them(
     tiny_config, few_images
 ):
@@ -289,6 +303,7 @@ def test_a_fresh_network_has_the_loss_of_one_that_predicts_zero(tiny_config, few
         torch.testing.assert_close(expected, per_image)
 
 
+@pytest.mark.slow
 def test_validation_tells_the_averaged_weights_from_the_raw_ones(tiny_config, few_images):
     """A decay so slow that the average lags far behind: at first the weights themselves are better."""
     state = TrainState(tiny_config(training__epochs=12, training__ema_decay=0.9999, model__dropout=0.5))
@@ -343,6 +358,7 @@ def test_the_learning_rate_is_a_linear_warm_up_and_then_a_cosine(warmup, total):
     assert learning_rate_factor(max(total, warmup), total, warmup) == pytest.approx(0.0 if total > warmup else 1.0)
 
 
+@pytest.mark.slow
 def test_the_optimizer_runs_at_the_rate_that_is_reported(tiny_config, few_images):
     state = TrainState(tiny_config(training__epochs=4, training__log_every=1))
     for event in train(state, *few_images):
@@ -362,6 +378,7 @@ def test_stratified_timesteps_are_spread_evenly_over_each_batch(n):
     assert gaps.max() <= 1000 / n + 1
 
 
+@pytest.mark.slow
 def test_each_stratified_timestep_is_uniform_by_itself():
     torch.manual_seed(0)
     first = torch.stack([stratified_timesteps(16, 20)[3] for _ in range(4000)])
@@ -369,6 +386,7 @@ def test_each_stratified_timestep_is_uniform_by_itself():
     assert ((counts - 200) ** 2 / 200).sum().item() < 43.8  # chi-squared, 19 degrees of freedom, p = 0.001
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped(tiny_config, few_images):
     """With a tiny largest norm, plain AdamW still moves; the moments hold the clipped gradient."""
     config = tiny_config(training__grad_clip=1e-3)
@@ -393,6 +411,7 @@ def run_to(folder, config, images, last_step=None, resume=False):
     return run.state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [9, 13, 21])
 def test_a_resumed_run_ends_with_the_same_weights_to_the_bit(tiny_config, few_images, output_dir, killed_at):
     config = tiny_config(**LONG)
@@ -406,6 +425,7 @@ def test_a_resumed_run_ends_with_the_same_weights_to_the_bit(tiny_config, few_im
     assert resumed.best_val_loss == whole.best_val_loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed_at", [9, 13, 21])
 def test_the_metrics_of_a_resumed_run_have_no_gap_and_no_double(tiny_config, few_images, output_dir, killed_at):
     config, folder = tiny_config(**LONG), RunFolder(output_dir / "killed")
@@ -419,6 +439,7 @@ def test_the_metrics_of_a_resumed_run_have_no_gap_and_no_double(tiny_config, few
     assert validations == [8, 16, 24, 30]
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_adds_nothing(tiny_run):
     from ddpm.config import load_config
 
@@ -447,6 +468,7 @@ def test_a_run_leaves_its_files_and_no_temporary_ones(tiny_run):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_best_holds_the_weights_of_the_lowest_validation_loss(tiny_config, few_images, output_dir):
     config, folder = tiny_config(**LONG), RunFolder(output_dir / "run")
     best = None
@@ -467,6 +489,7 @@ def test_a_run_is_not_overwritten_and_nothing_is_not_resumed(tiny_run, tiny_conf
     assert not (output_dir / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_diverged_before_its_first_checkpoint_says_so_and_what_works(tiny_config, few_images, output_dir):
     config, folder = tiny_config(training__val_every=1000, training__epochs=300), RunFolder(output_dir / "tiny")
 
@@ -509,6 +532,7 @@ def test_labels_that_the_model_cannot_take_are_refused_before_the_name_is_taken(
     assert not output_dir.exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_network_or_without_optimizer_is_refused(tiny_config, tmp_path):
     small = TrainState(tiny_config())
     save_checkpoint(small, tmp_path / "small.pt")

@@ -78,6 +78,7 @@ def test_a_short_request_passes_the_long_ones_that_wait():
     assert done == ["short", *(f"long {i}" for i in range(5))]
 
 
+@pytest.mark.slow
 def test_a_long_request_gives_way_between_two_steps_and_goes_on():
     queue, done, steps, inside = Turns(), [], [], threading.Event()
 
@@ -223,6 +224,7 @@ def test_a_turn_inside_a_turn_is_an_error_and_no_deadlock():
     assert len(queue) == 0
 
 
+@pytest.mark.slow
 def test_who_is_gone_without_a_word_is_passed_over():
     queue, done = Turns(), []
     vanished = threading.Thread(target=lambda: queue._join("vanished", "work", 0))  # waits no more, and never leaves
@@ -240,6 +242,7 @@ def test_who_is_gone_without_a_word_is_passed_over():
     assert len(queue) == 0
 
 
+@pytest.mark.slow
 def test_fifty_visitors_one_at_a_time_and_none_starves():
     queue, inside, most, finished = Turns(), [], [], []
     end = time.monotonic() + 2

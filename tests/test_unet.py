@@ -58,6 +58,7 @@ def test_a_new_network_returns_zero(variant):
     assert torch.equal(network(x, t, y), torch.zeros_like(x))
 
 
+@pytest.mark.slow
 @every_variant
 def test_the_output_depends_on_t_and_only_through_film(variant):
     network = build(**VARIANTS[variant])
@@ -149,6 +150,7 @@ def attended_resolutions(network: UNet, image_size: int) -> dict[int, int]:
     return counts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -243,6 +245,7 @@ def test_the_shipped_configs_have_this_many_parameters(name, parameters):
     assert sum(p.numel() for p in network.parameters()) == parameters
 
 
+@pytest.mark.slow
 @every_variant
 def test_the_gradient_reaches_every_parameter_once_the_zero_layers_have_moved(variant):
     network = build(**VARIANTS[variant]).train()

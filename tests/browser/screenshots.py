@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "screenshots")
     parser.add_argument("--readme", action="store_true", help=f"write {README.relative_to(ROOT)} alone")
     arguments = parser.parse_args()
-    chromium = find_chromium() or sys.exit("no Chromium: see the README")
+    chromium = find_chromium() or sys.exit("no Chromium: set CHROMIUM=/path/to/one, see docs/settings.md")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         if arguments.readme:
