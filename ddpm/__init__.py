@@ -27,6 +27,7 @@ from .samplers import sampler as register_sampler
 from .sampling import generate, sample
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule, spaced_timesteps
 from .schedule import schedule as register_schedule
+from .training.in_memory import train
 from .unet import UNet
 
 __version__ = "0.1.0"
@@ -64,4 +65,5 @@ __all__ = [
     "sample",
     "spaced_timesteps",
     "to_prediction",
+    "train",
 ]

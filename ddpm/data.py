@@ -129,7 +129,7 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
     images = _load(config, train=split != "test", download=download)
     if split == "test":
         return images
-    val, train = _held_out(len(images), config.dataset, config.val_fraction)
+    val, train = hold_out(len(images), config.dataset, config.val_fraction)
     return images[val if split == "val" else train]
 
 
@@ -147,7 +147,7 @@ def same_format(config: Config, images: str) -> DataConfig:
     """
     data = config.data
     alike = data.model_dump(include={"image_size", "channels", "background"})
-    if images not in DATASETS or images == "folder":
+    if images not in DATASETS or not DATASETS[images].function:
         manifest = find_manifest(list_folder(user_path(images).absolute()))
         if unknown := [name for name in manifest.class_names if config.class_names and name not in config.class_names]:
             raise DataError(
@@ -178,7 +178,7 @@ def class_by_class(images: ImageSet, count: int) -> ImageSet:
 
 
 def _load(config: DataConfig, train: bool, download: bool) -> ImageSet:
-    if config.dataset not in DATASETS:
+    if config.dataset not in DATASETS or not DATASETS[config.dataset].function:
         raise DataError(
             "nothing says which images this model learned from: name those to measure with, as in `--data cifar10` or "
             "`--data path/to/images` of the command line's eval"
@@ -262,12 +262,12 @@ def earlier_sides(entries: Sequence[Entry], val_fraction: float) -> list[str]:
     """What images were for before hashes decided: by the order of their names, every tenth for the test."""
     ranked = sorted(range(len(entries)), key=lambda i: (entries[i].class_name, entries[i].path))
     of_training = [i for rank, i in enumerate(ranked) if rank % 10 != 9]
-    val = {of_training[k] for k in _held_out(len(of_training), "folder", val_fraction)[0].tolist()}
+    val = {of_training[k] for k in hold_out(len(of_training), "folder", val_fraction)[0].tolist()}
     train = set(of_training) - val
     return ["train" if i in train else "val" if i in val else "test" for i in range(len(entries))]
 
 
-def _held_out(count: int, dataset: str, val_fraction: float) -> tuple[Tensor, Tensor]:
+def hold_out(count: int, dataset: str, val_fraction: float) -> tuple[Tensor, Tensor]:
     """Of ``count`` images, those to validate with and those to learn from, each a tensor of positions."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed("val", dataset)))
     held_out = max(1, round(val_fraction * count))

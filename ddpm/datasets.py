@@ -41,6 +41,8 @@ class Dataset:
     """Training images, those of validation included."""
     class_names: tuple[str, ...] = ()
     """In the order of their labels; empty: the config decides."""
+    offered: bool = True
+    """Whether a form offers it: not what only a program can have."""
 
     @property
     def num_classes(self) -> int | None:
@@ -110,6 +112,7 @@ def cifar10(train: bool, download: bool) -> Arrays:
 
 
 DATASETS["folder"] = Dataset(None, "a folder of images; its subfolders, if any, are the classes")
+DATASETS["arrays"] = Dataset(None, "images that a program handed over, see ``ddpm.train``", offered=False)
 
 
 def _torchvision(name: str, class_name: str, train: bool, download: bool) -> Arrays:

@@ -34,7 +34,14 @@ class Prediction(NamedTuple):
 
 
 def q_sample(schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor) -> Tensor:
-    """x_t ~ q(x_t | x0) for the given noise (Ho et al. 2020, eq. 4). x0, eps: (B, ...); t: (B,) long."""
+    """x_t ~ q(x_t | x0) for the given noise (Ho et al. 2020, eq. 4). x0, eps: (B, ...); t: (B,) long in 0..T-1.
+
+    Raises:
+        ConfigError: a t below 0, of which Python would make one counted from the end. On a GPU that is not looked for,
+            since it would have to be waited for.
+    """
+    if t.device.type == "cpu" and len(t) and t.min() < 0:
+        raise ConfigError(f"t must be 0 to {schedule.num_timesteps - 1}, got {int(t.min())}")
     a, s = schedule.scales(t, x0)
     return a * x0 + s * eps
 
@@ -170,7 +177,7 @@ def make_denoiser(
     labels: Tensor | None = None,
     *,
     null_label: int | None = None,
-    guidance_scale: float = 1.0,
+    guidance_scale: float | Tensor = 1.0,
     guidance_interval: tuple[int, int] | None = None,
     clip: bool = True,
 ) -> Denoiser:
@@ -181,19 +188,26 @@ def make_denoiser(
         labels: (B,) long; ``null_label`` marks an unconditional image.
         null_label: the label that the model learned as "no class"; None for a model without classes.
         guidance_scale: w in D = D(null) + w (D(y) - D(null)). 1 is off, 0 unconditional, above 1 exaggerates the
-            class. This is the convention of EDM and k-diffusion; the paper's w is smaller by one.
+            class. This is the convention of EDM and k-diffusion; the paper's w is smaller by one. A tensor (B,) gives
+            every image its own.
         guidance_interval: first and last timestep at which guidance acts, both included (Kynkäänniemi et al. 2024);
             elsewhere the scale is 1. None is all of them.
         clip: clamp x0 to [-1, 1], the range of the data, and derive eps from the clamped x0.
     """
 
+    if isinstance(guidance_scale, Tensor) and guidance_scale.ndim != 1:
+        shape = tuple(guidance_scale.shape)
+        raise ConfigError(f"guidance_scale must be a number or (B,), one for each image, got {shape}")
+
     def scale_at(t: int | Tensor) -> float | Tensor:
-        if guidance_interval is None or guidance_scale == 1:
-            return guidance_scale
-        first, last = guidance_interval
-        if isinstance(t, Tensor):
-            return torch.where((first <= t) & (t <= last), guidance_scale, 1.0).view(-1, 1, 1, 1)
-        return guidance_scale if first <= t <= last else 1.0
+        scale = guidance_scale
+        if guidance_interval is not None and (isinstance(scale, Tensor) or scale != 1):
+            first, last = guidance_interval
+            if isinstance(t, Tensor):
+                scale = torch.where((first <= t) & (t <= last), scale, 1.0)
+            elif not first <= t <= last:
+                return 1.0
+        return scale.view(-1, 1, 1, 1) if isinstance(scale, Tensor) else scale
 
     def raw(x_t: Tensor, t: int | Tensor) -> Tensor:
         scale = 1.0 if labels is None else scale_at(t)

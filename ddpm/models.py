@@ -68,7 +68,7 @@ class Model:
 
     @cached_property
     def cost(self) -> Cost:
-        """What one look of the network at one image takes; worked out before it is run, in half a second."""
+        """What one network evaluation of one image costs; worked out before it is run, in half a second."""
         return cost_of(self.network, self.config.image_shape)
 
     @property
@@ -92,13 +92,31 @@ class Model:
         """The same model with its network compiled, see ``ddpm.device.Compiled``."""
         return replace(self, network=Compiled(self.network))
 
+    def save(self, folder: str | Path) -> Path:
+        """Write ``model.safetensors`` and ``config.yaml`` into a folder, which ``load_model`` opens; returns the file
+        of the weights.
+
+        Raises:
+            ModelError: it is a pipeline of diffusers.
+        """
+        if not isinstance(self.network, UNet):
+            raise ModelError(f"{self.source} is a pipeline of diffusers, which saves and publishes it itself")
+        folder = user_path(folder)
+        write_safetensors(self.network, folder / WEIGHTS)
+        write_text(folder / CONFIG, config_to_yaml(self.config))
+        return folder / WEIGHTS
+
     def class_labels(self, labels: Sequence[int] | None, indices: Sequence[int]) -> Tensor | None:
         """The labels of these images of a set as the network wants them, (N,) long, see ``repeat_labels``.
 
         Raises:
             ConfigError: a label that the model does not have.
         """
-        if labels is None or len(labels) == 0 or all(label == -1 for label in labels):
+        labels = [-1 if label is None else label for label in ([] if labels is None else labels)]
+        if any(isinstance(label, bool) or label != int(label) for label in labels):
+            raise ConfigError(f"labels must be whole numbers, or None for no class, got {labels[:5]}")
+        labels = [int(label) for label in labels]
+        if all(label == -1 for label in labels):
             return None
         if not self.num_classes:
             raise ConfigError(f"{self.source} is unconditional: it takes no labels, got {list(labels)[:5]}")
@@ -116,7 +134,7 @@ class Model:
         self,
         y: Tensor | None = None,
         *,
-        guidance_scale: float = 1.0,
+        guidance_scale: float | Tensor = 1.0,
         guidance_interval: tuple[int, int] | None = None,
         clip: bool = True,
         precision: torch.dtype = torch.float32,
@@ -312,13 +330,8 @@ def export_model(reference: str, folder: Path, model: Model | None = None) -> Pa
     Weights that are a safetensors file go as they are, so that what was said of the file still holds. ``model`` is what
     the reference was loaded as, where it was."""
     model = model or load_model(reference)
-    if not isinstance(model.network, UNet):
-        raise ModelError(f"{model.source} is a pipeline of diffusers, which saves and publishes it itself")
-    source = resolve(reference)
+    path, source = model.save(folder), resolve(reference)
     content = source.read_bytes() if source.suffix == ".safetensors" else b""
     if hashlib.sha256(content).hexdigest() == model.sha256:
-        write_bytes(folder / WEIGHTS, content)
-    else:
-        write_safetensors(model.network, folder / WEIGHTS)
-    write_text(folder / CONFIG, config_to_yaml(model.config))
-    return folder / WEIGHTS
+        write_bytes(path, content)
+    return path

@@ -6,7 +6,7 @@ All noise of image k of seed s is the same to the bit whatever the batch size, t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,16 +26,23 @@ class ImageNoise:
     """Standard normal noise for a batch of images, each drawn from its own generator.
 
     Args:
-        seed: the seed of the whole set of images.
+        seed: the seed of the whole set of images, or a seed for each image.
         indices: which images of that set: B integers, or other names.
         shape: (C, H, W) of one image.
         device: where the noise is wanted; it is always drawn on the CPU.
     """
 
     def __init__(
-        self, seed: int, indices: Iterable[int | str], shape: tuple[int, ...], device: torch.device | str = "cpu"
+        self,
+        seed: int | Sequence[int],
+        indices: Sequence[int | str],
+        shape: tuple[int, ...],
+        device: torch.device | str = "cpu",
     ):
-        self.generators = [torch.Generator().manual_seed(derive_seed(seed, index)) for index in indices]
+        seeds = [seed] * len(indices) if isinstance(seed, int) else seed
+        self.generators = [
+            torch.Generator().manual_seed(derive_seed(*named)) for named in zip(seeds, indices, strict=True)
+        ]
         self.shape, self.device = shape, device
 
     def __call__(self) -> Tensor:

@@ -171,7 +171,8 @@ def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], n
         (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
         x_next = a_next * x0 + s_next * eps
         if t_next >= 0 and s <= HEUN_MAX * a:
-            slope = (eps + denoise(x_next, t_next).eps) / 2
+            _, eps_next = denoise(x_next, t_next)
+            slope = (eps + eps_next) / 2
             x_next = a_next / a * x + (s_next - a_next / a * s) * slope
         x = x_next
     yield _result(timesteps, x)

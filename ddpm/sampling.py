@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .config import SamplingConfig, check_num_steps
 from .device import resolve_precision
+from .diffusion import Denoiser, q_sample
 from .errors import ConfigError, unknown
 from .models import Model
 from .randomness import ImageNoise
-from .samplers import SAMPLERS, Step
+from .samplers import SAMPLERS, Noise, Step
 from .schedule import NoiseSchedule, spaced_timesteps
 
 
@@ -26,16 +27,29 @@ def sample(
     settings: SamplingConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    guidance: float | Sequence[float] | Tensor | None = None,
+    init: Tensor | None = None,
+    start: int | None = None,
+    wrap: Callable[[Denoiser], Denoiser] | None = None,
     precision: str = "fp32",
 ) -> Iterator[Step]:
-    """Sample a model, step by step, in one batch.
+    """Sample a model, step by step, in one batch. No gradients are recorded, and the steps may be used where some are.
 
     Args:
         num_images: how many images.
         labels: one class per image, repeated to fill; -1 or None is unconditional.
         settings: sampler, steps, guidance; the model's own by default.
         seed: of the whole set. Image k has the same noise whatever ``num_images`` is.
-        indices: which images of the set to draw, to sample a large one in parts; by default the first num_images.
+        indices: which images of the set to draw, to sample a large one in parts; by default the first num_images. Image
+            k has label k modulo the number of labels, wherever it stands among the indices.
+        seeds: a seed for each image, which is then the first image of its seed, in the place of ``seed``,
+            ``num_images`` and ``indices``; labels go by their order.
+        guidance: in the place of the settings' guidance_scale; a sequence has one for each image.
+        init: images (N, C, H, W) in [-1, 1] to start from in the place of pure noise, noised to timestep ``start``
+            (SDEdit, Meng et al. 2022, arXiv:2108.01073); the steps of the sampler are spaced from there to 0.
+        start: 0 to T - 1: the smaller, the more of ``init`` is left.
+        wrap: makes another denoiser of the model's, for guidance of one's own.
         precision: of the network, see ``ddpm.device.resolve_precision``. In fp32 a picture is the same on machines with
             bf16 and without.
 
@@ -43,34 +57,46 @@ def sample(
         ``Step``, num_steps + 1 of them; the last holds the images in ``x0``, (N, C, H, W) in about [-1, 1].
 
     Raises:
-        ConfigError: unknown sampler, num_steps above T, a label that the model does not have, or a precision that the
-            device does not have.
+        ConfigError: unknown sampler, num_steps above T, a label that the model does not have, a precision that the
+            device does not have, or arguments that do not fit each other.
     """
     settings = settings or model.config.sampling
     if settings.sampler not in SAMPLERS:
         raise ConfigError(unknown("sampler", settings.sampler, SAMPLERS))
-    indices = range(num_images) if indices is None else indices
+    if seeds is not None and indices is not None:
+        raise ConfigError("seeds and indices exclude each other: each seed of seeds is an image")
+    indices = range(num_images if seeds is None else len(seeds)) if indices is None else indices
     if len(indices) < 1:
         raise ConfigError(f"num_images must be at least 1, got {len(indices)}")
+    for number in [seed, *(seeds or ())]:
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ConfigError(f"a seed must be a whole number, got {number!r}")
     check_num_steps(settings.num_steps, model.schedule.num_timesteps)
     y = model.class_labels(labels, indices)
     denoise = model.denoiser(
         y,
-        guidance_scale=settings.guidance_scale,
+        guidance_scale=_guidance(guidance, settings, len(indices), model.device),
         guidance_interval=settings.guidance_interval,
         clip=settings.clip,
         precision=resolve_precision(precision, model.device),
     )
+    denoise = wrap(denoise) if wrap else denoise
+    if seeds is None:
+        noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
+    else:
+        noise = ImageNoise(list(seeds), [0] * len(seeds), model.config.image_shape, model.device)
     timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
-    noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
+    if init is not None or start is not None:
+        timesteps, noise = _from_images(model, init, start, settings, len(indices), noise)
     sampler = SAMPLERS[settings.sampler]
     options = {name: getattr(settings, name) for name in sampler.options}
 
     def steps() -> Iterator[Step]:  # so that a wrong argument is an error here, not at the first step
         walk = sampler.function(denoise, model.schedule, timesteps, noise, **options)
         while True:
-            # Entered per step: a mode held across a yield would leak into the caller's code.
-            with torch.inference_mode():
+            # Entered per step: a mode held across a yield would leak into the caller's code. No inference mode, whose
+            # tensors nobody could compute gradients with.
+            with torch.no_grad():
                 step = next(walk, None)
             if step is None:
                 return
@@ -79,8 +105,38 @@ def sample(
     return steps()
 
 
+def _guidance(
+    guidance: float | Sequence[float] | Tensor | None, settings: SamplingConfig, count: int, device: torch.device
+) -> float | Tensor:
+    if guidance is None:
+        return settings.guidance_scale
+    scales = torch.as_tensor(guidance, dtype=torch.float32)
+    if scales.ndim == 0:
+        return scales.item()
+    if scales.shape != (count,):
+        raise ConfigError(f"guidance must be a number or one for each of {count} images, got {tuple(scales.shape)}")
+    return scales.to(device)
+
+
+def _from_images(
+    model: Model, init: Tensor | None, start: int | None, settings: SamplingConfig, count: int, noise: ImageNoise
+) -> tuple[list[int], Noise]:
+    """The timesteps from ``start`` on, and a source of noise whose first is the images, noised."""
+    last, shape = model.schedule.num_timesteps - 1, (count, *model.config.image_shape)
+    if init is None or start is None:
+        raise ConfigError("init and start go together: the images, and the timestep that they are noised to")
+    if not isinstance(start, int) or not 0 <= start <= last:
+        raise ConfigError(f"start must be a timestep, 0 to {last}, got {start!r}")
+    if tuple(init.shape) != shape or not init.is_floating_point() or init.abs().max() > 1 + 1e-3:
+        raise ConfigError(f"init must be floats {shape} in [-1, 1], got {init.dtype} {tuple(init.shape)}")
+    timesteps = spaced_timesteps(start + 1, settings.num_steps, settings.spacing)
+    at = torch.full((count,), timesteps[0], device=model.device)
+    first = [q_sample(model.schedule, init.to(model.device), at, noise())]
+    return timesteps, lambda: first.pop() if first else noise()
+
+
 def evaluations(settings: SamplingConfig, schedule: NoiseSchedule, guided: bool) -> int:
-    """How often the network looks at each image: once for every call of the sampler, twice where guidance acts.
+    """Network evaluations per image: one for every call of the sampler, two where guidance acts.
 
     ``guided`` says whether a class is asked for; without one there is nothing to guide towards.
     """

@@ -4,6 +4,7 @@ import importlib.util
 import re
 import shlex
 
+import click
 import yaml
 
 from ddpm.cli import cli
@@ -48,10 +49,10 @@ def _check_module(module: str, *words: str) -> None:
 
 
 def _check_ddpm(words: list[str]) -> None:
-    command, rest = cli, words
+    command, rest = cli, words[2:] if words[:1] == ["--import"] else words
     while rest and rest[0] in getattr(command, "commands", {}):
         command, rest = command.commands[rest[0]], rest[1:]
-    known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
+    known = {name for parameter in command.get_params(click.Context(command)) for name in parameter.opts}
     unknown = {word for word in rest if word.startswith("--")} - known
     assert not unknown, f"{' '.join(words)}: no option {', '.join(unknown)}"
     does_something = not getattr(command, "commands", None) or command.invoke_without_command or "--help" in rest

@@ -193,6 +193,7 @@ def test_the_public_names_are_these():
         "sample",
         "spaced_timesteps",
         "to_prediction",
+        "train",
     ]
 
 

@@ -80,7 +80,7 @@ def test_every_example_runs(page, line, kind, code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for long, short in SHORTER.items():
         code = code.replace(long, short)
-    registries = [(names, dict(names)) for names in (ddpm.SAMPLERS, ddpm.SCHEDULES)]
+    registries = [(names, dict(names)) for names in (ddpm.SAMPLERS, ddpm.SCHEDULES, ddpm.DATASETS)]
     try:
         exec(compile("\n" * line + code, page, "exec"), {"__name__": "example"})
     finally:  # what an example has registered

@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ddpm.config import Config, config_from_dict
+from ddpm.config.schema import OneOf
 from ddpm.config.settings import all_settings, applies
 from ddpm.config.yaml_text import parse_yaml
 from ddpm.datasets import DATASETS
@@ -63,7 +64,7 @@ def test_help_names_effect_unit_range_and_default(setting):
         assert f"Unit: {setting.unit}." in setting.help
     if setting.choices:
         registry = {"dataset": DATASETS, "name": SCHEDULES, "sampler": SAMPLERS}.get(setting.name)
-        assert list(setting.choices) == (schema["enum"] if registry is None else list(registry))
+        assert setting.choices == (tuple(schema["enum"]) if registry is None else OneOf(registry).offered())
     if schema["default"] not in (None, []):
         default = schema["default"]
         shown = ("on" if default else "off") if setting.kind == "switch" else setting.to_text(default)

@@ -15,7 +15,7 @@ import click
 
 from ..config import Config, load_config, renamed
 from ..errors import ModelError, unknown
-from ..files import RunFolder, write_bytes
+from ..files import RunFolder, output_dir, write_bytes
 from ..media.figures import duration
 from ..models import Model
 from ..sampling import generate
@@ -240,10 +240,18 @@ def run_action(name: str, help: str) -> Callable:
     return decorate
 
 
+def _check_active(folder: RunFolder) -> None:
+    from ..jobs import ACTIVE, read_status
+
+    if (state := read_status(folder).state) not in ACTIVE:
+        raise ModelError(f"run {folder.path.name} is {state} already: there is nothing to end")
+
+
 @run_action("stop", "Finish the step, save, and end.")
 def runs_stop(folder: RunFolder) -> None:
     from ..training.queue import stop
 
+    _check_active(folder)
     stop(folder)
 
 
@@ -251,6 +259,7 @@ def runs_stop(folder: RunFolder) -> None:
 def runs_kill(folder: RunFolder) -> None:
     from ..jobs import kill
 
+    _check_active(folder)
     kill(folder)
 
 
@@ -275,7 +284,7 @@ def runs_delete(folder: RunFolder) -> None:
 @click.command("train-classifier")
 @click.option("--epochs", type=click.IntRange(1), default=12, help="Passes over MNIST's training images.")
 @click.option("--seed", type=int, default=0)
-@click.option("--out", type=UserPath(), help="The .safetensors to write.  [default: the shipped file]")
+@click.option("--out", type=UserPath(), help="The .safetensors to write.  [default: among the outputs]")
 def train_classifier_command(epochs: int, seed: int, out: Path | None) -> None:
     """Train the digit classifier that judges samples."""
     import torch
@@ -290,6 +299,6 @@ def train_classifier_command(epochs: int, seed: int, out: Path | None) -> None:
     for done in classifier.train_classifier(model, train_set, epochs, seed):
         click.echo(f"epoch {done.epoch}/{epochs}  loss {done.loss:.4f}")
     click.echo(f"accuracy on {len(test_set):,} test images: {classifier.accuracy(model, test_set):.2%}")
-    out = out or classifier.SHIPPED
+    out = out or output_dir() / "classifier.safetensors"
     write_safetensors(model, out)
     click.echo(out)

@@ -7,10 +7,23 @@ from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, get_args, get_origin
 
+from pydantic import ValidationError
+
 from ..errors import ConfigError
 from ..schedule import SCHEDULES
-from .faults import checked
-from .schema import MAX_YAML, Config, DataConfig, SamplingConfig, ScheduleConfig, field_at, holds_text, stated
+from .faults import worded
+from .schema import (
+    MAX_YAML,
+    Config,
+    DataConfig,
+    SamplingConfig,
+    ScheduleConfig,
+    Section,
+    field_at,
+    fields_of,
+    holds_text,
+    stated,
+)
 from .yaml_text import dump_yaml, lines_of, parse_yaml
 
 
@@ -34,6 +47,16 @@ def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> S
 def data_from_dict(values: Mapping[str, Any], source: str = "data") -> DataConfig:
     """Validate the section ``data`` alone; faults as ``config_from_dict`` words them."""
     return checked(DataConfig, dict(values), source, {}, ("data",))
+
+
+def checked(
+    model: type[Section], values: Any, source: str, lines: Mapping[str, int | None], path: tuple[str, ...] = ()
+) -> Any:
+    """``values`` as the section ``model``, which stands at ``path`` in the config."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise worded(error, fields_of, source, lines, path) from None
 
 
 def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:

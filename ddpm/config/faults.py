@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigError, Fault, unknown
-from .schema import Section, fields_of, shown
+
+FieldsOf = Callable[[Sequence[str]], Mapping[str, Any]]
+"""The fields of the section at a path, () for the config itself."""
 
 
-def checked(
-    model: type[Section], values: Any, source: str, lines: Mapping[str, int | None], path: tuple[str, ...] = ()
-) -> Any:
-    """``values`` as the section ``model``, which stands at ``path`` in the config."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        faults = tuple(_explain(error, lines, path))
+def worded(
+    error: ValidationError,
+    fields_of: FieldsOf,
+    source: str,
+    lines: Mapping[str, int | None] = MappingProxyType({}),
+    path: tuple[str, ...] = (),
+) -> ConfigError:
+    """What pydantic found wrong with the section at ``path``, in our words: a line for each fault.
+
+    ``lines`` says where in ``source`` the fields stand.
+    """
+    faults = tuple(_explain(error, fields_of, lines, path))
     texts = (
         f"{source}{f', line {fault.line}' if fault.line else ''}: "
         f"{f'{_printable(fault.field)}: ' if fault.field else ''}{fault.message}"
         for fault in faults
     )
-    raise ConfigError("\n".join(texts), faults)
+    return ConfigError("\n".join(texts), faults)
 
 
-def _explain(error: ValidationError, lines: Mapping[str, int | None], path: tuple[str, ...]) -> Iterator[Fault]:
+def _explain(
+    error: ValidationError, fields_of: FieldsOf, lines: Mapping[str, int | None], path: tuple[str, ...]
+) -> Iterator[Fault]:
     for fault in error.errors():
         where = [*path, *(str(part) for part in fault["loc"])]
         if fault["type"] == "extra_forbidden":
@@ -40,7 +49,7 @@ def _explain(error: ValidationError, lines: Mapping[str, int | None], path: tupl
             message = fault["msg"].removeprefix("Value error, ")
             message = re.sub(r", unable to parse .*", "", message.replace("Input should", "must", 1))
             got = "" if isinstance(fault["input"], dict | BaseModel) else f", got {shown(fault['input'])}"
-            field, message = _blame(where, f"{message}{got}")
+            field, message = _blame(where, f"{message}{got}", fields_of)
         yield Fault(field, message, _line(field, lines))
 
 
@@ -49,7 +58,7 @@ def _printable(field: str) -> str:
     return field if field.isprintable() and len(field) <= 200 else shown(field)
 
 
-def _blame(where: list[str], message: str) -> tuple[str, str]:
+def _blame(where: list[str], message: str, fields_of: FieldsOf) -> tuple[str, str]:
     """The field that a message is about, and the rest of the message.
 
     A check of several fields together begins its message with the one that it blames, as in "channels must be 3".
@@ -66,3 +75,12 @@ def _line(field: str, lines: Mapping[str, int | None]) -> int | None:
     while field and field not in lines:
         field = field.rpartition(".")[0]
     return lines.get(field)
+
+
+def shown(value: Any) -> str:
+    """What stands in a config, which may be of any length."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return "a number with too many digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."

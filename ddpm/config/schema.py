@@ -32,19 +32,11 @@ from ..files import user_path
 from ..names import listed
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
+from .faults import shown, worded
 from .yaml_text import dump_yaml
 
 MAX_NAME = 100  # characters of a class's name
 MAX_NAMES = 50_000  # bytes of all of them as YAML; the names of 1,000 classes have 15,000
-
-
-def shown(value: Any) -> str:
-    """What stands in a config, which may be of any length."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return "a number with too many digits"
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
@@ -52,7 +44,22 @@ def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> A
     return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
 
 
-class Section(BaseModel):
+class _Meta(type(BaseModel)):
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            path = tuple(name for name, field in Config.model_fields.items() if field.annotation is cls)
+            raise worded(error, fields_of, cls.__name__, path=path) from None
+
+
+class Section(BaseModel, metaclass=_Meta):
+    """A part of the config.
+
+    Raises:
+        ConfigError: a value that is not valid; names the field and what would be right.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
@@ -77,9 +84,13 @@ class OneOf:
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_before_validator_function(self._check, handler(source))
 
+    def offered(self) -> tuple[str, ...]:
+        """The names that a person may choose."""
+        return tuple(name for name, entry in self.registry.items() if getattr(entry, "offered", True))
+
     def _check(self, name: Any) -> Any:
         if not isinstance(name, str) or name not in self.registry:
-            *most, last = map(repr, self.registry)
+            *most, last = map(repr, self.offered())
             raise ValueError(f"must be {', '.join(most)} or {last}")
         return name
 
@@ -238,7 +249,7 @@ class DataConfig(Section):
             raise ValueError(f"path must be left out for {self.dataset}: it is for the dataset 'folder' alone")
         if self.digest and self.dataset != "folder":
             raise ValueError("digest goes with dataset 'folder', and only with it")
-        if self.class_names and self.dataset != "folder":
+        if self.class_names and info.function:
             raise ValueError(f"class_names go with dataset 'folder'; {self.dataset} has its own")
         return self
 
@@ -594,7 +605,7 @@ def check_num_steps(num_steps: int, num_timesteps: int) -> None:
 # -- fields by name ---------------------------------------------------------------------------------------------------
 
 
-def fields_of(sections: list[str]) -> dict[str, FieldInfo]:
+def fields_of(sections: Sequence[str]) -> dict[str, FieldInfo]:
     model: Any = Config
     for section in sections:
         field = model.model_fields.get(section)

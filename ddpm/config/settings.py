@@ -132,7 +132,7 @@ def _setting(section: str, name: str, field: FieldInfo) -> Setting:
     if isinstance(annotation, UnionType):  # "or None": left out
         annotation = get_args(annotation)[0]
     choices = get_args(annotation) if get_origin(annotation) is Literal else ()
-    choices = next((tuple(one.registry) for one in field.metadata if isinstance(one, OneOf)), choices)
+    choices = next((one.offered() for one in field.metadata if isinstance(one, OneOf)), choices)
     kind = (
         "choice" if choices else "list" if get_origin(annotation) is tuple
         else {bool: "switch", str: "text"}.get(annotation, "number")

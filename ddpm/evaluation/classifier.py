@@ -59,8 +59,9 @@ class Classifier(nn.Module):
 @cache
 def load_classifier() -> Classifier:
     """The shipped classifier, in eval mode. Treat it as read-only: all callers share one."""
-    model = Classifier()
-    load_weights(model, read_safetensors(SHIPPED, model), str(SHIPPED))
+    with torch.inference_mode(False):  # else nobody could ever compute gradients through it
+        model = Classifier()
+        load_weights(model, read_safetensors(SHIPPED, model), str(SHIPPED))
     return model.eval().requires_grad_(False)
 
 

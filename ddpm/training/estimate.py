@@ -29,7 +29,7 @@ class Estimate:
 
     parameters: int
     macs: int
-    """Multiply-accumulates of one look of the network at one image; a step of training does three times that."""
+    """Multiply-accumulates of one network evaluation of one image; a step of training does three times that."""
     memory: int
     """Bytes of tensors at the peak of a step of training; the process and the kernels' scratch space come on top."""
     steps: int

@@ -57,7 +57,7 @@ def show_costs(config: Config | None, place) -> None:
         (
             "Work per image",
             told and f"{told.macs / 1e9:.3g} GMAC",
-            "Billions of multiply-accumulates of one look of the network at one image. A training step takes three "
+            "Billions of multiply-accumulates of one network evaluation of one image. A training step takes three "
             "times that for each image; a sample takes it at every step, twice under guidance.",
         ),
         (

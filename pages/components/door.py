@@ -112,7 +112,8 @@ class Door:
         for host in (*asked.headers.getlist("host"), *origins) if "host" in asked.headers else ("",):
             if not is_own(host, self._names, address):
                 shown = re.sub(r"[^\w.:*-]", "?", host[:80]) or "without a name"
-                remedy = f"If it should be, start the server with {NAMES}={shown.split(':')[0]}, see README, Host it."
+                name = shown.split(":")[0]
+                remedy = f"If it should be, start the server with {NAMES}={name}, see docs/hosting.md, Behind a proxy."
                 if shown not in self._told and len(self._told) < MOST_TOLD:
                     self._told.add(shown)
                     get_logger(__name__).warning("refused: %s is no name of this server. %s", shown, remedy)

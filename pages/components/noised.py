@@ -24,7 +24,7 @@ SIZE = 64  # of a photograph or an upload, in pixels
 KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 READ = "sched_read"  # in the session: the last upload, as (file, picture or why there is none)
 UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
-SOURCES = (*(name for name in DATASETS if name != "folder"), PHOTOGRAPHS, UPLOAD)
+SOURCES = (*(name for name, dataset in DATASETS.items() if dataset.function), PHOTOGRAPHS, UPLOAD)
 COLUMNS = 9  # of the strip
 
 STYLE = """<style>

@@ -1,0 +1,73 @@
+"""Training in a program of one's own: a config, images in memory, and a loop over events."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+from ..config import Config, config_from_dict
+from ..data import ImageSet, hold_out, load_dataset
+from ..errors import DataError
+from ..models import Model
+from .loop import Event, TrainState
+from .loop import train as train_loop
+
+
+class Training:
+    """A training in memory: iterate over it for its events, then take ``model``. Nothing is written."""
+
+    def __init__(self, config: Config, images: ImageSet, held_out: ImageSet):
+        self.config, self._images, self._held_out = config, images, held_out
+        self._state = TrainState(config)
+
+    def __iter__(self) -> Iterator[Event]:
+        """The events from where it is to the end of ``config.training.epochs``; may be left and taken up again."""
+        return train_loop(self._state, self._images, self._held_out)
+
+    @property
+    def model(self) -> Model:
+        """The averaged weights as they are now, ready to sample: a copy."""
+        network = copy.deepcopy(self._state.ema.model).eval().requires_grad_(False)
+        return Model(self.config, network, f"{self.config.name}, trained in memory")
+
+
+def train(config: Config, images: ImageSet | None = None, held_out: ImageSet | None = None) -> Training:
+    """Train a model: ``training = ddpm.train(config, images)``, then ``for event in training: ...``.
+
+    Args:
+        config: what to train. Where ``images`` are given, its section ``data`` is made to say what they are: dataset
+            ``arrays``, their size, channels and class names; val_fraction and horizontal_flip stay.
+        images: those to learn from, as of ``ImageSet.from_arrays``; by default the dataset that the config names.
+        held_out: those to validate with; by default val_fraction of ``images``.
+
+    Raises:
+        ConfigError: the config does not fit the images' size or labels.
+        DataError: no image would be left to learn from or to validate with, or the two sets differ in size.
+    """
+    if images is None:
+        if held_out is not None:
+            raise DataError("held_out goes with images of your own: the config's dataset has its own split")
+        return Training(config, load_dataset(config.data, "train"), load_dataset(config.data, "val"))
+    config = _describing(config, images)
+    if held_out is None:
+        if len(images) < 2:
+            raise DataError(f"{len(images)} images are too few: at least one to learn from, and one to validate with")
+        val, rest = hold_out(len(images), "arrays", config.data.val_fraction)
+        images, held_out = images[rest], images[val]
+    if not len(images) or not len(held_out) or images.images.shape[1:] != held_out.images.shape[1:]:
+        raise DataError(
+            f"images and held_out must each hold images of one size, got {tuple(images.images.shape)} and "
+            f"{tuple(held_out.images.shape)}"
+        )
+    return Training(config, images, held_out)
+
+
+def _describing(config: Config, images: ImageSet) -> Config:
+    """The config with a section ``data`` that says what the images are."""
+    _, channels, size, _ = images.images.shape
+    values = config.model_dump(mode="json", exclude_none=True)
+    kept = {name: values["data"][name] for name in ("val_fraction", "horizontal_flip")}
+    values["data"] = {"dataset": "arrays", "image_size": size, "channels": channels, **kept}
+    if images.class_names:
+        values["data"]["class_names"] = list(images.class_names)
+    return config_from_dict(values, "the config for these images")
