@@ -32,7 +32,7 @@ PAGE = {
     "about": "How good is a model? Calibration and sample quality, beside what real images reach.",
 }
 
-page("Evaluate", "How good is a model? Every number stands beside what real images reach.")
+page("Evaluate", "How good is a model? Each score appears next to the one real images get.")
 
 reference, model = pick_model("eval_model")
 with st.sidebar:
@@ -97,7 +97,7 @@ with st.container(horizontal=True):
         st.download_button("CSV", lambda: redacted(results_csv(found[reference])), f"{file_name}.csv", "text/csv",
                            on_click="ignore", help="The numbers, one a line.")  # fmt: skip
 
-st.header("Evaluate it anew" if reference in found else "Evaluate it", anchor=False)
+st.header("Re-evaluate" if reference in found else "Evaluate it", anchor=False)
 evaluation_job(reference, model)
 
 about(

@@ -19,8 +19,8 @@ PAGE = {
 
 page(
     "Ladder",
-    "How few steps are enough? Every image below starts from the same noise: a better sampler comes near the "
-    "reference, which takes all steps, sooner.",
+    "How few steps are enough? Every image below starts from the same noise: the better the sampler, the "
+    "fewer steps it needs to match the full-length reference.",
 )
 
 BOUND = {"bind": "query-params"}
@@ -65,12 +65,12 @@ if not shown.climbed:
     progress.info(f"**Climb** draws one image in {len(shown.plan)} ways, from left to right.",
                   icon=":material/stairs_2:")  # fmt: skip
 elif shown.key != wanted.key:
-    progress.info("The settings have changed since this ladder. **Climb** draws it anew.", icon=":material/sync:")
+    progress.info("You've changed the settings. Press **Climb** to redraw.", icon=":material/sync:")
 elif not shown.complete:
     progress.info("Stopped before the end. **Climb** starts again.", icon=":material/stop_circle:")
 else:
     progress.caption(
-        "dB is the PSNR to the reference: 30 is hard to tell apart, 40 cannot be. DDPM adds fresh noise and ends at "
+        "dB is the PSNR to the reference: at 30 dB the two are hard to tell apart; at 40, impossible. DDPM adds fresh noise and ends at "
         "another image of the same kind. Beneath it, how often the network looked (twice a step with Heun, twice that "
         "under guidance), and for how long."
     )
@@ -81,7 +81,7 @@ with st.expander("The same ladder from the command line", icon=":material/termin
 about(
     "A network that removes noise defines a curve from every $x_T$ to an image: the *probability-flow ODE*. DDIM with "
     r"$\eta = 0$, Heun and DPM-Solver++ all follow this one curve, in steps. DDIM's step is a straight line, whose "
-    "error falls in proportion to the number of steps; Heun looks at both ends of a step, DPM-Solver++ remembers the "
+    "error falls in proportion to the number of steps; Heun evaluates both ends of a step, DPM-Solver++ remembers the "
     "step before, and their error falls with its square. So all of them end at the same image, sooner or later. DDPM "
     "does not: it adds fresh noise at every step, and ends at another image of the same kind.",
     SAMPLERS["dpmpp_2m"].source,

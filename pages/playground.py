@@ -144,7 +144,7 @@ with progress.container():  # where the bar is while images are drawn, so that w
 with facts:
     verdict_on_link(result)
     if asked != request:
-        st.info("The settings have changed since this picture. **Generate** draws it anew.", icon=":material/sync:")
+        st.info("You've changed the settings. Press **Generate** to redraw.", icon=":material/sync:")
     downloads(shown, result.trajectory.timesteps)
     share_link(asked.reference, "Share this model")
 
@@ -156,8 +156,8 @@ player(result.frames, str(shown), "play_player", result.probabilities, names, ro
 with st.expander("A link to this picture", icon=":material/link:"):
     st.code(link_to(result), language=None, wrap_lines=True)
     st.caption(
-        "It spells out every setting, and holds a fingerprint of the weights and of the pixels: who opens it is "
-        "told whether the picture is the same."
+        "It spells out every setting, and holds a fingerprint of the weights and of the pixels: anyone who "
+        "opens it sees whether their picture matches exactly."
     )
 with st.expander("The same picture from the command line", icon=":material/terminal:"):
     st.code(asked.command_line(cached_model(asked.reference)), language="bash", wrap_lines=True)
@@ -166,12 +166,12 @@ with st.expander("The same picture in Python", icon=":material/code:"):
 
 about(
     r"""
-At every step the network looks at $x_t$ and predicts the clean image $\hat x_0$ and the noise $\hat\varepsilon$ in it.
+At every step the network takes $x_t$ and predicts the clean image $\hat x_0$ and the noise $\hat\varepsilon$ in it.
 DDIM goes to the next timestep $s < t$ by mixing the two again, with less noise:
 
 $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z.$$
 
-DDPM is the case $\eta = 1$, with as much fresh noise $z$ as the forward process took away. Early steps decide the shape
+DDPM is the case $\eta = 1$, with fresh noise $z$ of the true reverse step's variance. Early steps decide the shape
 (and, where no class is asked for, what the image shows), late ones the edges: compare $x_t$ with the predicted $x_0$.
 """,
     "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models",

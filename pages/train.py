@@ -27,7 +27,7 @@ PAGE = {
     "about": "Edit a config, see what it will cost, launch a run, stop and resume it.",
 }
 
-page("Train", "Choose a preset, change what you like, see what it will cost, and launch. A run goes on when you leave.")
+page("Train", "Choose a preset, change what you like, see what it will cost, and launch. Runs continue after you close the page.")
 
 PRESETS = {path.stem: path for path in sorted(Path(__file__).parents[1].glob("configs/*.yaml"))}
 FILE = "a YAML file"
@@ -91,7 +91,7 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
             base = base_of(start)
             start_from(new_text(with_schedule(base, parse_schedule(carried)) if carried else base))
             if fresh:
-                st.toast(f"The schedule came along into {as_markdown(start)}: the tab Schedule has it.")
+                st.toast(f"Your schedule was copied into the {as_markdown(start)} preset; see the Schedule tab.")
     except DDPMError as error:
         show_error(error)
         st.stop()
@@ -127,7 +127,7 @@ if taken:
     free = queue.free_name(name)
     messages.button(f"Use {as_markdown(free)}", key="train_use_free", on_click=set_field, args=("name", free))
 if places := dict.fromkeys(current.place(fault) for fault in current.faults if fault.field != "name"):
-    messages.markdown(f":red[To correct before this can be launched: {', '.join(places)}]")
+    messages.markdown(f":red[Fix before launching: {', '.join(places)}]")
 with findings_place:
     if obstacle:
         show_error(obstacle)

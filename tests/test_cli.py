@@ -289,7 +289,7 @@ def test_train_makes_a_run_that_can_be_sampled_and_resumed(cli, tiny_yaml, outpu
     [
         (("--set", "training.epoch=6"), "training.epoch: unknown key 'epoch': did you mean 'epochs'?"),
         (("--set", "training.epochs"), "--set takes section.field=value, got 'training.epochs'"),
-        (("--set", "model.attention_resolutions=[3]"), "model.attention_resolutions: 3 does not occur"),
+        (("--set", "model.attention_resolutions=[3]"), "model.attention_resolutions: this model has no 3x3 level"),
         (("--set", "data.image_size=9"), "data.image_size: 9 must be divisible by 2"),
         (("--set", "schedule.num_timesteps=1"), "schedule.num_timesteps: must be greater than or equal to 2"),
         (("--set", "data.dataset=minst"), "data.dataset: must be 'digits', 'mnist'"),

@@ -194,7 +194,7 @@ def test_the_choices_are_those_that_the_code_knows():
         ),
         (
             "model: {attention_resolutions: [7]}",
-            "FILE, line 1: model.attention_resolutions: 7 does not occur; this model has [32, 16, 8]",
+            "FILE, line 1: model.attention_resolutions: this model has no 7x7 level; choose among 32, 16, 8",
         ),
         ("model: {channel_mult: []}", "FILE, line 1: model.channel_mult: Tuple should have at least 1 item"),
         (

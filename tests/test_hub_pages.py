@@ -64,7 +64,7 @@ def test_a_name_for_a_commit_that_is_here_is_replaced_by_the_commit(hub, commit,
     ("asked", "said"),
     [
         ("hf://me/none", "cannot look up hf://me/none: there is no me/none, or it is private"),
-        ("hf://../..", "is no repo of the Hub: expected user/name"),
+        ("hf://../..", "isn't a valid Hub name: expected user/name"),
         ("hf://me/tiny@gone", "me/tiny has no such revision"),
     ],
 )

@@ -104,8 +104,8 @@ def test_a_token_that_the_hub_does_not_know_is_said_before_samples_are_drawn(sha
     ("repo_id", "token", "said"),
     [
         ("me/lab", "", "Type your own access token"),
-        ("lab", TOKEN, "'lab' is no repo of the Hub"),
-        ("me/my lab", TOKEN, "'me/my lab' is no repo of the Hub"),
+        ("lab", TOKEN, "'lab' isn't a valid Hub name"),
+        ("me/my lab", TOKEN, "'me/my lab' isn't a valid Hub name"),
         ("", TOKEN, "Type the name"),
     ],
 )

@@ -105,7 +105,7 @@ def test_a_fault_stands_beside_its_field_and_its_tab_is_named(train):
     app = train()
     app.text_input(key="train_training_epochs").set_value("0").run()
     assert red(app) == [
-        "To correct before this can be launched: **epochs** under Training",
+        "Fix before launching: **epochs** under Training",
         "must be greater than or equal to 1, got 0",
     ]
     assert not app.error
@@ -139,7 +139,7 @@ def test_a_fault_that_the_form_has_no_place_for_stands_under_the_yaml_whatever_w
     line = 1 + text_of(app).splitlines().index(f"  {new.strip()}")
     app.text_input(key="train_training_seed").set_value("3").run()
     assert app.error[0].value.startswith(f"Line {line}, `{new.strip()}`: ")
-    assert red(app) == [f"To correct before this can be launched: line {line} of the YAML"]
+    assert red(app) == [f"Fix before launching: line {line} of the YAML"]
 
 
 @pytest.mark.slow
@@ -325,7 +325,7 @@ def test_a_folder_that_is_not_there_makes_launch_impossible_and_says_so_beside_i
     app = train()
     app.selectbox(key="train_data_dataset").select("folder").run()
     assert red(app) == [
-        "To correct before this can be launched: **path** under Data",
+        "Fix before launching: **path** under Data",
         "must name the folder that holds the images",
     ]
     assert launch_button(app).disabled

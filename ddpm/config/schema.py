@@ -453,7 +453,7 @@ class TrainingConfig(Section):
     )
     val_every: int = _setting(
         500,
-        "Between two validations, each with a checkpoint: so much is lost at most when the machine fails.",
+        "Between two validations, each with a checkpoint: a crash loses at most this many steps.",
         "steps",
         ge=1,
     )
@@ -492,8 +492,8 @@ class SamplingConfig(OpenSection):
     )
     guidance_interval: tuple[int, ...] | None = _setting(
         None,
-        "First and last timestep at which guidance acts. Without the noisiest ones it costs less variety, and without "
-        "the cleanest ones less time. None for all.",
+        "First and last timestep at which guidance acts. Skipping the noisiest steps preserves variety; skipping the "
+        "cleanest saves time. None for all.",
         "timesteps",
         min_length=2,
         max_length=2,
@@ -550,7 +550,8 @@ class Config(Section):
         for resolution in model.attention_resolutions:
             if resolution not in occurring:
                 raise ValueError(
-                    f"model.attention_resolutions: {resolution} does not occur; this model has {occurring}"
+                    f"model.attention_resolutions: this model has no {resolution}x{resolution} level; choose among "
+                    f"{', '.join(map(str, occurring))}"
                 )
         names = self.data.known_class_names
         if model.num_classes and names and model.num_classes != len(names):

@@ -127,7 +127,7 @@ def climb(
 def plan_evaluations(
     model: Model, plan: Sequence[Rung], *, labels: Sequence[int] | None = None, settings: SamplingConfig | None = None
 ) -> int:
-    """How often the network looks at each image of a whole ``climb``."""
+    """Network evaluations per image of a whole ``climb``."""
     guided = _guided(labels)
     return sum(evaluations(_settings(model, rung, settings), model.schedule, guided) for rung in plan)
 

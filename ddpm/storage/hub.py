@@ -94,7 +94,7 @@ def check_repo_id(repo_id: str) -> None:
         valid = False
     if not valid:
         raise HubError(
-            f"{repo_id[:120]!r} is no repo of the Hub: expected user/name, each of letters, digits, '-', '_' and '.'"
+            f"{repo_id[:120]!r} isn't a valid Hub name: expected user/name, each of letters, digits, '-', '_' and '.'"
         )
 
 

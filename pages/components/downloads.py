@@ -40,6 +40,6 @@ def downloads(shown: Shown, timesteps: list[int]) -> None:
             file = in_turn(make, get=lambda: (picture_again(shown).trajectory,))
             st.download_button(label, file, f"{name}{ending}", kind, on_click="ignore")
     st.caption(
-        "PNG is the picture; the strip, GIF and MP4 are how it came about; NPZ is its pixels, labels and names of "
+        "PNG is the picture; the strip, GIF and MP4 show how it formed; NPZ is its pixels, labels and names of "
         "classes for numpy."
     )

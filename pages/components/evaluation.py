@@ -39,8 +39,8 @@ def cards(stage: Stage) -> None:
                 )  # fmt: skip
     guidance = stage["made_by"]["settings"]["guidance_scale"]
     st.caption(
-        f"{stage['num_samples']:,} samples at guidance {guidance:g}, {stage['network_evaluations']:g} looks of the "
-        f"network at each; beneath, what real images reach.",
+        f"{stage['num_samples']:,} samples at guidance {guidance:g}, {stage['network_evaluations']:g} network "
+        "evaluations per image. Grey badges: real images.",
         help=f"Real images: {foreign(stage['reference']['what'])}." if "what" in stage["reference"] else None,
     )
     absent = absences({"Real images": stage["reference"]} | {METRICS[key].label: stage[key] for key in METRICS})

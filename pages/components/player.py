@@ -27,9 +27,9 @@ HTML = """
   </div>
   <input class="slider" type="range" min="0" step="1" aria-label="Frame">
   <div class="bar">
-    <button class="back" type="button" aria-label="One frame back">‹</button>
+    <button class="back" type="button" aria-label="Previous frame">‹</button>
     <button class="play" type="button">Play</button>
-    <button class="forth" type="button" aria-label="One frame forth">›</button>
+    <button class="forth" type="button" aria-label="Next frame">›</button>
     <label>Speed <select class="speed" aria-label="Frames per second">
       <option value="5">5 / s</option><option value="12" selected>12 / s</option><option value="30">30 / s</option>
     </select></label>
@@ -117,8 +117,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (!data.digits) return;
     if (k === null) {
       const settled = data.digits.filter((digit) => digit.settled <= index).length;
-      verdict.textContent = "The digit is decided in " + settled + " of " + count + " images: from here on the "
-        + "classifier reads each of these guesses as it reads the result.";
+      verdict.textContent = "The digit is decided in " + settled + " of " + count + " images: from this "
+        + "step on, the classifier's reading no longer changes.";
     } else {
       const digit = data.digits[k], at = data.frames[digit.settled].caption.split(" ·")[0];
       verdict.textContent = "The classifier reads the guess as " + digit.read[index] + " (" + percent(digit.sure[index])

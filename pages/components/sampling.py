@@ -62,7 +62,7 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         "Steps",
         sorted({own.num_steps, *linked, *(n for n in STEPS if n <= model.schedule.num_timesteps)}),
         own.num_steps,
-        help="Timesteps that the sampler visits. At each the network looks at the image: once, twice with Heun, and "
+        help="Timesteps that the sampler visits. Each costs one network evaluation per image, two with Heun, and "
         "twice that under guidance. More is slower and usually better; this model was trained with "
         f"T = {model.schedule.num_timesteps}.",
         **bound("steps"),
@@ -146,7 +146,7 @@ class Request:
             raise ConfigError(f"the number of images must be 1 to {MAX_IMAGES}, got {self.count}")
 
     def evaluations_of_each(self, schedule: NoiseSchedule) -> int:
-        """How often the network looks at each image."""
+        """Network evaluations per image."""
         return evaluations(self.settings, schedule, guided=self.labels is not None)
 
     def check(self, model: Model) -> None:

@@ -88,7 +88,7 @@ def _read_link() -> None:
 def tell_link_faults() -> None:
     """What the link asked for and could not have; said until a card is changed."""
     for fault in st.session_state[LINK_FAULTS]:
-        st.warning(f"The link asks for a schedule that there is not. {foreign(fault)}", icon=":material/link_off:")
+        st.warning(f"The link asks for an unknown schedule. {foreign(fault)}", icon=":material/link_off:")
 
 
 def _values(config: ScheduleConfig) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:
         harm = [HARM] if any(start.harmful for start in starts.values()) else []
         st.warning("\n".join([*wrong, "", UNSEEN, *harm, REMEDY]), icon=":material/warning:")
     elif able:
-        st.caption("All start at T - 1, where nothing is left that shows in an image of this size: as it should be.")
+        st.caption("All start at T - 1, where no visible trace of the image remains: that's correct.")
 
 
 # -- formulas, and on to training ----------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def push_form(what: str, reference: str) -> str:
 def _fault(repo_id: str, token: str) -> str | None:
     """What is wrong with the form, which the Hub need not be asked about and nothing has to be made for."""
     if not repo_id:
-        return "Type the name that it shall have on the Hub, such as user/name"
+        return "Enter a name on the Hub, e.g. user/name"
     try:
         check_repo_id(repo_id)
     except HubError as error:

@@ -110,7 +110,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         count.press("Home")
         wait_until_idle(page)
         page.locator(".st-key-eval_start").get_by_role("button").first.click()
-        page.get_by_text("Evaluate it anew").wait_for(timeout=SLOW)
+        page.get_by_text("Re-evaluate").wait_for(timeout=SLOW)
         page.get_by_role("heading", name="Calibration").wait_for()
         wait_until_idle(page)
         with page.expect_download(timeout=SLOW) as waiting:
