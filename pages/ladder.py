@@ -70,9 +70,9 @@ elif not shown.complete:
     progress.info("Stopped before the end. **Climb** starts again.", icon=":material/stop_circle:")
 else:
     progress.caption(
-        "dB is the PSNR to the reference: at 30 dB the two are hard to tell apart; at 40, impossible. DDPM adds fresh noise and ends at "
-        "another image of the same kind. Beneath it, how often the network looked (twice a step with Heun, twice that "
-        "under guidance), and for how long."
+        "dB is the PSNR to the reference: at 30 dB the two are hard to tell apart; at 40, impossible. DDPM adds fresh "
+        "noise and ends at another image of the same kind. Beneath it stand the network evaluations (two a step with "
+        "Heun, twice that under guidance) and the time."
     )
 
 with st.expander("The same ladder from the command line", icon=":material/terminal:"):

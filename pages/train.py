@@ -27,7 +27,10 @@ PAGE = {
     "about": "Edit a config, see what it will cost, launch a run, stop and resume it.",
 }
 
-page("Train", "Choose a preset, change what you like, see what it will cost, and launch. Runs continue after you close the page.")
+page(
+    "Train",
+    "Choose a preset, change what you like, see what it will cost, and launch. Runs continue after you close the page.",
+)
 
 PRESETS = {path.stem: path for path in sorted(Path(__file__).parents[1].glob("configs/*.yaml"))}
 FILE = "a YAML file"

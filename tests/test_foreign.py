@@ -345,7 +345,7 @@ def test_the_records_of_a_run_are_shown_as_text(tiny_run, payloads, monkeypatch)
     (tiny_run / "=![x](y)|`<img src=z>`.txt").write_text(payloads())
     _, content = read_checkpoint(tiny_run / "ckpts" / "latest.pt")
     made_on = {name: payloads() for name in content["made_on"]}
-    monkeypatch.setattr("ddpm.media.report.read_checkpoint", lambda path: (None, content | {"made_on": made_on}))
+    monkeypatch.setattr("ddpm.media.subject.read_checkpoint", lambda path: (None, content | {"made_on": made_on}))
     files = write_report("run:tiny")
     assert len(marks(files.html.read_text())) >= 4
     check_markdown(files.markdown)

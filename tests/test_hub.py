@@ -155,7 +155,8 @@ def test_a_folder_that_cannot_be_uploaded_is_refused_before_anything_is_asked(hu
 def test_no_token_is_said_before_anything_is_asked(hub, folder):
     fault = fault_of(publish, folder, "me/x", kind="model", message="m")
     assert fault == "publishing me/x needs a token with write access: set HF_TOKEN, or run `hf auth login`"
-    assert fault_of(publish, folder, "nothing", kind="model", message="m").startswith("'nothing' isn't a valid Hub name")
+    fault = fault_of(publish, folder, "nothing", kind="model", message="m")
+    assert fault.startswith("'nothing' isn't a valid Hub name")
     assert hub.requests == []
 
 

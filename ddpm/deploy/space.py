@@ -31,6 +31,7 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     "streamlit_app.py",
     "pages/**/*.py",
     "pages/opening/*",
+    "pages/components/static/*",
     "ddpm/**/*.py",
     "ddpm/deploy/static/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees

@@ -23,7 +23,8 @@ from ..storage.hub import SCHEME
 from ..storage.weights import weights_sha256
 from .document import figure
 from .images import enlarge, make_grid, png_bytes, to_uint8
-from .report import Subject, evaluation, model_details, training_details
+from .report import evaluation, model_details, training_details
+from .subject import Subject
 
 CARD, SAMPLES = "README.md", "samples.png"
 NUM_SAMPLES, NUM_STEPS = 60, 50

@@ -9,35 +9,32 @@ from __future__ import annotations
 import os
 import shlex
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ..config import config_to_yaml
-from ..errors import DDPMError, ModelError
+from ..errors import DDPMError
 from ..evaluation.evaluate import versions
-from ..evaluation.results import find_results, folder_of, sample_stages
-from ..files import RunFolder, size_text, write_bytes, write_text
+from ..evaluation.results import sample_stages
+from ..files import size_text, write_bytes, write_text
 from ..jobs import read_status
-from ..models import Model, load_model, resolve
+from ..models import Model
 from ..names import as_code, as_markdown, as_sentence, fenced, in_turn
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from ..schedule import SCHEDULES
-from ..storage.pipelines import PipelineConfig
-from ..storage.weights import read_checkpoint
-from ..training.history import History, read_history
 from ..unet import Attention, ResBlock
 from .document import figure, listed, table, to_html
 from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
 from .report_evaluation import calibration_section, quality_section
 from .schedule_figures import lines, save_schedules
+from .subject import Subject
 
 GRID_SAMPLES, TRAJECTORY_SAMPLES, TRAJECTORY_FRAMES, STRIP_SAMPLES = 60, 10, 41, 3
 
@@ -55,62 +52,6 @@ REFERENCES = {
     "lpips_diversity": "Zhang et al. 2018, The Unreasonable Effectiveness of Deep Features (LPIPS), arXiv:1801.03924",
     "ssim": "Wang et al. 2004, Image Quality Assessment: From Error Visibility to Structural Similarity",
 }
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A model and all that is on disk about it. What is absent is the error that says so."""
-
-    reference: str
-    model: Model
-    weights: Path
-    folder: Path
-    """Where the report goes."""
-    run: RunFolder | None
-    history: History | DDPMError
-    results: dict[str, Any] | DDPMError
-    checkpoint: Mapping[str, Any] = field(default_factory=dict)
-    figures: set[str] = field(default_factory=set)
-    """The names of those that were drawn."""
-
-    @classmethod
-    def read(cls, reference: str, folder: Path | None = None, device: str = "cpu") -> Subject:
-        """Read a model's run, records and evaluation.
-
-        Raises:
-            ModelError: no such model, or one that does not say how it was trained.
-        """
-        model, weights = load_model(reference, device), resolve(reference)
-        if isinstance(model.config, PipelineConfig):
-            raise ModelError(f"{model.source} is a pipeline of diffusers, which does not say how it was trained")
-        run = RunFolder(weights.parent.parent) if weights.parent.name == "ckpts" else None
-        latest = run.checkpoint("latest") if run else None
-        metrics = (run or RunFolder(weights.parent)).metrics  # a shipped model has them beside its weights
-        return cls(
-            reference=reference,
-            model=model,
-            weights=weights,
-            folder=folder or folder_of(reference, model).report,
-            run=run,
-            history=_or_error(lambda: read_history(metrics)) if metrics.is_file() or run else DDPMError(
-                "the records of its training are not kept with these weights: train it and report on the run, "
-                f"`python -m ddpm report --run {model.config.name}`"
-            ),
-            results=_or_error(lambda: find_results(reference, model)),
-            checkpoint=read_checkpoint(latest)[1] if latest and latest.is_file() else {},
-        )  # fmt: skip
-
-    def figure(self, name: str) -> Path:
-        """Where to draw a figure of the report."""
-        self.figures.add(name)
-        return self.folder / name
-
-
-def _or_error(read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except DDPMError as error:
-        return error
 
 
 @dataclass(frozen=True)

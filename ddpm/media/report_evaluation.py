@@ -21,7 +21,7 @@ from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
 
 if TYPE_CHECKING:
-    from .report import Subject
+    from .subject import Subject
 
 
 def calibration_section(subject: Subject, result: Mapping[str, Any]) -> Iterator[str]:

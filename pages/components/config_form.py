@@ -218,7 +218,6 @@ def _take() -> None:
 
 def editor(current: Draft, height: int) -> None:
     """The YAML itself, and below it, with their lines, the faults that it is to be corrected for."""
-    st.html("<style>.st-key-train_yaml textarea { font-family: monospace; font-size: 0.8rem; }</style>")
     edition = st.session_state[EDITION]
     key = f"train_yaml_{edition}"
     put(key, st.session_state[TEXT])

@@ -46,21 +46,8 @@ def _pages() -> tuple[Page, ...]:
 
 
 FOLDER = Path(__file__).parents[1]
+STATIC = Path(__file__).with_name("static")
 PAGES = _pages()
-
-
-# Streamlit leaves 6 rem above the title and lines as long as the window; an article has neither. Its columns stand side
-# by side down to 640 pixels, 300 of them the sidebar's: at 150 % of a laptop's screen tabs and figures were cut.
-# On a phone the sidebar is behind two small angles: they say what is there.
-STYLE = """<style>
-[data-testid=stMainBlockContainer] { padding-top: 3.5rem; max-width: 72rem; }
-[data-testid=stExpandSidebarButton]::after { content: "Pages and settings"; font-size: 0.9rem; padding: 0 0.5rem; }
-[data-testid=stExpandSidebarButton] { width: auto; border: 1px solid currentColor; border-radius: 4px; }
-@media (max-width: 60rem) {
-  [data-testid=stHorizontalBlock]:not([data-testid=stColumn] *) { flex-wrap: wrap; }
-  [data-testid=stColumn]:not([data-testid=stColumn] *) { min-width: min(100%, 15rem); }
-}
-</style>"""
 
 
 def _icon(size: int = 64) -> Image.Image:
@@ -85,7 +72,7 @@ def page(title: str, sentence: str) -> None:
     keep_modules()
     name = title if title == "DDPM Lab" else f"{title} · DDPM Lab"
     st.set_page_config(page_title=name, page_icon=_icon(), layout="wide")
-    st.html(STYLE)
+    st.html(STATIC / "app.css")
     read_link()
     try:
         pages = shown_pages()

@@ -87,7 +87,7 @@ def seen_as(reference: str, model: Model, stage: Stage) -> None:
                       help="Rows: the digit asked for. Columns: what the classifier saw.")  # fmt: skip
         left.plotly_chart(confusion_figure(matrix), key="eval_confusion", **PLOT)
     elif isinstance(counts, list):
-        left.markdown("**What the classifier saw**", help="What the classifier saw in samples that were asked for no class.")
+        left.markdown("**What the classifier saw**", help="The samples were asked for no class.")
         left.plotly_chart(class_figure(counts, stage["reference"].get("class_histogram")), key="eval_classes", **PLOT)
     if isinstance(stage["surest"], list):
         with right:

@@ -17,20 +17,6 @@ from ddpm.samplers import SAMPLERS
 
 from .models import computing
 
-STYLE = """<style>
-.ladder { overflow-x: auto; }
-.ladder table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
-.ladder th, .ladder td { padding: 0.25rem 0.4rem; text-align: center; vertical-align: top; border: 0; }
-.ladder th { font-weight: 600; }
-.ladder th[scope=row] { text-align: left; padding: 2.75rem 0.8rem 0 0; }
-.ladder img, .ladder .empty { width: 96px; height: 96px; display: block; border-radius: 4px; }
-.ladder img { image-rendering: pixelated; }
-.ladder .empty { border: 1px dashed rgba(128, 128, 128, 0.5); box-sizing: border-box; }
-.ladder td { height: 10rem; }
-.ladder small { display: block; line-height: 1.35; opacity: 0.8; white-space: nowrap; }
-.ladder .reference img { outline: 2px solid currentColor; }
-</style>"""
-
 
 @dataclass
 class Ladder:
@@ -115,7 +101,7 @@ def draw(ladder: Ladder, place) -> None:
         + "</tr>"
         for name, sampler in SAMPLERS.items()
     )
-    place.html(f'{STYLE}<div class="ladder"><table><tr><th scope="col">sampler</th>{head}</tr>{rows}</table></div>')
+    place.html(f'<div class="ladder"><table><tr><th scope="col">sampler</th>{head}</tr>{rows}</table></div>')
 
 
 def _cell(ladder: Ladder, rung: Rung, label: str) -> str:

@@ -27,24 +27,6 @@ UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
 SOURCES = (*(name for name, dataset in DATASETS.items() if dataset.function), PHOTOGRAPHS, UPLOAD)
 COLUMNS = 9  # of the strip
 
-STYLE = """<style>
-.noised figure { margin: 0; }
-.noised img { width: 100%; display: block; image-rendering: pixelated; border-radius: 2px; }
-.noised .large { display: grid; grid-template-columns: repeat(auto-fill, minmax(8.5rem, 1fr)); gap: 1rem;
-  margin-bottom: 1.5rem; }
-.noised figcaption { font-size: 0.85rem; line-height: 1.45; margin-top: 0.4rem; font-variant-numeric: tabular-nums; }
-.noised .scroll { overflow-x: auto; }
-.noised table { width: 100%; min-width: 38rem; border-collapse: separate; border-spacing: 0.25rem; font-size: 0.75rem;
-  font-variant-numeric: tabular-nums; table-layout: fixed; margin: 0; }
-.noised th, .noised td { border: 0; padding: 0.15rem; text-align: center; font-weight: 400; vertical-align: top;
-  line-height: 1.3; }
-.noised tbody th { text-align: left; vertical-align: middle; overflow-wrap: anywhere; }
-.noised .name { width: 6.5rem; }
-.noised .at { background: color-mix(in srgb, currentColor 12%, transparent); border-radius: 4px; font-weight: 600; }
-.noised .quiet { opacity: 0.75; }
-</style>"""
-
-
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _images(name: str) -> ImageSet:
     """The test images of a dataset that is on disk, 32 pixels a side, or the photographs inside scikit-learn."""
@@ -135,7 +117,7 @@ def show_noised(drawn: list[Line], x0: Tensor, eps: Tensor, share: float) -> Non
     )
     body = "".join(_row(line, cells, at) for line, cells in rows)
     st.html(
-        f"{STYLE}<div class=noised><div class=large>{large}</div><div class=scroll>"
+        f"<div class=noised><div class=large>{large}</div><div class=scroll>"
         f"<table><thead><tr><th class=name scope=col>schedule</th>{head}</tr></thead><tbody>{body}</tbody></table>"
         "</div></div>"
     )

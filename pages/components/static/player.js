@@ -1,0 +1,134 @@
+const KINDS = ["x_t", "x0", "eps"];
+const NAMES = { x_t: "x_t", x0: "predicted x0", eps: "predicted noise" };
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const find = (name) => parentElement.querySelector("." + name);
+  const [slider, play, back, forth, speed, loop, which, roll] =
+    ["slider", "play", "back", "forth", "speed", "loop", "which", "roll"].map(find);
+  const [caption, verdict, chart, belief, line, now] =
+    ["caption", "verdict", "chart", "belief", "line", "now"].map(find);
+  // This function runs anew with every rerun of the page; what must outlive one call hangs on the element.
+  const root = find("player");
+  const last = data.frames.length - 1;
+  const { size: [width, height], columns, count, gap } = data;
+
+  // Decoded once and kept, so that no frame flickers.
+  const decode = (uri) => { const image = new Image(); image.src = "data:image/png;base64," + uri; return image; };
+  const images = data.frames.map((frame) => Object.fromEntries(KINDS.map((kind) => [kind, decode(frame[kind])])));
+
+  const chosen = () => (which.value === "" ? null : Number(which.value));
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const percent = (value) => Math.round(100 * value) + " %";
+
+  const draw = (canvas, image) => {
+    const k = chosen();
+    const box = k === null
+      ? [0, 0, image.naturalWidth, image.naturalHeight]
+      : [gap + (k % columns) * (width + gap), gap + Math.floor(k / columns) * (height + gap), width, height];
+    if (canvas.width !== box[2] || canvas.height !== box[3]) [canvas.width, canvas.height] = box.slice(2);
+    canvas.getContext("2d").drawImage(image, ...box, 0, 0, box[2], box[3]);
+  };
+
+  const say = (index) => {
+    const k = chosen(), frame = data.frames[index];
+    const change = k === null ? mean(frame.change) : frame.change[k];
+    caption.textContent = frame.caption + (index < last ? " · step changes x by " + change.toPrecision(2) : "");
+    if (!data.digits) return;
+    if (k === null) {
+      const settled = data.digits.filter((digit) => digit.settled <= index).length;
+      verdict.textContent = "The digit is decided in " + settled + " of " + count + " images: from this "
+        + "step on, the classifier's reading no longer changes.";
+    } else {
+      const digit = data.digits[k], at = data.frames[digit.settled].caption.split(" ·")[0];
+      verdict.textContent = "The classifier reads the guess as " + digit.read[index] + " (" + percent(digit.sure[index])
+        + "). It is decided " + (digit.settled === 0 ? "from the start" : "at " + at) + ": a " + digit.read[last] + ".";
+    }
+  };
+
+  const curve = () => {
+    const k = chosen();
+    for (const part of [chart, verdict]) part.toggleAttribute("hidden", !data.digits);
+    if (!data.digits) return;
+    const at = (index) =>
+      k === null ? mean(data.digits.map((digit) => digit.final[index])) : data.digits[k].final[index];
+    belief.setAttribute("viewBox", "0 0 " + last + " 1");
+    belief.setAttribute("aria-label", "Probability that the classifier gives to the final digit, over the frames");
+    line.setAttribute("points", data.frames.map((_, index) => index + "," + (1 - at(index))).join(" "));
+  };
+
+  const show = (index) => {
+    slider.value = index;
+    for (const kind of KINDS) {
+      const canvas = find(kind), image = images[index][kind];
+      if (image.complete) draw(canvas, image);
+      else image.onload = () => { if (Number(slider.value) === index) draw(canvas, image); };
+      canvas.setAttribute("aria-label", NAMES[kind] + ", " + data.frames[index].caption);
+    }
+    for (const [name, value] of Object.entries({ x1: index, x2: index, y1: 0, y2: 1 })) now.setAttribute(name, value);
+    slider.setAttribute("aria-valuetext", data.frames[index].caption);
+    say(index);
+  };
+  const choose = (k) => {
+    which.value = k === null ? "" : String(k);
+    roll.toggleAttribute("hidden", k === null);
+    curve();
+    show(Number(slider.value));
+  };
+  const stop = () => { clearTimeout(root.timer); root.timer = null; play.textContent = "Play"; };
+  const tick = () => {
+    const index = Number(slider.value);
+    if (index < last) show(index + 1);
+    else if (loop.checked) show(0);
+    else return stop();
+    // The result stays for a moment before it all begins again.
+    root.timer = setTimeout(tick, Number(slider.value) === last ? 1500 : 1000 / Number(speed.value));
+  };
+  const step = (by) => { stop(); show(Math.min(last, Math.max(0, Number(slider.value) + by))); };
+
+  slider.max = last;
+  slider.oninput = () => { stop(); show(Number(slider.value)); };
+  back.onclick = () => step(-1);
+  forth.onclick = () => step(1);
+  play.onclick = () => {
+    if (root.timer) return stop();
+    play.textContent = "Pause";
+    if (Number(slider.value) === last) show(0);
+    root.timer = setTimeout(tick, 1000 / Number(speed.value));
+  };
+  root.onkeydown = (event) => {
+    if (["INPUT", "SELECT"].includes(event.target.tagName)) return;
+    if (event.key === "ArrowLeft" || event.key === "ArrowRight") step(event.key === "ArrowLeft" ? -1 : 1);
+    else if (event.key === "Home" || event.key === "End") step(event.key === "Home" ? -last : last);
+    else return;
+    event.preventDefault();
+  };
+  which.onchange = () => choose(chosen());
+  roll.onclick = () => setTriggerValue("roll", chosen());
+  for (const kind of KINDS) {
+    const canvas = find(kind);
+    canvas.onclick = (event) => {
+      if (chosen() !== null) return choose(null);
+      const scale = canvas.width / canvas.clientWidth;
+      const column = Math.floor((event.offsetX * scale) / (width + gap));
+      const row = Math.floor((event.offsetY * scale) / (height + gap));
+      const k = row * columns + column;
+      if (column < columns && k < count) choose(k);
+    };
+  }
+
+  const before = which.value;
+  which.replaceChildren(new Option("all images", ""), ...Array.from({ length: count }, (_, k) => new Option(
+    data.names.length ? k + 1 + ": " + data.names[k] : k + 1, k)));
+  which.value = Number(before) < count ? before : "";
+  if (root.dataset.shown !== data.id) {
+    // Not at the result, where both pictures are the same: here the guess is ahead of the state.
+    if (!root.dataset.shown || Number(slider.value) > last) slider.value = Math.round(0.6 * last);
+    root.dataset.shown = data.id;
+    stop();
+  } else if (root.timer) {
+    clearTimeout(root.timer);
+    root.timer = setTimeout(tick, 1000 / Number(speed.value));
+  }
+  choose(chosen());
+  return () => clearTimeout(root.timer);
+}
