@@ -11,7 +11,9 @@ import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Common_pb2 import FileUploaderState
 from streamlit.proto.WidgetStates_pb2 import WidgetState
+from streamlit.runtime.state.session_state import Value, WStates
 
+from pages.components import frame  # noqa: F401  which replaces what Streamlit does not check
 from tests.browser.conftest import environment, serve, server_at
 from tests.websocket_client import Visitor, Widget, connect, state
 
@@ -33,7 +35,7 @@ def mode(request) -> str:
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory) -> Path:
+def log(mode, tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("server") / "server.log"
 
 
@@ -249,9 +251,18 @@ def test_a_server_takes_whatever_is_sent(mode, url, log):
                     visitor.ask(*message(draw, visitor, others))
                 visitor.settle()
                 assert not visitor.exceptions
+    print(f"{mode}: {before / 1e6:.0f} -> {memory(url) / 1e6:.0f} MB")
     before_it, traceback, after = log.read_text(encoding="utf-8").partition("Traceback")
     assert not traceback, before_it[-1000:] + traceback + after[:6000]
     with connect(url) as visitor:
         assert visitor.open("playground") < 2
-    print(f"{mode}: {before / 1e6:.0f} -> {memory(url) / 1e6:.0f} MB")
     assert memory(url) - before < GROWTH
+
+
+def test_values_may_change_while_one_goes_through_them():
+    states = WStates()
+    states["a"], states["b"] = Value(1), Value(2)
+    for name in states:
+        states[f"{name}, too"] = Value(3)
+        del states[name]
+    assert set(states) == {"a, too", "b, too"}

@@ -96,4 +96,7 @@ def guard() -> None:
     assert hasattr(AppSession, "_handle_clear_cache_request")  # else there is nothing that it replaces
     SessionState.set_widgets_from_proto = take_some
     WStates.__getitem__ = read_checked
+    # A run that is ending and the next one may be at the values at once: going through them, while they changed, ended
+    # in a traceback once in some thousand messages that came faster than the page.
+    WStates.__iter__ = lambda states: iter(tuple(states.states))
     AppSession._handle_clear_cache_request = lambda session: None
