@@ -502,3 +502,16 @@ def test_the_sampler_of_the_docs_reaches_the_command_line(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     subprocess.run([sys.executable, "-m", "ddpm", *command], cwd=tmp_path, env=environment, check=True)
     assert open_image(tmp_path / "cold.png").format == "PNG"
+
+
+def test_curves_are_drawn_of_a_run_by_its_name(cli, tiny_run):
+    done = cli("viz", "curves", "--run", "tiny")
+    assert done.code == 0
+    assert (tiny_run / "curves").is_dir()
+    assert cli("viz", "curves").code == 2
+    assert "nowhere" in cli("viz", "curves", "--run", "nowhere").err
+
+
+def test_samples_alone_are_judged_without_the_calibration(cli, tiny_run, tmp_path):
+    assert cli("eval", "--model", "run:tiny", "--num-samples", "12", "--samples-only", "--out", "e.json").code == 0
+    assert json.loads((tmp_path / "e.json").read_text()).keys() == {"made_by", "ddim_5steps"}

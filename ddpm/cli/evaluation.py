@@ -28,6 +28,7 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
     "--all-methods", is_flag=True, help="ddim in 10, 20, 50 and 100 steps, every other sampler, ddpm in all T steps."
 )
 @click.option("--per-class", is_flag=True, help="The calibration table for every class as well.")
+@click.option("--samples-only", is_flag=True, help="Leave the calibration out: it takes minutes.")
 @click.option(
     "--data",
     "images",
@@ -47,7 +48,8 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
     help="The JSON to write; what it holds of the same weights is kept.  [default: in the model's output folder]",
 )
 def eval_command(
-    reference, config, device, labels, seed, num_samples, all_methods, per_class, images, lpips_weights, out, **given
+    reference, config, device, labels, seed, num_samples, all_methods, per_class, samples_only, images, lpips_weights,
+    out, **given,
 ):
     """Measure a model: calibration on the test set, and samples judged beside real images.
 
@@ -67,7 +69,7 @@ def eval_command(
         model = replace(model, config=model.config.model_copy(update={"data": data}))
     given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
     settings = sampling_settings(model.config, **given)
-    protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights)
+    protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights, samples_only)
     folder, show = folder_of(reference, model), _Narrator()
     events = evaluate_to(out or folder.evaluation, model, protocol)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its status does not go on "running"

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..config import SamplingConfig, load_config
 from ..config.variants import parse_schedules
 from ..errors import DDPMError, one_line
-from ..files import output_dir, write_bytes
+from ..files import RunFolder, output_dir, write_bytes
 from ..models import config_of, export_model, hub_models, shipped_models, trained_runs
 from ..names import listed
 from ..schedule import SCHEDULES, SPACINGS
@@ -88,13 +88,17 @@ def _clean_image(path: Path | None) -> Tensor:
 
 
 @viz_group.command("curves")
-@click.option("--log-dir", type=UserPath(), required=True, help="A run's logs folder.")
-@click.option("--out", type=UserPath(), help="The folder to write into.  [default: curves beside it]")
-def viz_curves(log_dir: Path, out: Path | None) -> None:
+@click.option("--run", help="A run by its name.")
+@click.option("--log-dir", type=UserPath(), help="In its place: a run's logs folder.")
+@click.option("--out", type=UserPath(), help="The folder to write into.  [default: curves in the run's folder]")
+def viz_curves(run: str | None, log_dir: Path | None, out: Path | None) -> None:
     """Draw the training curves of a run."""
     from ..media.figures import save_curves
     from ..training.history import read_history
 
+    if (run is None) == (log_dir is None):
+        raise click.UsageError("name a run: either --run NAME or --log-dir FOLDER")
+    log_dir = log_dir or RunFolder.named(run).metrics.parent
     for path in save_curves(read_history(log_dir / "training_metrics.jsonl"), out or log_dir.parent / "curves"):
         click.echo(path)
 

@@ -61,6 +61,8 @@ class Protocol:
     """``DDIM_STEPS``, every other sampler, and ddpm with all T steps, in the place of ``settings``' sampler alone."""
     per_class: bool = False
     lpips_weights: Path | None = None
+    samples_only: bool = False
+    """Without the calibration."""
 
 
 class Method(NamedTuple):
@@ -129,7 +131,8 @@ class _Evaluation:
 
     def plan(self) -> dict[str, Method | None]:
         """The stages by name; None is the calibration."""
-        return {"calibration": None} | {method.name: method for method in methods_of(self.model, self.protocol)}
+        methods = {method.name: method for method in methods_of(self.model, self.protocol)}
+        return methods if self.protocol.samples_only else {"calibration": None} | methods
 
     def cost(self, method: Method | None, lacking: Sequence[Measure] | None) -> int:
         """Network evaluations of what a stage lacks, see ``lacking``."""
