@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
+
+from tests.warm import Warm, possible, warm_popen
 
 # Before torch is loaded, here and in what the tests start: two threads on a core that is busy with something else take
 # many times as long as one.
@@ -53,6 +56,22 @@ def mnist_dir() -> Path:
     if not path or not Path(path, "MNIST", "raw", "train-images-idx3-ubyte").is_file():
         pytest.skip("no MNIST: set DDPM_DATA_DIR to a folder that holds MNIST/raw/")
     return Path(path)
+
+
+@pytest.fixture(scope="session")
+def _importer():
+    """The process that has imported everything and forks, where one can: see ``tests.warm``."""
+    importer = Warm() if possible() else None
+    yield importer
+    if importer:
+        importer.close()
+
+
+@pytest.fixture
+def warm(_importer):
+    """A new Python that the test or the library starts with ``subprocess`` has everything imported already."""
+    with warm_popen(_importer) if _importer else nullcontext():
+        yield
 
 
 @pytest.fixture

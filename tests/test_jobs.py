@@ -20,7 +20,7 @@ from ddpm.errors import DataError, ModelError
 from ddpm.evaluation import job
 from ddpm.files import EvaluationFolder, RunFolder, write_text
 from ddpm.jobs import Status, process_of, read_status, write_status
-from ddpm.training import queue, runs
+from ddpm.training import queue
 from ddpm.training.checkpoint import why_inexact
 from ddpm.training.runs import Run
 
@@ -36,7 +36,7 @@ def slow_config(tiny_config):
 
 
 @pytest.fixture(autouse=True)
-def no_process_outlives_its_test(output_dir, monkeypatch):
+def no_process_outlives_its_test(output_dir, monkeypatch, warm):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", os.getcwd())
     yield
@@ -220,7 +220,8 @@ class Ended(psutil.Process):
 def test_a_process_that_has_just_ended_by_itself_needs_no_signal(end, output_dir, monkeypatch):
     folder, me = EvaluationFolder(output_dir / "x"), Ended()
     write_status(folder, Status(state="running", pid=me.pid, process_started=me.create_time()))
-    monkeypatch.setattr(jobs, "process_of", lambda status: me)
+    for module in (jobs, queue):  # else the signal would reach this process
+        monkeypatch.setattr(module, "process_of", lambda status: me)
 
     def finish(*_):
         write_status(folder, Status(state="finished", step=7))
@@ -233,7 +234,8 @@ def test_a_process_that_has_just_ended_by_itself_needs_no_signal(end, output_dir
 
 def test_a_process_that_does_not_end_or_is_somebody_elses_is_said_to(output_dir, monkeypatch):
     folder, me = RunFolder(output_dir / "x"), Ended()
-    monkeypatch.setattr(jobs, "process_of", lambda status: me)
+    for module in (jobs, queue):  # else the signal would reach this process
+        monkeypatch.setattr(module, "process_of", lambda status: me)
 
     def fail(error):
         def raising(*_):
@@ -257,7 +259,7 @@ def test_a_run_that_finishes_while_its_status_is_read_has_not_crashed(output_dir
     def ends(status):
         write_status(folder, Status(state="finished"))
 
-    monkeypatch.setattr(runs, "process_of", ends)
+    monkeypatch.setattr(jobs, "process_of", ends)
     assert read_status(folder).state == "finished"
 
 
