@@ -27,10 +27,11 @@ from ddpm.training.runs import Run
 
 @pytest.fixture
 def slow_config(tiny_config):
-    """Steps enough for a process to be caught at."""
+    """Steps enough for a process to be caught at: 84 in an epoch."""
 
     def make(name="job", **changes):
-        return tiny_config(name=name, **{"training__epochs": 12, "training__val_every": 25} | changes)
+        few = {"training__batch_size": 16, "training__epochs": 4, "training__val_every": 25}
+        return tiny_config(name=name, **few | changes)
 
     return make
 
@@ -89,7 +90,7 @@ def test_a_launched_run_leaves_a_core_to_others_and_can_go_on_exactly(tiny_confi
 
 @pytest.mark.slow
 def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_config, output_dir):
-    config = slow_config(training__epochs=8)
+    config = slow_config(training__epochs=3)
     torch.set_num_threads(1)
     whole = trained(config, RunFolder(output_dir / "whole"))
     folder = queue.launch(config)
@@ -97,7 +98,7 @@ def test_stop_finishes_the_step_and_resume_ends_with_the_same_weights(slow_confi
     queue.stop(folder)
     wait_for(lambda: read_status(folder).state == "stopped")
     at = read_status(folder).step
-    assert torch.load(folder.checkpoint("latest"), weights_only=True)["step"] == at < 168
+    assert torch.load(folder.checkpoint("latest"), weights_only=True)["step"] == at < 252
     queue.launch(config, resume=True)
     wait_for(lambda: read_status(folder).state == "finished")
     assert read_status(folder).inexact == ()
