@@ -27,11 +27,12 @@ from ddpm.training.runs import Run
 
 @pytest.fixture
 def slow_config(tiny_config):
-    """Steps enough for a process to be caught at: 84 in an epoch."""
+    """Steps enough for a process to be caught at, 84 in an epoch, of a network of one level."""
 
     def make(name="job", **changes):
-        few = {"training__batch_size": 16, "training__epochs": 4, "training__val_every": 25}
-        return tiny_config(name=name, **few | changes)
+        network = {"model__channel_mult": [1], "model__attention_resolutions": []}
+        training = {"training__batch_size": 16, "training__epochs": 4, "training__val_every": 25}
+        return tiny_config(name=name, **network | training | changes)
 
     return make
 
