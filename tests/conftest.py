@@ -6,17 +6,33 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
+from tests.warm import Warm, possible, warm_popen
+
 # Before torch is loaded, here and in what the tests start: two threads on a core that is busy with something else take
 # many times as long as one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+# Begun at the end, one of these would leave a core idle for a minute.
+LONGEST = (
+    "test_the_story_of_a_run",
+    "test_nothing_that_is_closed_holds_raw_latex_or_an_empty_box",
+    "test_a_run_killed_at_random_moments_and_while_it_writes_ends_with_the_same_weights",
+    "test_stop_finishes_the_step_and_resume_ends_with_the_same_weights",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: LONGEST.index(item.name) if item.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +69,22 @@ def mnist_dir() -> Path:
     if not path or not Path(path, "MNIST", "raw", "train-images-idx3-ubyte").is_file():
         pytest.skip("no MNIST: set DDPM_DATA_DIR to a folder that holds MNIST/raw/")
     return Path(path)
+
+
+@pytest.fixture(scope="session")
+def _importer():
+    """The process that has imported everything and forks, where one can: see ``tests.warm``."""
+    importer = Warm() if possible() else None
+    yield importer
+    if importer:
+        importer.close()
+
+
+@pytest.fixture
+def warm(_importer):
+    """A new Python that the test or the library starts with ``subprocess`` has everything imported already."""
+    with warm_popen(_importer) if _importer else nullcontext():
+        yield
 
 
 @pytest.fixture
@@ -140,6 +172,23 @@ def hub(tmp_path, monkeypatch):
         close_session()
         yield server
         close_session()
+
+
+@pytest.fixture(scope="session")
+def exported_digits(made_once) -> dict[str, bytes]:
+    """The network of the model digits as ONNX, by its weights: fp32 and fp16."""
+    from ddpm import load_model
+    from ddpm.deploy.static_page import onnx_bytes
+    from tests.exported import keep_exported
+
+    def export(folder: Path) -> None:
+        folder.mkdir()
+        with pytest.MonkeyPatch.context() as patch:
+            keep_exported(patch)
+            for weights in ("fp32", "fp16"):
+                (folder / weights).write_bytes(onnx_bytes(load_model("digits"), weights))
+
+    return {file.name: file.read_bytes() for file in made_once("digits-onnx", export).iterdir()}
 
 
 @pytest.fixture(scope="session")

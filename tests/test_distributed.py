@@ -32,8 +32,8 @@ main(sys.argv[2:])
 
 
 @pytest.fixture
-def torchrun(tmp_path):
-    """Start a command line in two processes; ends them after the test."""
+def torchrun(tmp_path, warm):
+    """Start a command line in two processes; ends them after the test. Only torchrun itself begins warm."""
     started = []
 
     def start(config, *words, command=("-m", "ddpm")) -> subprocess.Popen:

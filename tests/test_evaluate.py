@@ -519,7 +519,7 @@ def test_an_evaluation_that_ends_early_leaves_no_running_behind(tmp_path, ending
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_is_terminated_was_stopped(tiny_run, tmp_path):
+def test_an_evaluation_that_is_terminated_was_stopped(tiny_run, tmp_path, warm):
     folder = EvaluationFolder(tiny_run)
     folder.log.parent.mkdir(exist_ok=True)
     folder.log.write_text("of an earlier evaluation")

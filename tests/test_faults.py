@@ -30,7 +30,7 @@ main(sys.argv[3:])
 
 
 @pytest.fixture
-def limited(tmp_path):
+def limited(tmp_path, warm):
     """Run a command line in a process that may have only so many bytes of memory more, or in a file."""
 
     def run(limit: str, spare: int, *arguments) -> subprocess.CompletedProcess:
@@ -196,7 +196,7 @@ with atomic_write(sys.argv[1]) as temporary, open(temporary, "wb") as file:
 
 
 @pytest.fixture
-def half_written():
+def half_written(warm):
     """Start a process that stops half-way through a file: the process, and its temporary file."""
     processes = []
 

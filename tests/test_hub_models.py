@@ -41,7 +41,9 @@ def exported(tiny_run, tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_pushed_and_pulled_samples_to_the_bit_like_the_original(hub, run_without_dataset, run_cli, monkeypatch):
+def test_what_is_pushed_and_pulled_samples_to_the_bit_like_the_original(
+    hub, run_without_dataset, run_cli, monkeypatch, warm
+):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     pushed = run_cli("push", "--model", "run:tiny", "me/tiny", "--private", "--license", "mit")
     assert pushed.returncode == 0, pushed.stderr
@@ -78,7 +80,7 @@ def test_what_is_pushed_and_pulled_samples_to_the_bit_like_the_original(hub, run
 
 
 @pytest.mark.slow
-def test_push_and_pull_say_in_one_line_what_is_wrong(hub, tiny_run, run_cli, monkeypatch):
+def test_push_and_pull_say_in_one_line_what_is_wrong(hub, tiny_run, run_cli, monkeypatch, warm):
     def fault(*arguments) -> str:
         done = run_cli(*arguments)
         assert done.returncode == 1

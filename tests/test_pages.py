@@ -88,7 +88,7 @@ def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path):
+def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path, warm):
     from ddpm.models import load_model
 
     model = load_model("run:tiny")

@@ -43,26 +43,16 @@ def inputs(model: Model, count: int) -> dict[str, torch.Tensor]:
     return feeds | ({"y": torch.arange(count) % (model.num_classes + 1)} if model.num_classes else {})
 
 
-@pytest.fixture(scope="module")
-def exported(digits, made_once):
-    def export(folder) -> None:
-        folder.mkdir()
-        for weights in ("fp32", "fp16"):
-            (folder / weights).write_bytes(onnx_bytes(digits, weights))
-
-    return {file.name: file.read_bytes() for file in made_once("digits-onnx", export).iterdir()}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 11])
-def test_the_exported_network_is_the_network_for_any_number_of_images(digits, exported, count):
+def test_the_exported_network_is_the_network_for_any_number_of_images(digits, exported_digits, count):
     feeds = inputs(digits, count)
     with torch.inference_mode():
         expected = digits.network(*feeds.values())
-    torch.testing.assert_close(run(exported["fp32"], **feeds), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(run(exported_digits["fp32"], **feeds), expected, rtol=1e-4, atol=1e-4)
     # Halves have 11 bits: a weight is off by 2^-12 at most, and the output by what hundreds of those add up to.
-    assert (run(exported["fp16"], **feeds) - expected).square().mean().sqrt() < 2e-3
-    assert len(exported["fp16"]) < 0.6 * len(exported["fp32"])
+    assert (run(exported_digits["fp16"], **feeds) - expected).square().mean().sqrt() < 2e-3
+    assert len(exported_digits["fp16"]) < 0.6 * len(exported_digits["fp32"])
 
 
 @pytest.mark.slow
@@ -143,10 +133,10 @@ def test_wrong_usage_is_told(cli, options, said):
 
 
 @pytest.fixture
-def files(monkeypatch, exported):
+def files(monkeypatch, exported_digits):
     """A page of the digits model without its runtime, which comes from elsewhere."""
     monkeypatch.setattr("ddpm.deploy.static_page._runtime_files", lambda archive: {})
-    monkeypatch.setattr("ddpm.deploy.static_page.onnx_bytes", lambda model, weights: exported[weights])
+    monkeypatch.setattr("ddpm.deploy.static_page.onnx_bytes", lambda model, weights: exported_digits[weights])
     return static_files("digits")
 
 

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 
 from ddpm import jobs
 from ddpm.files import RunFolder
-from ddpm.jobs import read_status
+from ddpm.jobs import process_of, read_status
 from tests.browser.conftest import serve
 from tests.browser.driver import open_page, wait_until_idle
 
@@ -49,28 +49,35 @@ def step_of(page) -> int:
     return int(re.match(r"step ([\d,]+)", text).group(1).replace(",", ""))
 
 
-def test_the_story_of_a_run(page, chromium, folder):
+def test_the_story_of_a_run(page, chromium, folder, warm):
     with serve(folder) as url:
         open_page(page, f"{url}/train?train_from=digits")
         page.get_by_role("tab", name="Training").click()
         fill(page, "training", "epochs", "0")
         page.get_by_text("must be greater than or equal to 1").first.wait_for()
         expect(page.locator(".st-key-train_launch").get_by_role("button").first).to_be_disabled()
-        fill(page, "training", "epochs", "10")
+        fill(page, "training", "epochs", "25")
         fill(page, "training", "sample_every", "100")
         fill(page, "training", "log_every", "5")
-        page.get_by_text("Differs from digits in 3 fields").wait_for()
+        page.get_by_role("tab", name="Model").click()
+        fill(page, "model", "base_channels", "8")  # a quarter of the width, since nobody looks at its images
+        fill(page, "model", "head_channels", "8")
+        page.get_by_text("Differs from digits in 5 fields").wait_for()
         page.locator(".st-key-train_launch").get_by_role("button").first.click()
         first = step_of(page)
+        run = process_of(read_status(RunFolder(folder / "outputs" / "digits")))
+        run.suspend()  # while nobody looks, so that few steps suffice for all that follows
 
         page.get_by_role("link", name="Curves").last.click()
         page.locator("h1", has_text="Curves").wait_for()
         page.locator(".st-key-curves_plot_loss .js-plotly-plot:visible").first.wait_for(timeout=60_000)
+        run.resume()
         page.wait_for_function(  # live: nobody touches the page
             "before => Number(document.body.innerText.match(/step ([\\d,]+) of/)?.[1].replace(',', '')) > before",
             arg=first,
             timeout=120_000,
         )
+        run.suspend()  # a signal that reaches it meanwhile is acted on when it goes on
         page.reload()
         page.locator(".st-key-curves_plot_loss .js-plotly-plot:visible").first.wait_for(timeout=60_000)
         page.goto("about:blank")  # which misses no server
@@ -79,14 +86,15 @@ def test_the_story_of_a_run(page, chromium, folder):
     with serve(folder) as url:
         open_page(page, f"{url}/train")
         assert step_of(page) >= first
+        run.resume()
         press(page, "Stop", "digits")
         page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=SLOW)
         stopped = step_of(page)
-        assert stopped < 210
+        assert stopped < 525
         press(page, "Resume", "digits")
         wait_for_state(page, "digits", "running")
         wait_for_state(page, "digits", "finished")
-        assert step_of(page) == 210
+        assert step_of(page) == 525
 
         open_page(page, f"{url}/curves")
         slider = page.get_by_role("slider", name="Samples after step")
@@ -120,7 +128,7 @@ def test_the_story_of_a_run(page, chromium, folder):
         page.goto("about:blank")
 
 
-def test_nothing_typed_is_lost_at_any_pace_even_while_the_page_still_measures(page, chromium, folder):
+def test_nothing_typed_is_lost_at_any_pace_even_while_the_page_still_measures(page, chromium, folder, warm):
     typed = {"epochs": "15", "sample_every": "120", "learning_rate": "0.002", "seed": "7", "log_every": "5"}
     with serve(folder) as url:  # a server that has measured nothing yet
         page.goto(f"{url}/train?train_from=digits")
