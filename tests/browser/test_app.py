@@ -344,7 +344,7 @@ def test_stop_keeps_the_last_picture(page, app_url):
     assert result_image(page) == before
 
 
-def test_a_server_that_is_killed_while_it_samples_and_restarted_draws_the_picture(browser, tmp_path):
+def test_a_server_that_is_killed_while_it_samples_and_restarted_draws_the_picture(browser, tmp_path, warm):
     port, context = free_port(), browser.new_context()
     page = context.new_page()
     try:
