@@ -11,6 +11,7 @@ import math
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -77,11 +78,11 @@ _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
     channels=1, image_size=8, num_train=1_500, class_names=NUMERALS,
 )  # fmt: skip
 def digits(train: bool, download: bool) -> Arrays:
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    images = torch.from_numpy(np.round(found.images * (255 / 16)).astype(np.uint8))[:, None]
-    labels = torch.from_numpy(found.target).long()
+    # The file itself: importing sklearn.datasets takes longer than training a step, in every process.
+    folder = Path(find_spec("sklearn").origin).parent
+    table = torch.from_numpy(np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=","))
+    images = (table[:, :64] * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
+    labels = table[:, 64].long()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive_seed("digits")))
     chosen = order[:1500] if train else order[1500:]
     return images[chosen], labels[chosen]
