@@ -244,6 +244,8 @@ def test_a_server_takes_whatever_is_sent(mode, url, log):
     before = memory(url)
     for first in range(0, MESSAGES, SESSION):
         page = pages[first // SESSION % len(pages)]
+        if first % (12 * SESSION) == 0:  # whether it goes on growing, or up to what the caches hold
+            print(f"{mode}, {first:,} messages: {memory(url) / 1e6:.0f} MB")
         with connect(url) as visitor:
             visitor.open(page)
             for _ in range(0, SESSION, BURST):
