@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.Common_pb2 import FileUploaderState
-from streamlit.proto.WidgetStates_pb2 import WidgetState
-from streamlit.runtime.state.session_state import Value, WStates
+from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.runtime.state.common import WidgetMetadata
+from streamlit.runtime.state.session_state import SessionState, Value, WStates
 
 from pages.components import frame  # noqa: F401  which replaces what Streamlit does not check
 from tests.browser.conftest import environment, serve, server_at
@@ -268,3 +269,12 @@ def test_values_may_change_while_one_goes_through_them():
         states[f"{name}, too"] = Value(3)
         del states[name]
     assert set(states) == {"a, too", "b, too"}
+
+
+@pytest.mark.parametrize("pressed", [False, True])
+def test_a_callback_runs_when_a_button_is_pressed_and_not_when_its_state_was_forgotten(pressed):
+    session = SessionState()
+    session._set_widget_metadata(WidgetMetadata("id", bool, bool, "trigger_value", callback=lambda: None))
+    told = WidgetState(id="id", trigger_value=True) if pressed else WidgetState(id="id", string_value="x")
+    session.set_widgets_from_proto(WidgetStates(widgets=[told]))
+    assert session._widget_changed("id") == pressed  # by which Streamlit decides

@@ -22,6 +22,8 @@ from ddpm.deploy.public import Limits
 MOST_FILES = 1  # of an upload; no page takes more
 WHOLE = {"int_value": "double_value", "int_array_value": "double_array_value"}
 """By the kind in which a browser sends whole numbers, the kind that widgets of numbers have."""
+TRIGGERS = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
+"""The kinds of what is pressed, and counts once."""
 
 
 def value_of(state: WidgetState, widget: WidgetMetadata) -> Any:
@@ -81,7 +83,7 @@ def guard() -> None:
     All widgets of all sessions are read in one place, before callbacks and at their registration. What is cached here
     is found by what it was made from, or expires: the message that clears it, for all visitors, is of no use.
     """
-    take, read = SessionState.set_widgets_from_proto, WStates.__getitem__
+    take, read, changed = SessionState.set_widgets_from_proto, WStates.__getitem__, SessionState._widget_changed
 
     def take_some(session: SessionState, states: WidgetStates) -> None:
         del states.widgets[Limits.widgets :]
@@ -93,8 +95,17 @@ def guard() -> None:
             states.states[widget_id] = Value(value_of(state.value, widget))
         return read(states, widget_id)
 
+    def is_changed(session: SessionState, widget_id: str) -> bool:
+        # After a run that was cut short Streamlit has forgotten that a button was not pressed, and took any value for a
+        # change: its callback ran though nobody clicked.
+        widget = session._new_widget_state.widget_metadata.get(widget_id)
+        if widget is not None and widget.value_type in TRIGGERS and not session._new_widget_state.get(widget_id):
+            return False
+        return changed(session, widget_id)
+
     assert hasattr(AppSession, "_handle_clear_cache_request")  # else there is nothing that it replaces
     SessionState.set_widgets_from_proto = take_some
+    SessionState._widget_changed = is_changed
     WStates.__getitem__ = read_checked
     # A run that is ending and the next one may be at the values at once: going through them, while they changed, ended
     # in a traceback once in some thousand messages that came faster than the page.
