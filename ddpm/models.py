@@ -212,7 +212,7 @@ def fetch_model(reference: str, on_progress: Callable[[int, int], None] | None =
 
 
 def pinned(reference: str) -> str:
-    """A reference that goes on meaning the same: a Hub model's names its commit, and the model is on this machine."""
+    """Pin a reference to its commit: a Hub model is fetched and named by its commit; others stay as they are."""
     return str(fetch_model(reference).reference) if is_on_hub(reference) else reference
 
 

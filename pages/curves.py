@@ -5,11 +5,11 @@ import streamlit as st
 from ddpm.config import load_config
 from ddpm.deploy.public import is_public
 from ddpm.errors import DDPMError
+from ddpm.escaping import as_code, as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import ACTIVE, read_status
 from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
 from ddpm.models import shipped_histories
-from ddpm.names import as_code, as_markdown
 from ddpm.names import in_turn as classes_in_turn
 from ddpm.training.history import History, read_history
 from pages.components.frame import about, legend, page

@@ -7,6 +7,7 @@ import streamlit as st
 
 from ddpm.deploy.public import is_public, redacted
 from ddpm.errors import DDPMError
+from ddpm.escaping import as_markdown
 from ddpm.evaluation.results import (
     absences,
     class_names,
@@ -18,7 +19,6 @@ from ddpm.evaluation.results import (
     stage_label,
 )
 from ddpm.media.figures import span
-from ddpm.names import as_markdown
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page

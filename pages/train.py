@@ -9,9 +9,9 @@ from ddpm.config import Config, config_to_yaml, differences, load_config, with_s
 from ddpm.config.variants import parse_schedule
 from ddpm.deploy.public import forbid, is_public, published
 from ddpm.errors import DDPMError, Fault
+from ddpm.escaping import as_code, as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import read_status
-from ddpm.names import as_code, as_markdown
 from ddpm.training import queue
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, text_of
 from pages.components.costs import show_costs

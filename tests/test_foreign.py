@@ -18,6 +18,7 @@ from ddpm.config import config_from_dict, config_to_yaml
 from ddpm.deploy.space import _readme, space_files
 from ddpm.deploy.static_page import _description, static_readme
 from ddpm.errors import DDPMError
+from ddpm.escaping import as_cell, as_sentence
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.evaluation.results import find_results, read_results, results_csv
 from ddpm.files import RunFolder, write_text
@@ -26,7 +27,6 @@ from ddpm.media.document import to_html
 from ddpm.media.model_card import write_model_folder
 from ddpm.media.report import write_report
 from ddpm.models import CONFIG, RESULTS, WEIGHTS, Model, export_model, load_model
-from ddpm.names import as_cell, as_sentence
 from ddpm.storage.pipelines import INDEX, SCHEDULER, UNET
 from ddpm.storage.weights import read_checkpoint, write_safetensors
 from ddpm.training.history import read_history

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ddpm.config import DATASETS, config_to_yaml
+from ddpm.escaping import as_markdown
 from ddpm.files import write_text
 from ddpm.models import CONFIG, WEIGHTS
-from ddpm.names import as_markdown
 from ddpm.storage.weights import write_safetensors
 
 PETS = ("cat", "dog")

@@ -4,7 +4,8 @@ import pytest
 
 from ddpm.config import DATASETS, Config, change, config_from_dict, config_from_yaml, config_to_yaml, with_overrides
 from ddpm.errors import ConfigError
-from ddpm.names import as_code, as_markdown, in_turn, label_named, labels_named, labels_text, listed
+from ddpm.escaping import as_code, as_markdown
+from ddpm.names import in_turn, label_named, labels_named, labels_text, listed
 
 PETS = {"dataset": "folder", "path": "pets", "image_size": 8}
 HOSTILE = ["*<b>x", "a,b", "no", "1e3", "null", "0x1", "#: - [", " ä ", "\U0001f600", "'\"", "\u200d", "x" * 100]

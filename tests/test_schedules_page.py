@@ -10,7 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from ddpm.config import Config, config_from_yaml, load_config, schedule_from_dict
 from ddpm.config.yaml_text import parse_yaml
-from ddpm.names import as_markdown
+from ddpm.escaping import as_markdown
 from tests.conftest import ROOT
 
 

@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 from ddpm import jobs
 from ddpm.config import config_from_yaml, load_config
 from ddpm.config.settings import all_settings, applies
+from ddpm.escaping import as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import read_status
-from ddpm.names import as_markdown
 from tests.conftest import ROOT
 
 

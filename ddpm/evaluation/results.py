@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from ..config import DATASETS, SamplingConfig
 from ..errors import DataError, MetricError
+from ..escaping import as_cell
 from ..files import EvaluationFolder, write_text
 from ..models import RESULTS, Model, is_on_hub, resolve
-from ..names import as_cell
 from ..storage.hub import HubReference
 from .structure import METRICS, Summary, fault_of
 
@@ -78,8 +78,8 @@ def write_results(path: Path, results: Stage) -> None:
 
 
 def find_results(reference: str, model: Model) -> dict[str, Any]:
-    """The evaluation of a model: what lies in its output folder, and the stages beside its weights that were not to be
-    had there. So the results that a model is shipped with stay in sight while it is evaluated anew.
+    """The evaluation of a model: what lies in its output folder, completed by the shipped stages, those beside its
+    weights. So the results that a model is shipped with stay in sight while it is evaluated anew.
 
     Raises:
         MetricError: there is none, or only one of other weights; says how to make it.

@@ -14,10 +14,11 @@ from typing import Any
 
 from ..config import DATASETS, Config, config_to_yaml, sampling_settings
 from ..errors import DDPMError
+from ..escaping import as_code, as_markdown
 from ..evaluation.results import METRICS, headline, sample_stages, stage_label, write_results
 from ..files import write_bytes, write_text
 from ..models import CONFIG, RESULTS, WEIGHTS, export_model
-from ..names import as_code, as_markdown, in_turn
+from ..names import in_turn
 from ..sampling import generate
 from ..storage.hub import SCHEME
 from ..storage.weights import weights_sha256

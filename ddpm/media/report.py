@@ -19,12 +19,13 @@ import torch
 
 from ..config import config_to_yaml
 from ..errors import DDPMError
+from ..escaping import as_code, as_markdown, as_sentence, fenced
 from ..evaluation.evaluate import versions
 from ..evaluation.results import sample_stages
 from ..files import size_text, write_bytes, write_text
 from ..jobs import read_status
 from ..models import Model
-from ..names import as_code, as_markdown, as_sentence, fenced, in_turn
+from ..names import in_turn
 from ..samplers import SAMPLERS
 from ..sampling import generate, sample
 from ..schedule import SCHEDULES

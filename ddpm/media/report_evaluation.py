@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..escaping import as_code, as_markdown, as_sentence
 from ..evaluation.results import (
     METRICS,
     absences,
@@ -16,7 +17,6 @@ from ..evaluation.results import (
     sample_stages,
     stage_label,
 )
-from ..names import as_code, as_markdown, as_sentence
 from .document import figure, listed, number, table
 from .figures import save_calibration, save_quality
 

@@ -1,4 +1,4 @@
-"""Files to and from the Hugging Face Hub. What is in them is for others to know.
+"""Transfers files to and from the Hugging Face Hub; does not interpret them.
 
     hf://user/repo            the newest commit of the main branch
     hf://user/repo@REVISION   a branch, a tag, or a commit, whose files never change
@@ -119,7 +119,7 @@ def list_files(reference: HubReference) -> Listing:
     """
     from huggingface_hub import HfApi
 
-    with told(f"look up {reference}", reference.repo_id):
+    with translate_hub_errors(f"look up {reference}", reference.repo_id):
         info = HfApi().model_info(reference.repo_id, revision=reference.revision, files_metadata=True, timeout=PATIENCE)
     found = replace(reference, revision=info.sha)
     if not found.pinned:
@@ -215,7 +215,7 @@ def _download(reference: HubReference, name: str, counted: _Counted) -> Path:
     """Have one file of a commit in the cache; returns the folder of the commit."""
     from huggingface_hub import hf_hub_download
 
-    with told(f"fetch {name} of {reference.short}", reference.repo_id):
+    with translate_hub_errors(f"fetch {name} of {reference.short}", reference.repo_id):
         path = hf_hub_download(reference.repo_id, name, revision=reference.revision, tqdm_class=counted.bar())
     return Path(path).parents[name.count("/")]
 
@@ -288,7 +288,7 @@ def publish(
     from huggingface_hub import HfApi
 
     ours = _files_of(folder)
-    with told(f"publish {repo_id}", repo_id, token):
+    with translate_hub_errors(f"publish {repo_id}", repo_id, token):
         api = HfApi(token=token_for(repo_id, token))
         url = api.create_repo(repo_id, repo_type=kind, private=private or None, space_sdk=space_sdk, exist_ok=True)
         before = api.repo_info(repo_id, repo_type=kind, files_metadata=True, timeout=PATIENCE)
@@ -324,7 +324,7 @@ def check_token(repo_id: str, token: str | None = None) -> None:
     """
     from huggingface_hub import HfApi
 
-    with told(f"publish {repo_id}", repo_id, token):
+    with translate_hub_errors(f"publish {repo_id}", repo_id, token):
         HfApi(token=token_for(repo_id, token)).whoami()
 
 
@@ -362,7 +362,7 @@ def _sizes(info: ModelInfo | SpaceInfo) -> dict[str, int]:
 
 
 @contextmanager
-def told(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
+def translate_hub_errors(doing: str, repo_id: str, token: str | None = None) -> Iterator[None]:
     """Turn whatever huggingface_hub raises while ``doing`` something into a ``HubError`` of one line."""
     import httpx2
     from huggingface_hub.utils import disable_progress_bars

@@ -20,7 +20,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.yaml"
 
 
 class Layout(NamedTuple):
-    """One of them; names are paths inside the folder."""
+    """How one kind of model folder is laid out; names are paths inside the folder."""
 
     described_by: Mapping[str, int]
     """Small files, and how many bytes each may have."""

@@ -191,7 +191,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        raise damaged("its header is none") from None
+        raise damaged("the header is not valid JSON") from None
     if there != expected:
         raise damaged(f"it has {there:,} bytes, its header says {expected:,}")
     return found

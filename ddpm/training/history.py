@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..names import as_cell
+from ..escaping import as_cell
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state.query_params import parse_url_param
 
-from ddpm.names import as_code
+from ddpm.escaping import as_code
 
 ASKED = "address_asked"
 LEFT, PAGE = "address_left", "address_page"  # in the session: the link that each page was left with; the page shown

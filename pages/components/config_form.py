@@ -12,7 +12,7 @@ from ddpm.config.settings import Setting, all_settings, applies
 from ddpm.config.yaml_text import dump_yaml, lines_of
 from ddpm.deploy.public import limits
 from ddpm.errors import ConfigError, Fault
-from ddpm.names import as_code
+from ddpm.escaping import as_code
 
 from .models import computing
 from .public import foreign, show_error

@@ -5,9 +5,9 @@ from typing import Any
 
 import streamlit as st
 
+from ddpm.escaping import as_markdown
 from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, name_in, share_ci95, stage_label
 from ddpm.media.figures import REFERENCES, calibration_figure, quality_figure
-from ddpm.names import as_markdown
 
 from .classes import label_of, options
 from .public import foreign

@@ -5,8 +5,8 @@ import random
 import streamlit as st
 
 from ddpm.errors import DDPMError
+from ddpm.escaping import as_markdown
 from ddpm.models import Model
-from ddpm.names import as_markdown
 
 from .classes import article, asked_for, label_of, options
 from .frame import about, page, shown_pages

@@ -7,12 +7,12 @@ from ddpm.config import DataConfig, SamplingConfig
 from ddpm.data import ImageSet, load_dataset
 from ddpm.deploy.public import check_evaluations
 from ddpm.errors import DataError, DDPMError
+from ddpm.escaping import as_markdown
 from ddpm.evaluation.real_images import splits
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.models import NO_CLASS, Model
-from ddpm.names import as_markdown
 from ddpm.sampling import evaluations, sample
 
 from .evaluation import PLOT, missing

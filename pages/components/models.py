@@ -16,6 +16,7 @@ from torch import nn
 
 from ddpm.deploy.public import check_cost, check_model, extra_models, is_public
 from ddpm.errors import DDPMError
+from ddpm.escaping import as_code, as_markdown
 from ddpm.models import (
     RESULTS,
     Model,
@@ -27,7 +28,6 @@ from ddpm.models import (
     shipped_models,
     trained_runs,
 )
-from ddpm.names import as_code, as_markdown
 from ddpm.storage.hub import HubReference, Listing, cached, list_files
 from ddpm.storage.layouts import layout_among
 from ddpm.storage.weights import values_sha256

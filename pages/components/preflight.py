@@ -5,7 +5,7 @@ import streamlit as st
 from ddpm.config import Config, DataConfig
 from ddpm.deploy.public import check_config
 from ddpm.errors import Fault
-from ddpm.names import as_markdown
+from ddpm.escaping import as_markdown
 from ddpm.training.preflight import Facts, Finding, check, facts, shown
 
 from .config_form import Draft, set_field

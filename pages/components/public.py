@@ -6,7 +6,7 @@ import streamlit as st
 
 from ddpm.deploy.public import redacted
 from ddpm.errors import DDPMError, one_line
-from ddpm.names import as_code, as_sentence
+from ddpm.escaping import as_code, as_sentence
 
 
 def foreign(text: object) -> str:

@@ -6,10 +6,10 @@ from ddpm import jobs
 from ddpm.config import load_config
 from ddpm.deploy.public import forbid, is_public, shows_run
 from ddpm.errors import DDPMError, one_line
+from ddpm.escaping import as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import ACTIVE, Status, read_status
 from ddpm.media.figures import span
-from ddpm.names import as_markdown
 from ddpm.training import queue
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact

@@ -7,10 +7,10 @@ import streamlit as st
 
 from ddpm.deploy.space import push_space, space_files, summary, zip_bytes
 from ddpm.errors import DDPMError, HubError, one_line
+from ddpm.escaping import as_markdown
 from ddpm.files import size_text
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
 from ddpm.models import resolve
-from ddpm.names import as_markdown
 from ddpm.storage.hub import check_repo_id, check_token, publish
 
 from .models import computing, in_turn
