@@ -130,7 +130,7 @@ def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     assert app.code[0].value == ladder.command_line(load_model("run:tiny"))
     assert "--steps 5,10,20" in ladder.command_line(load_model("run:tiny"))
     app.number_input(key="ladder_seed").set_value(3).run()
-    assert "The settings have changed" in app.info[0].value
+    assert "You've changed the settings" in app.info[0].value
 
 
 @pytest.mark.slow

@@ -158,7 +158,7 @@ def test_the_keyboard_alone_generates_steps_through_and_saves_and_the_history_le
     picture = result_image(page)
     tab_to(page, ".st-key-play_steps [role=slider], .st-key-play_steps input")
     page.keyboard.press("Home")
-    page.get_by_text("The settings have changed").wait_for()
+    page.get_by_text("You've changed the settings").wait_for()
     tab_to(page, ".st-key-play_generate button")
     page.keyboard.press("Enter")
     expect(page.get_by_alt_text("generated images")).not_to_have_attribute("src", picture)
@@ -336,7 +336,7 @@ def test_stop_keeps_the_last_picture(page, app_url):
     steps = page.locator(".st-key-play_steps").get_by_role("slider")
     steps.focus()
     steps.press("End")
-    page.get_by_text("The settings have changed").wait_for()
+    page.get_by_text("You've changed the settings").wait_for()
     page.locator(".st-key-play_generate").get_by_role("button").click()
     page.locator(".st-key-sampling_stop").get_by_role("button").first.click()
     page.locator(".st-key-sampling_stop").wait_for(state="detached")
@@ -407,7 +407,7 @@ def test_who_comes_back_finds_the_page_as_it_was(page, app_url, way):
     count = page.locator(".st-key-play_count input")
     count.fill("3")
     count.press("Enter")
-    page.get_by_text("The settings have changed").wait_for()
+    page.get_by_text("You've changed the settings").wait_for()
     page.locator(".st-key-play_generate").get_by_role("button").click()
     page.get_by_alt_text("3 generated images").wait_for()
     player = page.locator(".st-key-play_player")
@@ -429,7 +429,7 @@ def test_who_comes_back_finds_the_page_as_it_was(page, app_url, way):
     wait_until_idle(page)
     assert result_image(page) == picture
     assert settings() == chosen
-    expect(page.get_by_text("The settings have changed")).to_have_count(0)
+    expect(page.get_by_text("You've changed the settings")).to_have_count(0)
     page.wait_for_url(address)
 
 
