@@ -230,7 +230,7 @@ def test_the_train_page_starts_from_the_preset_with_the_schedule(train):
     assert config.sampling.num_steps == 30
     assert (config.data, config.model, config.training) == (preset.data, preset.model, preset.training)
     assert app.text_input(key="train_schedule_cosine_s").value == "0.02"
-    assert "tab Schedule" in app.toast[0].value
+    assert "see the Schedule tab" in app.toast[0].value
 
 
 @pytest.mark.slow

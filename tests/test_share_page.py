@@ -106,7 +106,7 @@ def test_a_token_that_the_hub_does_not_know_is_said_before_samples_are_drawn(sha
         ("me/lab", "", "Type your own access token"),
         ("lab", TOKEN, "'lab' isn't a valid Hub name"),
         ("me/my lab", TOKEN, "'me/my lab' isn't a valid Hub name"),
-        ("", TOKEN, "Type the name"),
+        ("", TOKEN, "Enter a name"),
     ],
 )
 def test_what_is_wrong_in_the_form_is_said_before_any_work_and_the_token_stays(
