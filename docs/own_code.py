@@ -10,6 +10,7 @@ import ddpm.metrics
 
 # -- a schedule and a sampler of one's own; the config, the command line and the app know them from here on -----------
 
+
 @ddpm.register_schedule(r"\bar\alpha(u) = e^{-k u}", "An exponential decay of the signal")
 def exponential(num_timesteps: int, *, decay: Annotated[float, ddpm.option("Rate k.", "1", gt=0, le=50)] = 8.0):
     return torch.full((num_timesteps,), -math.expm1(-decay / num_timesteps), dtype=torch.float64)

@@ -25,7 +25,7 @@ from ddpm.options import option
 from pages.components import evaluation, frame
 from tests.conftest import ROOT, TINY
 
-MODULE = '''
+MODULE = """
 import math
 from typing import Annotated
 
@@ -60,7 +60,7 @@ def squares(train, download):
     images[labels == 0, :, 2:6, :4] = 255
     images[labels == 1, :, 2:6, 4:] = 255
     return images, labels
-'''
+"""
 
 
 @pytest.fixture
@@ -191,13 +191,13 @@ def test_a_page_is_one_file(tmp_path, monkeypatch):
     assert "My lesson" in {link.proto.label for link in app.get("page_link")}
 
 
-PAGE = '''
+PAGE = """
 from pages.components.frame import about, page
 
 PAGE = {"order": 0, "icon": ":material/school:", "about": "Learn."}
 page("My lesson", "A page of my own.")
 about("Nothing.", "Nobody 2026", "https://example.org")
-'''
+"""
 
 
 def test_a_launched_run_knows_them_too(mine, run_cli, tmp_path):

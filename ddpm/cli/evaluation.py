@@ -48,8 +48,19 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
     help="The JSON to write; what it holds of the same weights is kept.  [default: in the model's output folder]",
 )
 def eval_command(
-    reference, config, device, labels, seed, num_samples, all_methods, per_class, samples_only, images, lpips_weights,
-    out, **given,
+    reference,
+    config,
+    device,
+    labels,
+    seed,
+    num_samples,
+    all_methods,
+    per_class,
+    samples_only,
+    images,
+    lpips_weights,
+    out,
+    **given,
 ):
     """Measure a model: calibration on the test set, and samples judged beside real images.
 

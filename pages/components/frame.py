@@ -20,7 +20,6 @@ from .public import off, show_error
 guard()  # here, which every page imports before it has a widget
 
 
-
 class Page(NamedTuple):
     """A page as the others link to it: what it says of itself as ``PAGE``, which is read without running it."""
 

@@ -27,6 +27,7 @@ UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
 SOURCES = (*(name for name, dataset in DATASETS.items() if dataset.function), PHOTOGRAPHS, UPLOAD)
 COLUMNS = 9  # of the strip
 
+
 @st.cache_resource(show_spinner=False, max_entries=8)
 def _images(name: str) -> ImageSet:
     """The test images of a dataset that is on disk, 32 pixels a side, or the photographs inside scikit-learn."""
@@ -95,9 +96,9 @@ def _read(file: UploadedFile) -> Tensor | str:
         return f"The file has {file.size / 2**20:.1f} MB; {here.upload_megabytes} are the most."
     try:
         with computing("upload"):
-            return read_image(
-                file, SIZE, 3, "The file", max_pixels=here.upload_pixels, kinds=tuple(KINDS.values())
-            )[None]
+            return read_image(file, SIZE, 3, "The file", max_pixels=here.upload_pixels, kinds=tuple(KINDS.values()))[
+                None
+            ]
     except DataError as error:
         return str(error)
 
