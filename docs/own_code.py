@@ -42,8 +42,7 @@ config = ddpm.Config(
               "device": "cpu", "precision": "fp32"},
     sampling={"sampler": "cold", "num_steps": 20},
 )  # fmt: skip
-training = ddpm.train(config, images)
-for event in training:
+for event in (training := ddpm.train(config, images)):
     print(event)
 training.model.save("squares")
 

@@ -256,7 +256,7 @@ def test_a_finished_run_stays_finished_and_says_so(tiny_run, cli):
 def test_a_changed_folder_is_refused_before_a_job_starts_and_accepted_when_asked(begun, pets, cli, monkeypatch):
     Image.new("L", (8, 8), 99).save(pets / "cat/new.png")
     started = []
-    monkeypatch.setattr(jobs, "start", lambda folder, status, arguments: started.append(arguments))
+    monkeypatch.setattr(queue, "start", lambda folder, status, arguments: started.append(arguments))
     done = cli("runs", "resume", "pets")
     assert done.code == 1
     assert "1 image added" in done.err
@@ -269,7 +269,7 @@ def test_a_changed_folder_is_refused_before_a_job_starts_and_accepted_when_asked
 @pytest.mark.slow
 def test_the_card_says_what_has_changed_and_offers_to_go_on(begun, pets, open_page, monkeypatch):
     asked = []
-    monkeypatch.setattr(jobs, "launch", lambda config, **how: asked.append((config.name, how)))
+    monkeypatch.setattr(queue, "launch", lambda config, **how: asked.append((config.name, how)))
     page = open_page("pages/train.py")
     assert any(button.label == "Resume" for button in page.button)
     Image.new("L", (8, 8), 99).save(pets / "cat/new.png")

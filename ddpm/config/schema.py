@@ -128,7 +128,8 @@ class OpenSection(Section, extra="allow"):
         """Options left out take their defaults, so that a saved config says what ran."""
         if not isinstance(values, dict):
             return handler(values)
-        values, entries, faults, options = stated(cls, values), cls._entries(values), [], {}
+        values = stated(cls, values)
+        entries, faults, options = cls._entries(values), [], {}
         own = {key: value for key, value in values.items() if key in cls.model_fields}
         others = {key: value for key, value in values.items() if key not in cls.model_fields}
         if entries:

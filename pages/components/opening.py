@@ -7,6 +7,7 @@ file is named after all that decides its picture: the weights, the parts of the 
 
 import hashlib
 import io
+import json
 import lzma
 import sys
 from pathlib import Path
@@ -14,8 +15,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ddpm.config.settings import sampler_settings
 from ddpm.media.images import Trajectory
 from ddpm.models import Model, load_model
+from ddpm.samplers import SAMPLERS
 
 from .models import default_model, identity
 from .sampling import Request, Result, run
@@ -66,7 +69,12 @@ def write_opening_picture(result: Result, model: Model) -> Path:
 
 
 def _file(request: Request, model: Model) -> Path:
-    decides = f"{identity(model)} {request}"
+    settings = request.settings.model_dump()
+    for option in sampler_settings():  # those of other samplers decide nothing
+        if option.name not in SAMPLERS[request.settings.sampler].options:
+            del settings[option.name]
+    decides = json.dumps([identity(model), request.count, request.labels, request.seed, request.rolled, settings],
+                         sort_keys=True)  # fmt: skip
     return FOLDER / f"{hashlib.sha256(decides.encode()).hexdigest()[:16]}.npz.xz"
 
 
