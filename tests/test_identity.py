@@ -295,7 +295,7 @@ def test_a_card_says_what_the_run_is_reading(begun, open_page, monkeypatch):
 
 SLOW = """
 import sys, time
-from ddpm import folder
+from ddpm.image_folder import reading as folder
 def slow(*arguments, **how):
     time.sleep(2)
     raise folder.DataError("it is slow")
