@@ -15,7 +15,7 @@ from ddpm.data import ImageSet
 from ddpm.diffusion import Prediction
 from ddpm.errors import DataError, MetricError
 from ddpm.evaluation import evaluate as evaluation
-from ddpm.evaluation import job, lpips_weights
+from ddpm.evaluation import job, lpips_weights, real_images
 from ddpm.evaluation import judge as judging
 from ddpm.evaluation.evaluate import (
     Protocol,
@@ -357,7 +357,7 @@ def test_without_dataset_weights_or_network_the_rest_is_computed(mnist_model, mo
     def missing(config, split):
         raise DataError("dataset mnist is not here: connect to the network once")
 
-    monkeypatch.setattr(judging, "load_dataset", missing)
+    monkeypatch.setattr(real_images, "load_dataset", missing)
     model, reference = mnist_model
     results = results_of(model, protocol_of(model, reference))
     absent = {"unavailable": "dataset mnist is not here: connect to the network once"}
@@ -377,7 +377,7 @@ def test_a_stage_made_without_the_dataset_is_made_again_when_it_is_there(tiny, m
 
     protocol = protocol_of(tiny)
     with monkeypatch.context() as patch:
-        patch.setattr(judging, "load_dataset", missing)
+        patch.setattr(real_images, "load_dataset", missing)
         first = results_of(tiny, protocol)
     assert [e.reused for e in evaluate(tiny, protocol, first) if isinstance(e, StageDone)] == [False, False]
 
@@ -387,7 +387,7 @@ def test_what_could_be_had_before_is_not_lost_where_it_cannot_be_had_now(tiny, m
         raise DataError("not here")
 
     first = results_of(tiny, protocol_of(tiny))
-    monkeypatch.setattr(judging, "load_dataset", missing)
+    monkeypatch.setattr(real_images, "load_dataset", missing)
     again = results_of(tiny, protocol_of(tiny), first)
     assert again["calibration"] == first["calibration"]
     assert again["ddim_5steps"] == first["ddim_5steps"]
@@ -402,7 +402,7 @@ def test_a_younger_metric_without_the_dataset_leaves_the_real_images_and_is_comp
     first = results_of(tiny, protocol_of(tiny))
     brightness()
     with monkeypatch.context() as patch:
-        patch.setattr(judging, "load_dataset", missing)
+        patch.setattr(real_images, "load_dataset", missing)
         second = results_of(tiny, protocol_of(tiny), first)
     real = second["ddim_5steps"]["reference"]
     assert real["brightness"] == {"unavailable": "not here"}
@@ -422,7 +422,7 @@ def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
 
     model, reference = mnist_model
     monkeypatch.setattr(evaluation, "load_lpips", lambda path: distance)
-    monkeypatch.setattr(judging, "load_dataset", noise)
+    monkeypatch.setattr(real_images, "load_dataset", noise)
     monkeypatch.setattr(evaluation.WienerDenoiser, "fit", lambda images, schedule: lambda x, t: Prediction(x, x))
     results = results_of(model, protocol_of(model, reference))
     assert results["ddim_5steps"]["lpips_diversity"] > 0
@@ -434,7 +434,7 @@ def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
 @pytest.mark.slow
 def test_lpips_alone_is_computed_when_its_weights_have_come(mnist_model, monkeypatch):
     model, reference = mnist_model
-    monkeypatch.setattr(judging, "load_dataset", lambda config, split: ImageSet(
+    monkeypatch.setattr(real_images, "load_dataset", lambda config, split: ImageSet(
         torch.randint(0, 256, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8),
         torch.arange(40) % 10,
     ))  # fmt: skip
