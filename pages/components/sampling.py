@@ -68,7 +68,8 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         **bound("steps"),
     )
     for setting in sampler_settings(chosen["sampler"]):
-        chosen[setting.name] = _option(setting, getattr(own, setting.name), bound(setting.name))
+        default = getattr(own, setting.name, setting.default)  # a model may be from before the sampler was registered
+        chosen[setting.name] = _option(setting, default, bound(setting.name))
     chosen["spacing"] = st.selectbox(
         "Timestep spacing",
         SPACINGS,
