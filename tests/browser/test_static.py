@@ -205,7 +205,7 @@ def test_back_and_forward_go_through_what_was_chosen(page, static_url):
 
 
 def test_the_keyboard_keeps_its_place_while_a_picture_is_drawn(page, static_url):
-    draw(page, f"{static_url}/?count=1&steps=3")
+    draw(page, f"{static_url}/?count=4&steps=20")
     page.locator("#frame").focus()
     page.keyboard.press("r")
     expect(page.locator("main")).to_have_attribute("data-state", "busy")
