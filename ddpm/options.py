@@ -19,7 +19,8 @@ from .errors import ConfigError
 
 
 def option(help: str, unit: str = "", **limits: Any) -> Any:
-    """What an option does, what it is counted in, and its limits: any of ``ge``, ``gt``, ``le``, ``lt``, ..."""
+    """What an option, or a field of the config, does, what it is counted in, and its limits: any of ``ge``, ``gt``,
+    ``le``, ``lt``, ...; a field has its ``default`` here as well."""
     return Field(description=help, json_schema_extra={"unit": unit}, **limits)
 
 
@@ -51,6 +52,16 @@ class Entry(Protocol):
 E = TypeVar("E", bound=Entry)
 
 
+def check_name(kind: str, function: Callable, known: Callable | None) -> None:
+    """Refuse a function whose name another module's function, ``known``, has already.
+
+    Raises:
+        ConfigError: says which name.
+    """
+    if known and known.__module__ != function.__module__:
+        raise ConfigError(f"there is a {kind} called {function.__name__} already: give yours another name")
+
+
 def enter(registry: dict[str, E], kind: str, entry: E) -> None:
     """Put an entry into a registry under its function's name; the same function may be entered again, as when a cell of
     a notebook is run twice.
@@ -59,7 +70,6 @@ def enter(registry: dict[str, E], kind: str, entry: E) -> None:
         ConfigError: another function has this name already.
     """
     name = entry.function.__name__
-    if name in registry and registry[name].function.__module__ != entry.function.__module__:
-        raise ConfigError(f"there is a {kind} called {name} already: give yours another name")
+    check_name(kind, entry.function, registry[name].function if name in registry else None)
     options_of(entry.function)  # an error here rather than when a config is read
     registry[name] = entry

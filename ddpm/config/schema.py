@@ -30,6 +30,7 @@ from ..datasets import DATASETS, NUMERALS
 from ..errors import ConfigError
 from ..files import user_path
 from ..names import listed
+from ..options import option
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
 from .faults import shown, worded
@@ -40,8 +41,8 @@ MAX_NAMES = 50_000  # bytes of all of them as YAML; the names of 1,000 classes h
 
 
 def _setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
-    """A field: its default, what it does, what it is counted in, and the limits that pydantic checks."""
-    return Field(default, description=description, json_schema_extra={"unit": unit}, **limits)
+    """A field with its default; the rest is that of an option."""
+    return option(description, unit, default=default, **limits)
 
 
 class _Meta(type(BaseModel)):

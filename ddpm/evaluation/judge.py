@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ..data import ImageSet
-from ..errors import ConfigError, MetricError
+from ..errors import MetricError
+from ..options import check_name
 from .classifier import classify
 from .lpips_weights import Distance
 from .metrics import (
@@ -250,8 +251,7 @@ def metric(
     def entered(function: Callable[[Judged], float]) -> Callable[[Judged], float]:
         name = function.__name__
         known = next((measure for measure in MEASURES if name in measure.names), None)
-        if known and known.compute.__module__ != function.__module__:
-            raise ConfigError(f"there is a metric called {name} already: give yours another name")
+        check_name("metric", function, known.compute if known else None)
 
         def compute(judged: Judged) -> tuple[float]:
             return (float(function(judged)),)
