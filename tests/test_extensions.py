@@ -1,5 +1,6 @@
 """Adding a schedule, a sampler or a dataset takes one file: here it is this one, which knows no private name."""
 
+import importlib
 import json
 import math
 import shutil
@@ -65,7 +66,9 @@ def squares(train, download):
 
 @pytest.fixture
 def mine(tmp_path, monkeypatch):
-    """The module of somebody else, imported as ``--import`` does; forgotten at the end."""
+    """The module of somebody else, imported as ``--import`` does, after all of the app; forgotten at the end."""
+    for part in (ROOT / "pages" / "components").glob("*.py"):
+        importlib.import_module(f"pages.components.{part.stem}")
     (tmp_path / "mine.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("DDPM_IMPORT", "mine")
@@ -146,6 +149,8 @@ def test_a_dataset_is_one_function(mine, run_cli, open_page):
         config_from_dict(values | {"data": {"dataset": "squares", "channels": 3}})
     app = open_page("pages/train.py")
     assert "squares" in app.selectbox(key="train_data_dataset").options
+    app = open_page("pages/schedules.py", sched_source="squares")
+    assert app.number_input(key="sched_image_squares").max == 31
 
 
 def test_a_metric_is_one_function(tiny_run, evaluated_before, cli, open_page, monkeypatch):

@@ -24,7 +24,6 @@ SIZE = 64  # of a photograph or an upload, in pixels
 KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
 READ = "sched_read"  # in the session: the last upload, as (file, picture or why there is none)
 UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
-SOURCES = (*(name for name, dataset in DATASETS.items() if dataset.function), PHOTOGRAPHS, UPLOAD)
 COLUMNS = 9  # of the strip
 
 
@@ -48,10 +47,11 @@ def _first_source() -> str:
 
 def pick_image() -> tuple[Tensor, int] | None:
     """Controls for an image and its noise: x0 (1, C, H, W) in [-1, 1] and the seed; None while there is no image."""
+    sources = [*(name for name, dataset in DATASETS.items() if dataset.function), PHOTOGRAPHS, UPLOAD]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         source = st.selectbox(
-            "Image from", SOURCES, SOURCES.index(_first_source()), key="sched_source", width=180, bind="query-params",
-            help="; ".join(f"{name}: {DATASETS[name].about}" for name in SOURCES if name in DATASETS)
+            "Image from", sources, sources.index(_first_source()), key="sched_source", width=180, bind="query-params",
+            help="; ".join(f"{name}: {DATASETS[name].about}" for name in sources if name in DATASETS)
             + f"; {PHOTOGRAPHS}: a temple and a flower, inside scikit-learn.",
         )  # fmt: skip
         picture = _uploaded() if source == UPLOAD else _chosen(source)

@@ -24,7 +24,6 @@ LINK_READ, LINK_FAULTS = "sched_link_read", "sched_link_faults"
 CARRIED = "train_schedule"  # the query parameter of the Train page: the schedule that its form starts with
 DEFAULT = ("linear", "cosine", "sigmoid")
 PLOT = {"config": {"displayModeBar": False}}
-SETTINGS = {setting.name: setting for setting in all_settings()["schedule"]}
 UNSEEN = "A sampler starts from pure noise, which is a state that the model never saw there."
 REMEDY = (
     "All spacings but leading start at T - 1; zero_terminal_snr takes away what is left there "
@@ -120,7 +119,8 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             _slider(variant, settings)
         key = variant.key("zero_terminal_snr")
         st.toggle(
-            "zero_terminal_snr", variant.values["zero_terminal_snr"], key=key, help=SETTINGS["zero_terminal_snr"].help,
+            "zero_terminal_snr", variant.values["zero_terminal_snr"], key=key,
+            help=_settings()["zero_terminal_snr"].help,
             on_change=lambda: variant.values.update(zero_terminal_snr=st.session_state[key]),
         )  # fmt: skip
         try:
@@ -132,9 +132,13 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             return None
 
 
+def _settings() -> dict[str, Setting]:
+    return {setting.name: setting for setting in all_settings()["schedule"]}
+
+
 def _sliders(name: str) -> list[tuple[Setting, ...]]:
     """The numbers of a schedule, a start and its end together."""
-    own = [s for s in SETTINGS.values() if s.kind == "number" and applies(s, {"schedule": {"name": name}})]
+    own = [s for s in _settings().values() if s.kind == "number" and applies(s, {"schedule": {"name": name}})]
     ends = {s.name: s for s in own if s.name.endswith("_end")}
     partner = {name.replace("_end", "_start"): end for name, end in ends.items()}
     return [(s, partner[s.name]) if s.name in partner else (s,) for s in own if s.name not in ends]
@@ -178,12 +182,6 @@ def _remove(variant: Variant) -> None:
         variants.remove(variant)
 
 
-def _remove(variant: Variant) -> None:
-    variants = st.session_state[VARIANTS]
-    if variant in variants and len(variants) > 1:  # several may have been removed at once
-        variants.remove(variant)
-
-
 # -- where the steps land ------------------------------------------------------------------------------------------
 
 
@@ -193,7 +191,7 @@ def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:
     ``num_values`` is C H W of the image in question.
     """
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        most = int(SETTINGS["num_timesteps"].limits["le"])
+        most = int(_settings()["num_timesteps"].limits["le"])
         num_steps = st.number_input(
             "Steps of the sampler", 1, most, 10, key="sched_steps", width=170, bind="query-params"
         )
