@@ -9,8 +9,8 @@ from ddpm.escaping import as_code, as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import ACTIVE, read_status
 from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
-from ddpm.models import shipped_histories
 from ddpm.names import in_turn as classes_in_turn
+from ddpm.storage.places import shipped_histories
 from ddpm.training.history import History, read_history
 from pages.components.frame import about, legend, page
 from pages.components.models import in_turn

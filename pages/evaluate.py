@@ -34,7 +34,8 @@ PAGE = {
 
 page("Evaluate", "How good is a model? Each score appears next to the one real images get.")
 
-reference, model = pick_model("eval_model")
+model = pick_model("eval_model")
+reference = model.reference
 with st.sidebar:
     others = ["none", *(other for other in model_references() if other != reference)]
     second = st.selectbox("Compare with", others, key="eval_second", **BOUND,
@@ -44,7 +45,7 @@ with st.sidebar:
 def results_of(reference: str) -> dict | None:
     """The evaluation of a model; what is missing is said, with how to make it."""
     try:
-        return find_results(reference, cached_model(reference))
+        return find_results(cached_model(reference))
     except DDPMError as error:
         remedy = "" if is_public() else ", or choose it as the model and press **Evaluate** below"
         st.info(f"{as_markdown(reference)}: {foreign(error)}{remedy}.")
@@ -79,8 +80,8 @@ if reference in found:
     if stages:
         st.header("Samples", anchor=False)
         quality({name: sample_stages(every) for name, every in found.items()})
-        seen_as(reference, model, stages[name])
-        closest(reference, model, stages[name])
+        seen_as(model, stages[name])
+        closest(model, stages[name])
 
 file_name = file_name_of(reference)
 with st.container(horizontal=True):
@@ -98,7 +99,7 @@ with st.container(horizontal=True):
                            on_click="ignore", help="The numbers, one a line.")  # fmt: skip
 
 st.header("Re-evaluate" if reference in found else "Evaluate it", anchor=False)
-evaluation_job(reference, model)
+evaluation_job(model)
 
 about(
     r"""

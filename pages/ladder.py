@@ -25,7 +25,7 @@ page(
 
 BOUND = {"bind": "query-params"}
 
-reference, model = pick_model("ladder_model")
+model = pick_model("ladder_model")
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     offered = options("ladder_draw", model.class_names, last=[NO_CLASS])
@@ -50,7 +50,7 @@ if most not in possible:
     st.info("This model takes too many network evaluations for a ladder on a public page. Draw **no class**, or choose "
             "another model.", icon=":material/public:")  # fmt: skip
     st.stop()
-wanted = Ladder(reference, label, seed, possible[most])
+wanted = Ladder(model.reference, label, seed, possible[most])
 progress, place = st.empty(), st.empty()
 try:
     if go:

@@ -63,7 +63,7 @@ def draw_again(shown: Shown) -> Result:
     return picture_with_preview(shown.request, cached_model(shown.request.reference), picture, progress, forget)
 
 
-reference, model = pick_model("play_model")
+model = pick_model("play_model")
 
 row = st.container()
 with row, st.container(horizontal=True, vertical_alignment="bottom"):
@@ -94,7 +94,7 @@ result: Result | None = None
 try:
     with st.sidebar:
         settings = sampler_controls(model, "play", labels is not None)
-    request = Request(reference, count, labels, settings, seed, tuple(rolled_images().items()))
+    request = Request(model.reference, count, labels, settings, seed, tuple(rolled_images().items()))
     most = request.most_images(model)
     possible = most is None or count <= most
     with buttons:

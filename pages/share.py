@@ -22,7 +22,7 @@ page(
     "into a Space, where anyone can open it. The model is set in the sidebar.",
 )
 
-reference, _ = pick_model("share_model")
+reference = pick_model("share_model").reference
 what = st.segmented_control(
     "Share as", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params"
 )

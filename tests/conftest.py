@@ -311,6 +311,6 @@ def run_without_dataset(tiny_run, monkeypatch) -> Path:
 
     monkeypatch.setattr(real_images, "load_dataset", missing)
     model = load_model("tiny")
-    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, all_methods=True)
+    protocol = Protocol(model.config.sampling, num_samples=12, all_methods=True)
     list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
     return tiny_run

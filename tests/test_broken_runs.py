@@ -91,7 +91,7 @@ def words(app) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_pages_say_what_is_wrong_with_a_run_and_touch_nothing(fault, open_page, tiny_run, monkeypatch, tmp_path):
-    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path / "none")
+    monkeypatch.setattr("ddpm.storage.places.PRETRAINED", tmp_path / "none")
     damage, expected = FAULTS[fault]
     damage(tiny_run)
     files = [file for file in tiny_run.parent.rglob("*") if file.is_file()]

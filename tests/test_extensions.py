@@ -21,8 +21,8 @@ from ddpm.evaluation.results import read_results
 from ddpm.extensions import load_extensions
 from ddpm.media import figures, report_evaluation
 from ddpm.metrics import register_metric
-from ddpm.models import RESULTS
 from ddpm.options import option
+from ddpm.storage.places import RESULTS
 from pages.components import evaluation, frame
 from tests.conftest import ROOT, TINY
 
@@ -131,7 +131,7 @@ def evaluated_before(tiny_run):
 
     path = tiny_run / "logs" / RESULTS
     model = load_model("run:tiny")
-    list(evaluate_to(path, model, Protocol("run:tiny", model.config.sampling, num_samples=12)))
+    list(evaluate_to(path, model, Protocol(model.config.sampling, num_samples=12)))
     stored = json.loads(path.read_text())
     for stage in stored.values():
         stage.get("made_by", {}).get("settings", {}).pop("pull", None)

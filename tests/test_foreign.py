@@ -26,8 +26,10 @@ from ddpm.jobs import read_status
 from ddpm.media.document import to_html
 from ddpm.media.model_card import write_model_folder
 from ddpm.media.report import write_report
-from ddpm.models import CONFIG, RESULTS, WEIGHTS, Model, export_model, load_model
+from ddpm.models import Model, load_model
+from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.pipelines import INDEX, SCHEDULER, UNET
+from ddpm.storage.places import RESULTS
 from ddpm.storage.weights import read_checkpoint, write_safetensors
 from ddpm.training.history import read_history
 from ddpm.unet import UNet
@@ -217,7 +219,7 @@ def evaluation(_trained_outputs, made_once):
             patch.setenv("DDPM_OUTPUT_DIR", str(_trained_outputs))
             patch.setattr("ddpm.evaluation.lpips_weights.URL", "http://127.0.0.1:9/")
             model = load_model("run:tiny")
-            protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, per_class=True)
+            protocol = Protocol(model.config.sampling, num_samples=12, per_class=True)
             list(evaluate_to(folder / RESULTS, model, protocol))
 
     whole = json.loads((made_once("evaluated-with-classes", make) / RESULTS).read_text())
@@ -286,7 +288,7 @@ def test_an_evaluation_is_shown_as_text_in_report_card_and_table(kind, evaluatio
     path = tiny_run / "logs" / RESULTS
     hostile, refused = hostile_evaluation(kind, evaluation, payloads, path)
     path.write_text(json.dumps(hostile))
-    found = find_results("run:tiny", load_model("run:tiny"))
+    found = find_results(load_model("run:tiny"))
     files = write_report("run:tiny")
     report, html = files.markdown.read_text(), files.html.read_text()
     assert len(marks(report)) >= {"texts": 3, "reasons": 5, "stages": 2}[kind]
@@ -421,7 +423,7 @@ def test_the_texts_of_a_config_are_text_everywhere(payloads, tmp_path):
 
 @pytest.mark.slow
 def test_of_a_hostile_model_on_the_hub_only_what_is_named_is_fetched(hub, tiny_run, evaluation, payloads, tmp_path):
-    export_model("run:tiny", tmp_path / "export")
+    load_model("run:tiny").save(tmp_path / "export")
     sha256 = load_model(str(tmp_path / "export")).sha256
     linked = json.loads(json.dumps(evaluation).replace(evaluation["made_by"]["sha256"], sha256))
     payloads.secret = f"{hub.url}/me/other/resolve/main/stolen.png"

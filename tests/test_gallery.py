@@ -154,7 +154,7 @@ def test_a_damaged_file_of_an_opening_picture_costs_the_time_to_draw_it_alone(ra
 def test_the_pictures_of_a_fresh_copy_are_those_that_its_model_draws():
     """Where this fails after a change of the model, its settings or the sampler: python -m pages.components.opening."""
     model = load_model("mnist")
-    requests = opening_requests("mnist", model)
+    requests = opening_requests(model)
     for request in requests:
         shipped, drawn = opening_picture(request, model), run(request, model)
         assert shipped is not None, "the shipped picture is of another model, or of another request"

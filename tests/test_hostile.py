@@ -15,8 +15,8 @@ from ddpm.config import Config, config_from_dict, config_from_yaml, config_to_ya
 from ddpm.config.variants import parse_schedules, schedules_text
 from ddpm.errors import ConfigError, DDPMError, HubError
 from ddpm.files import RunFolder, output_dir
-from ddpm.models import resolve
 from ddpm.storage.hub import HubReference
+from ddpm.storage.places import resolve
 from tests.conftest import TINY
 
 # The same examples every time: a test that fails by chance is worse than one that looks at less. `make soak` looks at
@@ -133,7 +133,7 @@ def test_any_reference_is_a_file_or_refused(text, tmp_path, hub):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         try:
-            assert resolve(text).is_file()
+            assert resolve(text).weights.is_file()
         except DDPMError as error:
             assert "\n" not in str(error)
 
@@ -220,7 +220,9 @@ LINKED = {
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LINKED)
 def test_a_page_opens_with_anything_in_its_link(path, open_page, tiny_run, hub, monkeypatch, tmp_path):
-    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path / "none")  # the tiny run is what every page falls back on
+    monkeypatch.setattr(
+        "ddpm.storage.places.PRETRAINED", tmp_path / "none"
+    )  # the tiny run is what every page falls back on
 
     @settings(max_examples=200 if SOAK else 8)
     @given(st.dictionaries(st.sampled_from(LINKED[path]), TEXTS, min_size=1))

@@ -19,8 +19,10 @@ from ddpm.config import load_config
 from ddpm.errors import DDPMError
 from ddpm.evaluation.results import find_results, folder_of, read_results
 from ddpm.media.model_card import write_model_folder
-from ddpm.models import CONFIG, RESULTS, WEIGHTS, export_model, hub_models, load_model, pinned, resolve
+from ddpm.models import load_model
 from ddpm.sampling import generate
+from ddpm.storage.layouts import CONFIG, WEIGHTS
+from ddpm.storage.places import RESULTS, hub_models, pinned, resolve
 from ddpm.storage.weights import weights_sha256
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault
@@ -33,7 +35,7 @@ def published(hub, folder, name="me/tiny") -> str:
 
 @pytest.fixture
 def exported(tiny_run, tmp_path):
-    export_model("run:tiny", tmp_path / "export")
+    load_model("run:tiny").save(tmp_path / "export")
     return tmp_path / "export"
 
 
@@ -75,8 +77,8 @@ def test_what_is_pushed_and_pulled_samples_to_the_bit_like_the_original(
     assert TOKEN not in pushed.stdout + pushed.stderr + pulled.stdout + pulled.stderr
 
     # Its evaluation came with it, and a new one does not go where another model of its name has its own.
-    assert find_results(reference, ours).keys() == read_results(run_without_dataset / "logs" / RESULTS).keys()
-    assert folder_of(reference, ours).path.name == "model-me--tiny"
+    assert find_results(ours).keys() == read_results(run_without_dataset / "logs" / RESULTS).keys()
+    assert folder_of(ours).path.name == "model-me--tiny"
 
 
 @pytest.mark.slow
@@ -103,7 +105,7 @@ def test_a_branch_means_one_commit_for_the_whole_of_a_command(hub, exported):
     assert pinned("run:tiny") == "run:tiny"
     hub.requests.clear()
     assert pinned(first) == first
-    assert resolve(first).parent.name == first[-40:]
+    assert resolve(first).folder.name == first[-40:]
     assert hub.requests == []
     assert set(hub_models()) == {first, second}
 
@@ -111,7 +113,7 @@ def test_a_branch_means_one_commit_for_the_whole_of_a_command(hub, exported):
 def test_only_the_files_that_are_read_are_fetched(hub, exported):
     (exported / "pytorch_model.bin").write_bytes(pickle.dumps("never"))
     (exported / "modeling.py").write_text("raise SystemExit")
-    assert {path.name for path in resolve(published(hub, exported)).parent.iterdir()} == {WEIGHTS, CONFIG}
+    assert {path.name for path in resolve(published(hub, exported)).folder.iterdir()} == {WEIGHTS, CONFIG}
 
 
 # -- the card ------------------------------------------------------------------------------------------------------
@@ -279,7 +281,7 @@ HOSTILE = {
 @pytest.fixture(scope="module")
 def sound(_trained_outputs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sound")
-    export_model(str(_trained_outputs / "tiny"), folder)
+    load_model(str(_trained_outputs / "tiny")).save(folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
@@ -363,4 +365,4 @@ def test_an_evaluation_that_is_no_evaluation_is_not_taken(hub, exported):
     (exported / RESULTS).write_text("[" * 100_000)
     reference = published(hub, exported)
     with pytest.raises(DDPMError, match="cannot be read as an evaluation"):
-        find_results(reference, load_model(reference))
+        find_results(load_model(reference))

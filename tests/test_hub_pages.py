@@ -2,7 +2,8 @@
 
 import pytest
 
-from ddpm.models import CONFIG, WEIGHTS, export_model
+from ddpm.models import load_model
+from ddpm.storage.layouts import CONFIG, WEIGHTS
 from pages.components import models
 
 SMALL = {"play_count": "2", "play_steps": "5"}
@@ -11,7 +12,7 @@ SMALL = {"play_count": "2", "play_steps": "5"}
 @pytest.fixture
 def commit(hub, tiny_run, tmp_path):
     """A model on the Hub, at its commit."""
-    export_model("run:tiny", tmp_path / "export")
+    load_model("run:tiny").save(tmp_path / "export")
     models._listed.clear()
     return "hf://me/tiny@" + hub.add("me/tiny", {name: (tmp_path / "export" / name).read_bytes()
                                                  for name in (WEIGHTS, CONFIG)})  # fmt: skip

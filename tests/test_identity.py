@@ -20,7 +20,7 @@ from ddpm.evaluation.real_images import RealImages
 from ddpm.files import RunFolder
 from ddpm.image_folder.manifest import Manifest
 from ddpm.jobs import Status, read_status, write_status
-from ddpm.models import export_model, load_model
+from ddpm.models import load_model
 from ddpm.training import queue
 from ddpm.training.runs import Run
 
@@ -73,7 +73,7 @@ def test_a_run_keeps_classes_digest_path_and_manifest(begun, pets, tmp_path):
     assert config.data.digest == manifest.digest
     assert len(manifest.entries) == 40
     assert config.data.path == str(pets)
-    export_model("run:pets", tmp_path / "exported")
+    load_model("run:pets").save(tmp_path / "exported")
     for reference in ("run:pets", str(tmp_path / "exported")):
         assert load_model(reference).config.data == config.data
 
@@ -228,7 +228,7 @@ def test_a_model_of_before_there_were_manifests_is_evaluated_on_its_own_test_set
 @pytest.mark.slow
 def test_an_evaluation_is_of_the_images_that_the_folder_has_now(begun, pets):
     model = load_model("run:pets")
-    protocol = Protocol("run:pets", model.config.sampling, num_samples=4)
+    protocol = Protocol(model.config.sampling, num_samples=4)
     first = list(evaluate(model, protocol))[-1].results
     assert all(event.reused for event in evaluate(model, protocol, first) if isinstance(event, StageDone))
     Image.new("L", (8, 8), 99).save(pets / "cat" / "new.png")

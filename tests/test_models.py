@@ -9,10 +9,12 @@ import pytest
 import torch
 import yaml
 
-from ddpm import models
 from ddpm.errors import ModelError
-from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, export_model, load_model, reference_of, resolve, shipped_models
+from ddpm.models import load_model
 from ddpm.sampling import generate
+from ddpm.storage import places
+from ddpm.storage.layouts import CONFIG, WEIGHTS
+from ddpm.storage.places import PRETRAINED, Place, reference_of, resolve, shipped_models
 from ddpm.storage.weights import load_weights, read_safetensors, weights_sha256
 
 
@@ -46,8 +48,8 @@ def test_a_model_says_where_it_came_from(tiny_run):
 
 def test_a_shipped_name_wins_over_a_run_of_that_name_and_run_means_the_run(tiny_run):
     run = tiny_run.rename(tiny_run.with_name("mnist"))
-    assert resolve("mnist") == PRETRAINED / "mnist" / WEIGHTS
-    assert resolve("run:mnist") == run / "ckpts" / "ema.pt"
+    assert resolve("mnist").weights == PRETRAINED / "mnist" / WEIGHTS
+    assert resolve("run:mnist").weights == run / "ckpts" / "ema.pt"
 
 
 def test_a_config_means_its_run_and_else_the_shipped_model(tiny_run, tiny_config):
@@ -80,7 +82,7 @@ def test_an_unknown_reference_is_named_with_the_nearest(tiny_run, reference, mes
 
 @pytest.mark.slow
 def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
-    file = export_model("run:tiny", tmp_path / "export")
+    file = load_model("run:tiny").save(tmp_path / "export")
     again, original = load_model(str(file)), load_model("run:tiny")
     assert again.config == original.config
     assert torch.equal(generate(again, 2, seed=1), generate(original, 2, seed=1))
@@ -92,32 +94,32 @@ def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
 @pytest.mark.parametrize("kind", ["checkpoint", "safetensors"])
 def test_a_model_is_known_by_the_bytes_that_were_loaded(tiny_run, tmp_path, monkeypatch, kind):
     """A run that saves while its model is loaded: the file's hash and the weights in memory are of the same bytes."""
-    file = tiny_run / "ckpts" / "ema.pt" if kind == "checkpoint" else export_model("run:tiny", tmp_path / "export")
-    other, read = tmp_path / "other", models._read
+    file = tiny_run / "ckpts" / "ema.pt" if kind == "checkpoint" else load_model("run:tiny").save(tmp_path / "export")
+    other, read = tmp_path / "other", Place._read
     content = torch.load(tiny_run / "ckpts" / "ema.pt", weights_only=True)
     content["ema"] = {name: value + 1 for name, value in content["ema"].items()}
     torch.save(content, other)
     if kind == "safetensors":
         torch.save(content, tiny_run / "ckpts" / "ema.pt")
-        other = export_model("run:tiny", tmp_path / "again")
+        other = load_model("run:tiny").save(tmp_path / "again")
     saved = weights_sha256(other)
 
-    def saves_meanwhile(reference, path):
-        found = read(reference, path)
+    def saves_meanwhile(place):
+        found = read(place)
         if other.exists():
-            other.rename(path)
+            other.rename(place.weights)
         return found
 
-    monkeypatch.setattr(models, "_read", saves_meanwhile)
+    monkeypatch.setattr(Place, "_read", saves_meanwhile)
     model = load_model(str(file))
     assert model.sha256 == weights_sha256(file) == saved
-    assert torch.equal(next(iter(model.network.parameters())), next(iter(read(str(file), file)[1].parameters())))
+    assert torch.equal(next(iter(model.network.parameters())), next(iter(read(resolve(str(file)))[1].parameters())))
 
 
 @pytest.mark.slow
 def test_a_file_that_changes_all_the_time_is_refused(tiny_run, monkeypatch):
     hashes = iter(range(99))
-    monkeypatch.setattr(models, "weights_sha256", lambda path: str(next(hashes)))
+    monkeypatch.setattr(places, "weights_sha256", lambda path: str(next(hashes)))
     with pytest.raises(ModelError, match="changes again and again while it is read"):
         load_model("run:tiny")
 
@@ -280,21 +282,21 @@ def test_weights_are_loaded_whole_or_not_at_all(tiny_run):
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [0, 4, 8, 100, 5000, -1])
 def test_truncated_safetensors_are_refused(tiny_run, tmp_path, size):
-    file = export_model("run:tiny", tmp_path / "export")
+    file = load_model("run:tiny").save(tmp_path / "export")
     file.write_bytes(file.read_bytes()[:size])
     assert fault_of(file).startswith(f"{file} is damaged or no safetensors file: ")
 
 
 @pytest.mark.slow
 def test_a_pickle_named_safetensors_is_never_run(tiny_run, tmp_path):
-    file = export_model("run:tiny", tmp_path / "export")
+    file = load_model("run:tiny").save(tmp_path / "export")
     file.write_bytes(pickle.dumps(Payload(tmp_path / "proof")))
     assert fault_of(file).startswith(f"{file} is damaged or no safetensors file: ")
     assert not (tmp_path / "proof").exists()
 
 
 def test_safetensors_need_the_config_beside_them_and_must_fit_it(tiny_run, tmp_path):
-    file = export_model("run:tiny", tmp_path / "export")
+    file = load_model("run:tiny").save(tmp_path / "export")
     values = yaml.safe_load(file.with_name(CONFIG).read_text())
     values["model"]["base_channels"] = 16
     file.with_name(CONFIG).write_text(yaml.safe_dump(values))
@@ -307,7 +309,7 @@ def test_safetensors_need_the_config_beside_them_and_must_fit_it(tiny_run, tmp_p
 def test_safetensors_with_nan_are_refused(tiny_run, tmp_path):
     from safetensors.torch import save_file
 
-    file = export_model("run:tiny", tmp_path / "export")
+    file = load_model("run:tiny").save(tmp_path / "export")
     weights = read_safetensors(file, load_model("run:tiny").network)
     weights["conv_in.bias"] = torch.full_like(weights["conv_in.bias"], torch.nan)
     save_file(weights, file)

@@ -8,7 +8,7 @@ import pytest
 from ddpm.config import DATASETS, config_to_yaml
 from ddpm.escaping import as_markdown
 from ddpm.files import write_text
-from ddpm.models import CONFIG, WEIGHTS
+from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
 
 PETS = ("cat", "dog")
@@ -27,7 +27,7 @@ def shipped(random_model, monkeypatch, tmp_path):
         folder = tmp_path / "shipped" / "pets"
         write_safetensors(model.network, folder / WEIGHTS)
         write_text(folder / CONFIG, config_to_yaml(model.config))
-        monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path / "shipped")
+        monkeypatch.setattr("ddpm.storage.places.PRETRAINED", tmp_path / "shipped")
         return folder
 
     return make

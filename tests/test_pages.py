@@ -14,7 +14,7 @@ from PIL import Image
 from ddpm.config import config_to_yaml
 from ddpm.media.figures import PALETTE
 from ddpm.media.images import enlarge, make_grid
-from ddpm.models import CONFIG, WEIGHTS
+from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
@@ -34,7 +34,7 @@ PAGES = [
 @pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypatch, tmp_path):
-    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
+    monkeypatch.setattr("ddpm.storage.places.PRETRAINED", tmp_path)
     monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
     app = open_page(path)
     advice = {"pages/curves.py": "The Train page launches one", "pages/train.py": "**Launch** above starts the first"}
@@ -73,7 +73,7 @@ def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkey
     model = random_model(data={"dataset": "fashion_mnist", "image_size": 8}, model={"num_classes": classes})
     write_safetensors(model.network, tmp_path / "garments" / WEIGHTS)
     (tmp_path / "garments" / CONFIG).write_text(config_to_yaml(model.config))
-    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
+    monkeypatch.setattr("ddpm.storage.places.PRETRAINED", tmp_path)
     app = open_page("streamlit_app.py")
     assert not app.error
     assert any(text.value.startswith(f"Asked for {drawn}. Above") for text in app.caption)
@@ -81,7 +81,7 @@ def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkey
 
 @pytest.mark.slow
 def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, tmp_path):
-    monkeypatch.setattr("ddpm.models.PRETRAINED", tmp_path)
+    monkeypatch.setattr("ddpm.storage.places.PRETRAINED", tmp_path)
     (tiny_run / "ckpts" / "ema.pt").write_bytes(b"not a checkpoint")
     app = open_page("pages/playground.py")
     assert "ema.pt is damaged" in app.error[0].value

@@ -11,9 +11,11 @@ from ddpm.evaluation import classifier
 from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
 from ddpm.evaluation.results import sample_stages
 from ddpm.evaluation.seed_report import SEED_REPORT
-from ddpm.models import CONFIG, PRETRAINED, WEIGHTS, load_model, shipped_histories, shipped_models
+from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import generate
+from ddpm.storage.layouts import CONFIG, WEIGHTS
+from ddpm.storage.places import PRETRAINED, shipped_histories, shipped_models
 from ddpm.storage.weights import weights_sha256
 from ddpm.training.history import read_history
 from ddpm.training.loop import TrainState, validate

@@ -5,11 +5,12 @@ import torch
 
 from ddpm.diffusion import Prediction
 from ddpm.media.images import to_uint8
-from ddpm.models import load_model, shipped_models
+from ddpm.models import load_model
 from ddpm.randomness import ImageNoise, derive_seed
 from ddpm.samplers import ddpm
 from ddpm.sampling import generate, sample
 from ddpm.schedule import make_schedule, spaced_timesteps
+from ddpm.storage.places import shipped_models
 
 SHAPE = (1, 8, 8)
 GOLDEN = [1.88873959, 0.41596189, 1.44014251, 0.51807272]  # the first pixels of image 0 of seed 0, 32x32

@@ -13,7 +13,8 @@ from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.media import report
 from ddpm.media.document import to_html
 from ddpm.media.report import write_report
-from ddpm.models import PRETRAINED, load_model
+from ddpm.models import load_model
+from ddpm.storage.places import PRETRAINED
 from ddpm.training.history import read_history
 
 HEADINGS = [
@@ -52,7 +53,7 @@ def evaluated(tiny_run, monkeypatch):
     """The run ``tiny`` with an evaluation."""
     monkeypatch.setattr(lpips_weights, "URL", "http://127.0.0.1:9/")
     model = load_model("tiny")
-    protocol = Protocol("run:tiny", model.config.sampling, num_samples=20, all_methods=True)
+    protocol = Protocol(model.config.sampling, num_samples=20, all_methods=True)
     list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
     return tiny_run
 
@@ -175,7 +176,7 @@ def test_without_the_dataset_the_rest_is_reported(run_without_dataset):
 @pytest.mark.slow
 def test_the_classes_of_a_calibration_are_reported(tiny_run):
     model = load_model("tiny")
-    protocol = Protocol("run:tiny", model.config.sampling, num_samples=12, per_class=True)
+    protocol = Protocol(model.config.sampling, num_samples=12, per_class=True)
     list(evaluate_to(tiny_run / "logs" / "evaluation_results.json", model, protocol))
     classes = json.loads((tiny_run / "logs" / "evaluation_results.json").read_text())["calibration"]["per_class"]
     row = [f"{table['mse'][0]:.2g}" for table in classes.values()]

@@ -75,7 +75,7 @@ def test_the_evaluation_of_a_run_goes_with_its_weights(run_without_dataset, tmp_
     write_space(space_files("run:tiny"), tmp_path / "space")
     folder = tmp_path / "space" / "ddpm" / "pretrained" / "tiny"
     assert load_model(str(folder)).config == load_model("run:tiny").config
-    assert "made_by" in find_results(str(folder), load_model(str(folder)))
+    assert "made_by" in find_results(load_model(str(folder)))
 
 
 @pytest.mark.slow

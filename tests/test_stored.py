@@ -39,7 +39,7 @@ def test_the_config_the_records_and_the_evaluation_are_read(stored, open_page):
     assert (config.sampling.eta, config.sampling.variance) == (0.0, "fixed_small")
     assert read_status(stored).state == "finished"
     assert len(read_history(stored.metrics).csv()) > 100
-    results = find_results("run:stored", load_model("run:stored"))
+    results = find_results(load_model("run:stored"))
     assert set(sample_stages(results)) == {"ddim_5steps"}
     app = open_page("pages/evaluate.py", eval_model="run:stored")
     assert not app.error

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import load_config, sampling_settings
+from ..config import sampling_settings
 from ..data import same_format
 from ..media.figures import duration
-from ..models import reference_of
 from .options import SamplingCommand, UserPath, model_option, model_options, open_model
 
 if TYPE_CHECKING:
@@ -73,15 +72,14 @@ def eval_command(
 
     if labels is not None:
         raise click.UsageError("eval takes no --labels: it asks for every class equally often")
-    reference = reference or (reference_of(load_config(config)) if config else None)
-    model = open_model(reference, None, device)
+    model = open_model(reference, config, device)
     if images:
         data = same_format(model.config, images)
         model = replace(model, config=model.config.model_copy(update={"data": data}))
     given["guidance_scale"] = 1.0 if given["guidance_scale"] is None else given["guidance_scale"]
     settings = sampling_settings(model.config, **given)
-    protocol = Protocol(reference, settings, num_samples, seed, all_methods, per_class, lpips_weights, samples_only)
-    folder, show = folder_of(reference, model), _Narrator()
+    protocol = Protocol(settings, num_samples, seed, all_methods, per_class, lpips_weights, samples_only)
+    folder, show = folder_of(model), _Narrator()
     events = evaluate_to(out or folder.evaluation, model, protocol)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its status does not go on "running"
     try:

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from ..files import atomic_write, size_text
-from ..models import RESULTS, load_model, pinned, resolve
+from ..models import load_model
 from ..storage.hub import HubReference, check_repo_id, check_token, publish
-from ..storage.layouts import layout_at
+from ..storage.places import RESULTS, pinned, resolve
 from .options import UserPath, model_option
 
 
@@ -45,17 +45,16 @@ def push_command(reference: str, repo: str, private: bool, license: str | None) 
 def pull_command(reference: str, out: Path | None) -> None:
     """Fetch a model from the Hub and check it; then it is there without a connection as well."""
     HubReference.parse(reference)
-    reference = pinned(reference)
-    model = load_model(reference)
-    layout, folder = layout_at(resolve(reference))
+    place = resolve(pinned(reference))
+    model = load_model(place.reference)
     click.echo(f"{model.source}: its weights fit its config", err=True)
     if out:
-        for name in (*layout.files, RESULTS):
-            if (folder / name).is_file():
+        for name in (*place.layout.files, RESULTS):
+            if (place.folder / name).is_file():
                 with atomic_write(out / name) as temporary:
-                    shutil.copyfile(folder / name, temporary)
-    click.echo(out or folder)
-    click.echo(f"sample it: python -m ddpm sample grid --model {out or reference}", err=True)
+                    shutil.copyfile(place.folder / name, temporary)
+    click.echo(out or place.folder)
+    click.echo(f"sample it: python -m ddpm sample grid --model {out or place.reference}", err=True)
 
 
 @click.command("space")

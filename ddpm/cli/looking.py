@@ -11,9 +11,10 @@ from ..config import SamplingConfig, load_config
 from ..config.variants import parse_schedules
 from ..errors import DDPMError, one_line
 from ..files import RunFolder, output_dir, write_bytes
-from ..models import config_of, export_model, hub_models, shipped_models, trained_runs
+from ..models import load_model
 from ..names import listed
 from ..schedule import SCHEDULES, SPACINGS
+from ..storage.places import hub_models, resolve, shipped_models, trained_runs
 from .options import UserPath, check_suffix, model_option
 
 
@@ -123,7 +124,7 @@ def viz_dataset(path: Path, split: str, num_samples: int, out: Path) -> None:
 @click.option("--out", type=UserPath(), required=True, help="The folder to write into.")
 def export_command(reference: str, out: Path) -> None:
     """Write a model's averaged weights as model.safetensors with its config.yaml."""
-    click.echo(export_model(reference, out))
+    click.echo(load_model(reference).save(out))
     click.echo(f"sample it: python -m ddpm sample grid --model {out}", err=True)
 
 
@@ -138,7 +139,7 @@ def models_command() -> None:
 
 def _what_it_draws(reference: str) -> str:
     try:
-        config = config_of(reference)
+        config = resolve(reference).config()
     except DDPMError as error:
         return f"cannot be read: {one_line(error)}"
     names = config.class_names if config else ()

@@ -12,10 +12,11 @@ from ..config import SamplingConfig, load_config
 from ..config.settings import Setting, sampler_settings
 from ..errors import ConfigError
 from ..files import user_path
-from ..models import Model, load_model, pinned, reference_of, resolve
+from ..models import Model, load_model
 from ..names import labels_named
 from ..samplers import SAMPLERS
 from ..schedule import SPACINGS
+from ..storage.places import pinned, reference_of
 
 
 class UserPath(click.Path):
@@ -109,9 +110,8 @@ def _with_options(command: Callable, options: Sequence[Callable]) -> Callable:
 def open_model(reference: str | None, config: Path | None, device: str) -> Model:
     if (reference is None) == (config is None):
         raise click.UsageError("name a model: either --model REF or --config FILE")
-    reference = reference_of(load_config(config)) if reference is None else reference
-    model = load_model(reference, device)
-    click.echo(f"model: {model.source} ({resolve(reference)})", err=True)
+    model = load_model(reference_of(load_config(config)) if reference is None else reference, device)
+    click.echo(f"model: {model.source} ({model.weights})", err=True)
     return model
 
 

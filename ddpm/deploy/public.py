@@ -19,7 +19,8 @@ from ..config import Config
 from ..errors import ConfigError, ModelError, unknown
 from ..files import data_dir, output_dir
 from ..image_folder.decode import MAX_PIXELS
-from ..models import Model, shipped_models
+from ..models import Model
+from ..storage.places import shipped_models
 
 ROOT = Path(__file__).resolve().parents[2]
 

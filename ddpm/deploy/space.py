@@ -18,9 +18,9 @@ from ..config.yaml_text import dump_yaml, parse_yaml
 from ..errors import ConfigError, HubError
 from ..files import size_text, write_bytes
 from ..media.model_card import write_model_files
-from ..models import is_on_hub
 from ..names import in_turn
 from ..storage.hub import HubReference, publish
+from ..storage.places import is_on_hub
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = (  # all that the app needs, and nothing else: secrets and what lies about by chance stay at home

@@ -52,8 +52,6 @@ COLUMNS = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0"
 class Protocol:
     """What is evaluated, and how."""
 
-    reference: str
-    """The model, as ``ddpm.models.resolve`` takes it."""
     settings: SamplingConfig
     num_samples: int = 500
     seed: int = 0
@@ -151,7 +149,7 @@ class _Evaluation:
 
     def decisive(self, method: Method | None) -> dict[str, Any]:
         """What decides a stage: where it is another, the stage is another too."""
-        how = {"model": self.protocol.reference, "sha256": self.model.sha256,
+        how = {"model": self.model.reference, "sha256": self.model.sha256,
                "dataset": self.model.config.data.dataset, "seed": self.protocol.seed}  # fmt: skip
         if digest := self.real.digest:
             how["digest"] = digest
@@ -353,7 +351,7 @@ def _still_valid(previous: dict[str, Any], sha256: str) -> dict[str, Any]:
 def _summary(work: _Evaluation, results: dict[str, Any]) -> dict[str, Any]:
     protocol, stages = work.protocol, [stage for name, stage in results.items() if name != "made_by"]
     return {
-        "model": protocol.reference,
+        "model": work.model.reference,
         "sha256": work.model.sha256,
         "weights": "averaged (EMA)",
         "dataset": work.model.config.data.dataset,

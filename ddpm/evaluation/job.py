@@ -11,22 +11,23 @@ from .. import jobs
 from ..errors import ModelError, one_line
 from ..files import EvaluationFolder
 from ..jobs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
+from ..models import Model
 from .evaluate import Event, StageProgress
+from .results import folder_of
 
 PARTS = 1000  # of an evaluation, which its status counts as steps
 
 
-def launch(
-    reference: str, folder: EvaluationFolder, *, num_samples: int, all_methods: bool = False, per_class: bool = False
-) -> None:
-    """Start ``python -m ddpm eval`` for a model, whose ``ddpm.evaluation.results.folder_of`` is ``folder``.
+def launch(model: Model, *, num_samples: int, all_methods: bool = False, per_class: bool = False) -> None:
+    """Start ``python -m ddpm eval`` for a model that lies on this machine.
 
     Raises:
         ModelError: the model is being evaluated already.
     """
+    folder = folder_of(model)
     if read_status(folder).state in ACTIVE:
-        raise ModelError(f"model {reference} is being evaluated already")
-    arguments = ["eval", "--model", reference, "--num-samples", str(num_samples)]
+        raise ModelError(f"model {model.reference} is being evaluated already")
+    arguments = ["eval", "--model", model.reference, "--num-samples", str(num_samples)]
     arguments += [option for option, on in (("--all-methods", all_methods), ("--per-class", per_class)) if on]
     folder.log.unlink(missing_ok=True)
     jobs.start(folder, Status(state="running"), arguments)

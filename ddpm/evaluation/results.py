@@ -13,8 +13,9 @@ from ..config import DATASETS, SamplingConfig
 from ..errors import DataError, MetricError
 from ..escaping import as_cell
 from ..files import EvaluationFolder, write_text
-from ..models import RESULTS, Model, is_on_hub, resolve
+from ..models import Model
 from ..storage.hub import HubReference
+from ..storage.places import RESULTS, is_on_hub
 from .structure import METRICS, Summary, fault_of
 
 Stage = Mapping[str, Any]
@@ -35,15 +36,14 @@ LACKING = unavailable("it has not been computed yet: evaluate again, which compu
 # -- on disk -------------------------------------------------------------------------------------------------------
 
 
-def folder_of(reference: str, model: Model) -> EvaluationFolder:
+def folder_of(model: Model) -> EvaluationFolder:
     """Where the evaluation and the report of a model go: the folder of its run; for weights that are of no run
     ``model-<name>`` beside the runs, since a run of that name has results of its own, and for those of the Hub
     ``model-<user>--<repo>``, since many there have one name."""
-    if is_on_hub(reference):
-        return EvaluationFolder.named(f"model-{HubReference.parse(reference).repo_id.replace('/', '--')}")
-    weights = resolve(reference)
-    if weights.parent.name == "ckpts":
-        return EvaluationFolder(weights.parent.parent)
+    if is_on_hub(model.reference):
+        return EvaluationFolder.named(f"model-{HubReference.parse(model.reference).repo_id.replace('/', '--')}")
+    if run := model.run:
+        return EvaluationFolder(run.path)
     return EvaluationFolder.named(f"model-{model.config.name}")
 
 
@@ -77,15 +77,15 @@ def write_results(path: Path, results: Stage) -> None:
     write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
-def find_results(reference: str, model: Model) -> dict[str, Any]:
+def find_results(model: Model) -> dict[str, Any]:
     """The evaluation of a model: what lies in its output folder, completed by the shipped stages, those beside its
     weights. So the results that a model is shipped with stay in sight while it is evaluated anew.
 
     Raises:
         MetricError: there is none, or only one of other weights; says how to make it.
     """
-    remedy = f"run `python -m ddpm eval --model {reference}`"
-    candidates = (folder_of(reference, model).evaluation, resolve(reference).with_name(RESULTS))
+    remedy = f"run `python -m ddpm eval --model {model.reference}`"
+    candidates = [folder_of(model).evaluation, *([model.weights.with_name(RESULTS)] if model.weights else [])]
     found = {path: read_results(path) for path in candidates if path.is_file()}
     ours = {path: results for path, results in found.items()
             if results.get("made_by", {}).get("sha256") == model.sha256}  # fmt: skip

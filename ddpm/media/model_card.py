@@ -17,10 +17,11 @@ from ..errors import DDPMError
 from ..escaping import as_code, as_markdown
 from ..evaluation.results import METRICS, headline, sample_stages, stage_label, write_results
 from ..files import write_bytes, write_text
-from ..models import CONFIG, RESULTS, WEIGHTS, export_model
 from ..names import in_turn
 from ..sampling import generate
 from ..storage.hub import SCHEME
+from ..storage.layouts import CONFIG, WEIGHTS
+from ..storage.places import RESULTS
 from ..storage.weights import weights_sha256
 from .document import figure
 from .images import enlarge, make_grid, png_bytes, to_uint8
@@ -36,14 +37,15 @@ def write_model_folder(reference: str, folder: Path, repo_id: str, license: str 
     """Write a model as the Hub is to have it; returns the files.
 
     Args:
-        reference: the model, as ``ddpm.models.resolve`` takes it.
+        reference: the model, see ``ddpm.storage.places``.
         repo_id: user/name, under which the card says that it can be loaded.
         license: as the Hub abbreviates it: mit, cc-by-4.0, ...
 
     Raises:
         ModelError: no such model.
     """
-    subject = replace(write_model_files(reference, folder), reference=f"{SCHEME}{repo_id}")
+    subject = write_model_files(reference, folder)
+    subject = replace(subject, model=replace(subject.model, reference=f"{SCHEME}{repo_id}"))
     write_text(folder / CARD, model_card(subject, license))
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
@@ -52,12 +54,11 @@ def write_model_files(reference: str, folder: Path) -> Subject:
     """Write the weights, config and evaluation of a model as others are to have them, with no place on this machine in
     them; returns what is known about it, with those weights."""
     found = Subject.read(reference, folder)
-    weights = export_model(reference, folder, found.model)
+    weights = found.model.save(folder)
     sha256 = weights_sha256(weights)
     subject = replace(
         found,
-        weights=weights,
-        model=replace(found.model, config=_without_path(found.model.config), sha256=sha256),
+        model=replace(found.model, config=_without_path(found.model.config), sha256=sha256, weights=weights),
         results=_as_published(found.results, {found.model.sha256: sha256}),
     )
     write_text(folder / CONFIG, config_to_yaml(subject.model.config))

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import DDPMError, ModelError
 from ..evaluation.results import find_results, folder_of
 from ..files import RunFolder
-from ..models import Model, load_model, resolve
+from ..models import Model, load_model
 from ..storage.pipelines import PipelineConfig
 from ..storage.weights import read_checkpoint
 from ..training.history import History, read_history
@@ -20,9 +20,7 @@ from ..training.history import History, read_history
 class Subject:
     """A model and all that is on disk about it. What is absent is the error that says so."""
 
-    reference: str
     model: Model
-    weights: Path
     folder: Path
     """Where the report goes."""
     run: RunFolder | None
@@ -32,6 +30,14 @@ class Subject:
     figures: set[str] = field(default_factory=set)
     """The names of those that were drawn."""
 
+    @property
+    def reference(self) -> str:
+        return self.model.reference
+
+    @property
+    def weights(self) -> Path:
+        return self.model.weights
+
     @classmethod
     def read(cls, reference: str, folder: Path | None = None, device: str = "cpu") -> Subject:
         """Read a model's run, records and evaluation.
@@ -39,23 +45,21 @@ class Subject:
         Raises:
             ModelError: no such model, or one that does not say how it was trained.
         """
-        model, weights = load_model(reference, device), resolve(reference)
+        model = load_model(reference, device)
         if isinstance(model.config, PipelineConfig):
             raise ModelError(f"{model.source} is a pipeline of diffusers, which does not say how it was trained")
-        run = RunFolder(weights.parent.parent) if weights.parent.name == "ckpts" else None
+        run = model.run
         latest = run.checkpoint("latest") if run else None
-        metrics = (run or RunFolder(weights.parent)).metrics  # a shipped model has them beside its weights
+        metrics = (run or RunFolder(model.weights.parent)).metrics  # a shipped model has them beside its weights
         return cls(
-            reference=reference,
             model=model,
-            weights=weights,
-            folder=folder or folder_of(reference, model).report,
+            folder=folder or folder_of(model).report,
             run=run,
             history=_or_error(lambda: read_history(metrics)) if metrics.is_file() or run else DDPMError(
                 "the records of its training are not kept with these weights: train it and report on the run, "
                 f"`python -m ddpm report --run {model.config.name}`"
             ),
-            results=_or_error(lambda: find_results(reference, model)),
+            results=_or_error(lambda: find_results(model)),
             checkpoint=read_checkpoint(latest)[1] if latest and latest.is_file() else {},
         )  # fmt: skip
 

@@ -26,16 +26,16 @@ def report_html(reference: str, who: str) -> bytes:
         return write_report(reference, Path(folder), say=lambda section: turn.give_way()).html.read_bytes()
 
 
-def evaluation_job(reference: str, model: Model) -> None:
+def evaluation_job(model: Model) -> None:
     """Start an evaluation of a model, and follow it."""
     if is_public():
         off(
             "Evaluations and reports are off on this public page: they would take the machine from everyone else.",
-            f"python -m ddpm eval --model {reference} --num-samples 1000",
-            f"python -m ddpm report --model {reference}",
+            f"python -m ddpm eval --model {model.reference} --num-samples 1000",
+            f"python -m ddpm report --model {model.reference}",
         )
         return
-    folder = folder_of(reference, model)
+    folder = folder_of(model)
     live = read_status(folder).state in ACTIVE
 
     @st.fragment(run_every=2 if live else None)
@@ -66,7 +66,7 @@ def evaluation_job(reference: str, model: Model) -> None:
         per_class = st.toggle("Per class", key="eval_per_class", help="The calibration for every class as well.")
         st.button(
             "Evaluate", type="primary", icon=":material/fact_check:", key="eval_start", disabled=live,
-            on_click=_tried, args=(job.launch, reference, folder),
+            on_click=_tried, args=(job.launch, model),
             kwargs={"num_samples": count, "all_methods": methods, "per_class": per_class},
             help="Runs on when you leave. What is known already, made in the same way, is not computed again.",
         )  # fmt: skip

@@ -26,21 +26,19 @@ def _kept(*key: object) -> list[torch.Tensor]:
     return []
 
 
-def _drawn(
-    reference: str, model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]
-) -> torch.Tensor:
+def _drawn(model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]) -> torch.Tensor:
     """Samples of an evaluation, drawn anew from their seed: uint8 (N, C, H, W).
 
     Raises:
         ConfigError: drawing them takes more network evaluations than one request may have here.
     """
     labels = list(range(model.num_classes)) or None
-    kept = _kept(reference, sha256, settings.model_dump_json(), seed, indices)
+    kept = _kept(model.reference, sha256, settings.model_dump_json(), seed, indices)
     if not kept:
         work = len(indices) * evaluations(settings, model.schedule, guided=labels is not None)
         check_evaluations(work, f"drawing these {len(indices)} samples again", "choose fewer steps")
         place = st.empty()
-        with st.spinner("Drawing the samples again"), computing(reference, work) as turn:
+        with st.spinner("Drawing the samples again"), computing(model.reference, work) as turn:
             for step in sample(model, labels=labels, settings=settings, seed=seed, indices=indices):
                 images = step.x0
                 place.empty()  # where Streamlit ends the script of a visitor who has left
@@ -64,12 +62,12 @@ def _train_images(config: DataConfig, digest: str | None) -> ImageSet:
     return train
 
 
-def _samples(reference: str, model: Model, stage: Stage, indices: list[int]) -> torch.Tensor:
+def _samples(model: Model, stage: Stage, indices: list[int]) -> torch.Tensor:
     """Some of the samples that a stage names; all of these are drawn at once, which takes less time than one by one."""
     lists = (stage["surest"], stage["least_sure"], [pair["sample"] for pair in _closest_pairs(stage)])
     named = sorted({index for some in lists if isinstance(some, list) for index in some})
     by = stage["made_by"]
-    drawn = _drawn(reference, model, by["sha256"], SamplingConfig(**by["settings"]), by["seed"], tuple(named))
+    drawn = _drawn(model, by["sha256"], SamplingConfig(**by["settings"]), by["seed"], tuple(named))
     return drawn[[named.index(index) for index in indices]]
 
 
@@ -77,7 +75,7 @@ def _closest_pairs(stage: Stage) -> list[dict[str, float]]:
     return stage["nearest_training_image"].get("closest", [])
 
 
-def seen_as(reference: str, model: Model, stage: Stage) -> None:
+def seen_as(model: Model, stage: Stage) -> None:
     """What the classifier takes the samples for, and those that it is surest and least sure of."""
     matrix, counts = stage["confusion_matrix"], stage["class_histogram"]
     missing(absences({"Confusion matrix": matrix, "best and worst samples": stage["surest"]}))
@@ -92,24 +90,24 @@ def seen_as(reference: str, model: Model, stage: Stage) -> None:
     if isinstance(stage["surest"], list):
         with right:
             try:
-                _extremes(reference, model, stage)
+                _extremes(model, stage)
             except DDPMError as error:
                 missing(absences({"Pictures": unavailable(error)}))
 
 
-def _extremes(reference: str, model: Model, stage: Stage) -> None:
+def _extremes(model: Model, stage: Stage) -> None:
     for title, key, meaning in (
         ("Best", "surest", "Surest to be what was asked for, in the eyes of the classifier."),
         ("Worst", "least_sure", "Least like what was asked for: look here for what the model gets wrong."),
     ):
         st.markdown(f"**{title}**", help=meaning)
-        images = _samples(reference, model, stage, stage[key])
+        images = _samples(model, stage, stage[key])
         asked = [model.class_name(index % model.num_classes) for index in stage[key]] if model.num_classes else []
         show(enlarge(make_grid(images, columns=4)), f"{title} samples. Asked for: {', '.join(asked) or NO_CLASS}")
         st.caption(f"Asked for: {', '.join(map(as_markdown, asked))}" if asked else f"Asked for {NO_CLASS}")
 
 
-def closest(reference: str, model: Model, stage: Stage) -> None:
+def closest(model: Model, stage: Stage) -> None:
     """The samples nearest to a training image, above that image: has the model learnt by heart?"""
     found, title = stage["nearest_training_image"], "Nearest training images"
     if "unavailable" in found:
@@ -125,7 +123,7 @@ def closest(reference: str, model: Model, stage: Stage) -> None:
         pairs = _closest_pairs(stage)
         if any(pair["training_image"] >= len(train.images) for pair in pairs):
             raise DataError("the evaluation names training images that are not there: evaluate again")
-        samples = _samples(reference, model, stage, [pair["sample"] for pair in pairs])
+        samples = _samples(model, stage, [pair["sample"] for pair in pairs])
     except DDPMError as error:
         missing(absences({"Pictures": unavailable(error)}))
         return

@@ -17,19 +17,10 @@ from torch import nn
 from ddpm.deploy.public import check_cost, check_model, extra_models, is_public
 from ddpm.errors import DDPMError
 from ddpm.escaping import as_code, as_markdown
-from ddpm.models import (
-    RESULTS,
-    Model,
-    fetch_model,
-    hub_models,
-    is_on_hub,
-    load_model,
-    resolve,
-    shipped_models,
-    trained_runs,
-)
+from ddpm.models import Model, load_model
 from ddpm.storage.hub import HubReference, Listing, cached, list_files
 from ddpm.storage.layouts import layout_among
+from ddpm.storage.places import RESULTS, fetch_model, hub_models, is_on_hub, resolve, shipped_models, trained_runs
 from ddpm.storage.weights import values_sha256
 from ddpm.training.queue import free_threads
 
@@ -133,7 +124,7 @@ def cached_model(reference: str) -> Model:
         ModelError: no such model, not on this public page, or one of which a single evaluation takes too much.
     """
     check_model(reference)
-    model = _load(reference, resolve(reference).stat().st_mtime)
+    model = _load(reference, resolve(reference).weights.stat().st_mtime)
     check_cost(model)
     return model
 
@@ -170,7 +161,7 @@ def file_name_of(reference: str) -> str:
     return re.sub(r"[^\w.-]+", "_", reference)
 
 
-def pick_model(key: str) -> tuple[str, Model]:
+def pick_model(key: str) -> Model:
     """A select box in the sidebar over all models, and a field for one of the Hub; stops the page with advice where
     there is none, it cannot be used, or it is still to be downloaded."""
     first = default_model()
@@ -212,7 +203,7 @@ def pick_model(key: str) -> tuple[str, Model]:
             show_error(error)
         st.stop()
     st.session_state[last] = reference
-    return reference, model
+    return model
 
 
 def _name(key: str) -> None:

@@ -28,13 +28,13 @@ HOME_CLASS = 3
 PLAYGROUND_IMAGES = 10
 
 
-def opening_requests(reference: str, model: Model) -> list[Request]:
+def opening_requests(model: Model) -> list[Request]:
     """What Home and the Playground ask for when they are opened by no link."""
     classes, settings = tuple(range(model.num_classes)), model.config.sampling
     home = (min(HOME_CLASS, classes[-1]),) if classes else None
     return [
-        Request(reference, 1, home, settings, 0),
-        Request(reference, PLAYGROUND_IMAGES, classes or None, settings, 0),
+        Request(model.reference, 1, home, settings, 0),
+        Request(model.reference, PLAYGROUND_IMAGES, classes or None, settings, 0),
     ]
 
 
@@ -86,7 +86,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for stale in FOLDER.glob("*.npz.xz"):
         stale.unlink()
-    for request in opening_requests(reference, model):
+    for request in opening_requests(model):
         path = write_opening_picture(run(request, model), model)
         print(f"{path.relative_to(Path.cwd())}: {path.stat().st_size:,} bytes")
 

@@ -10,8 +10,8 @@ from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.escaping import as_markdown
 from ddpm.files import size_text
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
-from ddpm.models import resolve
 from ddpm.storage.hub import check_repo_id, check_token, publish
+from ddpm.storage.places import resolve
 
 from .models import computing, in_turn
 from .public import show_error
@@ -22,7 +22,7 @@ OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came o
 
 def show_files(what: str, reference: str) -> None:
     """What would be sent, and how large it is."""
-    about, sizes = _listing(what, reference, resolve(reference).stat().st_mtime)
+    about, sizes = _listing(what, reference, resolve(reference).weights.stat().st_mtime)
     st.markdown(about)
     rows = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     table = {"File": [name for name, _ in rows], "Size": [size_text(size) if size else "–" for _, size in rows]}
