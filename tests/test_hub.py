@@ -10,7 +10,8 @@ import pytest
 
 from ddpm.errors import HubError
 from ddpm.storage import hub as hub_module
-from ddpm.storage.hub import HubReference, cached, fetch, list_files, publish
+from ddpm.storage.hub import HubReference, cached, fetch, list_files
+from ddpm.storage.publish import publish
 from tests.hub_server import TOKEN, Fault
 
 FILES = {"config.yaml": b"name: x\n", "model.safetensors": bytes(300_000), "README.md": b"# x\n"}

@@ -10,8 +10,9 @@ import click
 
 from ..files import atomic_write, size_text
 from ..models import load_model
-from ..storage.hub import HubReference, check_repo_id, check_token, publish
+from ..storage.hub import HubReference, check_repo_id
 from ..storage.places import RESULTS, pinned, resolve
+from ..storage.publish import check_token, publish
 from .options import UserPath, model_option
 
 

@@ -19,8 +19,9 @@ from ..errors import ConfigError, HubError
 from ..files import size_text, write_bytes
 from ..media.model_card import write_model_files
 from ..names import in_turn
-from ..storage.hub import HubReference, publish
+from ..storage.hub import HubReference
 from ..storage.places import is_on_hub
+from ..storage.publish import publish
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = (  # all that the app needs, and nothing else: secrets and what lies about by chance stay at home
@@ -195,7 +196,7 @@ def push_space(files: Mapping[str, bytes], repo_id: str, *, token: str | None = 
     """Create or update a Space; returns its address.
 
     Raises:
-        HubError: see ``ddpm.storage.hub.publish``; where the Hub will not create it, with the plan that it asks for.
+        HubError: see ``ddpm.storage.publish``; where the Hub will not create it, with the plan that it asks for.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_space(files, Path(folder))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import pickletools
 import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,6 +167,23 @@ class TensorInfo(NamedTuple):
     """As safetensors writes it: F32, BF16, ..."""
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[safe_open]:
+    """A safetensors file, whose header is not read before it is known how long it is."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+        if length > MAX_HEADER:
+            raise ModelError(
+                f"{path} is damaged or no safetensors file: it begins with a header of {length:,} bytes, at most "
+                f"{MAX_HEADER:,} are read"
+            )
+        with safe_open(path, "pt") as opened:
+            yield opened
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ModelError(f"{path} is damaged or no safetensors file: {brief(error)}") from None
+
+
 def read_header(path: Path) -> dict[str, TensorInfo]:
     """The names, dtypes and shapes of a safetensors file, before any tensor is read.
 
@@ -174,27 +191,9 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
         ModelError: no safetensors file, one with a header larger than ``MAX_HEADER``, or one whose length is not what
             its header says.
     """
-
-    def damaged(reason: str) -> ModelError:
-        return ModelError(f"{path} is damaged or no safetensors file: {reason}")
-
-    try:
-        with open(path, "rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > MAX_HEADER:
-                raise damaged(f"it begins with a header of {length:,} bytes, at most {MAX_HEADER:,} are read")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        found = {name: TensorInfo(tuple(map(int, info["shape"])), str(info["dtype"])) for name, info in header.items()}
-        ends = [int(end) for _, end in (info["data_offsets"] for info in header.values())]
-        expected, there = 8 + length + max(ends, default=0), path.stat().st_size
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        raise damaged("the header is not valid JSON") from None
-    if there != expected:
-        raise damaged(f"it has {there:,} bytes, its header says {expected:,}")
-    return found
+    with _opened(path) as file:
+        slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        return {name: TensorInfo(tuple(part.get_shape()), part.get_dtype()) for name, part in slices.items()}
 
 
 def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
@@ -205,12 +204,9 @@ def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
             difference.
     """
     check_fit(_infos(network.state_dict()), read_header(path), str(path))
-    try:
-        with safe_open(path, "pt") as file:
-            written = (file.metadata() or {}).get(DIGEST)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ModelError(f"{path} is damaged or no safetensors file: {error}") from None
+    with _opened(path) as file:
+        written = (file.metadata() or {}).get(DIGEST)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     if written and written != values_sha256(weights):
         raise ModelError(f"{path} is damaged: its values are not those that were written")
     return weights

@@ -10,8 +10,9 @@ from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.escaping import as_markdown
 from ddpm.files import size_text
 from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
-from ddpm.storage.hub import check_repo_id, check_token, publish
+from ddpm.storage.hub import check_repo_id
 from ddpm.storage.places import resolve
+from ddpm.storage.publish import check_token, publish
 
 from .models import computing, in_turn
 from .public import show_error
