@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from ddpm.config import Config, config_from_dict
-from ddpm.config.schema import OneOf
+from ddpm.config.section import OneOf
 from ddpm.config.settings import all_settings, applies
 from ddpm.config.yaml_text import parse_yaml
 from ddpm.datasets import DATASETS

@@ -11,19 +11,16 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from ..schedule import SCHEDULES
-from .faults import worded
 from .schema import (
     MAX_YAML,
     Config,
     DataConfig,
     SamplingConfig,
     ScheduleConfig,
-    Section,
     field_at,
-    fields_of,
     holds_text,
-    stated,
 )
+from .section import Section, stated
 from .yaml_text import dump_yaml, lines_of, parse_yaml
 
 
@@ -41,22 +38,20 @@ def config_from_dict(
 
 def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> ScheduleConfig:
     """Validate the section ``schedule`` alone; faults as ``config_from_dict`` words them."""
-    return checked(ScheduleConfig, dict(values), source, {}, ("schedule",))
+    return checked(ScheduleConfig, dict(values), source, {})
 
 
 def data_from_dict(values: Mapping[str, Any], source: str = "data") -> DataConfig:
     """Validate the section ``data`` alone; faults as ``config_from_dict`` words them."""
-    return checked(DataConfig, dict(values), source, {}, ("data",))
+    return checked(DataConfig, dict(values), source, {})
 
 
-def checked(
-    model: type[Section], values: Any, source: str, lines: Mapping[str, int | None], path: tuple[str, ...] = ()
-) -> Any:
-    """``values`` as the section ``model``, which stands at ``path`` in the config."""
+def checked(section: type[Section], values: Any, source: str, lines: Mapping[str, int | None]) -> Any:
+    """``values`` as a section, or as the whole config."""
     try:
-        return model.model_validate(values)
+        return section.model_validate(values)
     except ValidationError as error:
-        raise worded(error, fields_of, source, lines, path) from None
+        raise section.worded(error, source, lines) from None
 
 
 def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:

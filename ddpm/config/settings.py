@@ -14,7 +14,8 @@ from pydantic.fields import FieldInfo
 from ..errors import ConfigError
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES
-from .schema import Config, OneOf, OpenSection, SamplingConfig, Section, holds_text
+from .schema import Config, SamplingConfig, Section, holds_text
+from .section import OneOf, OpenSection
 from .yaml_text import parse_yaml
 
 SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

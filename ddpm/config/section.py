@@ -1,0 +1,176 @@
+"""What a section of the config is: fields with defaults, units and ranges, and faults that name the field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    field_validator,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
+
+from ..errors import ConfigError
+from ..options import option
+from .faults import worded
+
+
+def setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
+    """A field with its default; the rest is that of an option."""
+    return option(description, unit, default=default, **limits)
+
+
+class _Meta(type(BaseModel)):
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            raise cls.worded(error, cls.__name__) from None
+
+
+class Section(BaseModel, metaclass=_Meta):
+    """A part of the config.
+
+    Raises:
+        ConfigError: a value that is not valid; names the field and what would be right.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    title: ClassVar[str] = ""
+    """What the config calls it: data, schedule, ...; "" for the config itself."""
+
+    @classmethod
+    def worded(
+        cls, error: ValidationError, source: str, lines: Mapping[str, int | None] = MappingProxyType({})
+    ) -> ConfigError:
+        """What pydantic found wrong with it; ``lines`` says where in ``source`` the fields of the config stand."""
+        path = (cls.title,) if cls.title else ()
+        return worded(error, lambda at: fields_of(cls, at[len(path) :]), source, lines, path)
+
+    @classmethod
+    def known_fields(cls) -> dict[str, FieldInfo]:
+        """Its fields by name."""
+        return cls.model_fields
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _a_switch_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("must not be true or false")
+        return value
+
+
+class OneOf:
+    """Of a field: its text is a name in a registry, which may have grown since this module was imported."""
+
+    def __init__(self, registry: Mapping[str, Any]):
+        self.registry = registry
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def offered(self) -> tuple[str, ...]:
+        """The names that a person may choose."""
+        return tuple(name for name, entry in self.registry.items() if getattr(entry, "offered", True))
+
+    def _check(self, name: Any) -> Any:
+        if not isinstance(name, str) or name not in self.registry:
+            *most, last = map(repr, self.offered())
+            raise ValueError(f"must be {', '.join(most)} or {last}")
+        return name
+
+
+class OpenSection(Section, extra="allow"):
+    """A section that also has the options of what a registry holds as fields, flat beside its own."""
+
+    registry: ClassVar[Mapping[str, Any]]
+    named_by: ClassVar[str]
+    """The field that holds the name of one of the registry's entries."""
+    keeps_all: ClassVar[bool] = False
+    """Whether the options of all entries are fields at any time, or those of the named one alone."""
+
+    @classmethod
+    def known_fields(cls) -> dict[str, FieldInfo]:
+        """Its own fields and the options of all entries. Where only those of one count, their default is None: each
+        entry has its own."""
+        options = {name: info for entry in cls.registry.values() for name, info in entry.options.items()}
+        if not cls.keeps_all:
+            options = {name: copy(info) for name, info in options.items()}
+            for info in options.values():
+                info.default = None
+        return cls.model_fields | options
+
+    @classmethod
+    def _entries(cls, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        if cls.keeps_all:
+            return tuple(cls.registry.values())
+        name = values.get(cls.named_by, cls.model_fields[cls.named_by].default)
+        return (cls.registry[name],) if isinstance(name, str) and name in cls.registry else ()
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _check_options(cls, values: Any, handler: Callable[[Any], Any]) -> Any:
+        """Options left out take their defaults, so that a saved config says what ran."""
+        if not isinstance(values, dict):
+            return handler(values)
+        values = stated(cls, values)
+        entries, faults, options = cls._entries(values), [], {}
+        own = {key: value for key, value in values.items() if key in cls.model_fields}
+        others = {key: value for key, value in values.items() if key not in cls.model_fields}
+        if entries:
+            try:
+                options = _options_model(entries).model_validate(others).model_dump()
+            except ValidationError as error:
+                faults = [cls._worded(fault, values, entries) for fault in error.errors(include_url=False)]
+        try:
+            section = handler(own | options)
+        except ValidationError as error:
+            faults = error.errors(include_url=False) + faults
+        if faults:
+            raise ValidationError.from_exception_data(cls.__name__, faults)
+        return section
+
+    @classmethod
+    def _worded(cls, fault: Any, values: Mapping[str, Any], entries: Sequence[Any]) -> Any:
+        (key, *_), name = fault["loc"], values.get(cls.named_by, "")
+        if fault["type"] != "extra_forbidden" or key not in cls.known_fields():
+            return fault
+        takes = ", ".join(name for entry in entries for name in entry.options)
+        name = name or cls.model_fields[cls.named_by].default
+        said = f"{key} does not belong to the {name} {cls.title}, which takes {takes}"
+        return {"type": "value_error", "loc": (), "input": values, "ctx": {"error": ValueError(said)}}
+
+
+@lru_cache(maxsize=64)
+def _options_model(entries: tuple[Any, ...]) -> type[Section]:
+    options = {name: (info.annotation, info) for entry in entries for name, info in entry.options.items()}
+    return create_model("Options", __base__=Section, **options)
+
+
+def stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
+    """``values`` without the fields that have none, which take their defaults, such as ``training:`` with nothing under
+    it. A key that nobody knows stays, to be refused."""
+    known = section.known_fields()
+    return {key: value for key, value in values.items() if value is not None or key not in known}
+
+
+def fields_of(section: type[Section], path: Sequence[str]) -> dict[str, FieldInfo]:
+    """The fields of the section at a path from this one, {} where there is none."""
+    for name in path:
+        field = section.model_fields.get(name)
+        section = field.annotation if field else None
+        if not (isinstance(section, type) and issubclass(section, Section)):
+            return {}
+    return section.known_fields()

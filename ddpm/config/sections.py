@@ -1,0 +1,263 @@
+"""The sections of a config but ``data``: every field has its default, its unit and its range here."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import field_validator, model_validator
+
+from ..samplers import SAMPLERS
+from ..schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
+from .section import OneOf, OpenSection, Section, setting
+
+MAX_WIDTH = 8192  # channels of a level
+
+
+class ScheduleConfig(OpenSection):
+    """The noise schedule; beside these fields it has the parameters of the schedule that ``name`` names, no others."""
+
+    title: ClassVar = "schedule"
+    registry: ClassVar = SCHEDULES
+    named_by: ClassVar = "name"
+
+    name: Annotated[str, OneOf(SCHEDULES)] = setting(
+        "linear", "How alpha_bar, the share of the image's variance that is left, falls from 1 to 0."
+    )
+    num_timesteps: int = setting(
+        1000,
+        "T, how finely training cuts the way from image to noise. Sampling may take fewer steps.",
+        "timesteps",
+        ge=2,
+        le=10_000,
+    )
+    zero_terminal_snr: bool = setting(
+        False,
+        "Rescale so that nothing of the image is left at T - 1: samples reach full black and white. Needs "
+        "v- or x0-prediction.",
+    )
+
+    @model_validator(mode="after")
+    def _makes_a_schedule(self):
+        self.build()
+        return self
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        return dict(self.model_extra)
+
+    def build(self) -> NoiseSchedule:
+        return make_schedule(self.name, self.num_timesteps, zero_terminal_snr=self.zero_terminal_snr, **self.parameters)
+
+
+class DiffusionConfig(Section):
+    title: ClassVar = "diffusion"
+
+    prediction_type: Literal["eps", "x0", "v"] = setting(
+        "eps",
+        "What the network predicts: the noise, the clean image, or v, a mix that is well scaled at every t and "
+        "learns soonest.",
+    )
+    loss: Literal["mse", "l1", "huber"] = setting(
+        "mse", "Distance of prediction and target. l1 and huber mind outliers less."
+    )
+    weighting: Literal["uniform", "min_snr"] = setting(
+        "uniform", "Weight of the loss over t. min_snr holds back the nearly clean images at small t."
+    )
+    min_snr_gamma: float = setting(
+        5.0, "Where min_snr caps the SNR. Smaller holds back more of the small t.", "SNR", gt=0, le=100
+    )
+
+
+class ModelConfig(Section):
+    title: ClassVar = "model"
+
+    base_channels: int = setting(
+        32,
+        "Width of the first level. Twice the width is four times the parameters and the work, and more detail learnt.",
+        "channels",
+        ge=8,
+        le=512,
+        multiple_of=8,
+    )
+    channel_mult: tuple[int, ...] = setting(
+        (1, 2, 4),
+        "Width of each level in units of base_channels; each level halves the resolution.",
+        "factor per level",
+        min_length=1,
+        max_length=6,
+    )
+    num_res_blocks: int = setting(
+        2, "Depth: residual blocks at each level. More learns more and takes longer.", "blocks", ge=1, le=8
+    )
+    attention_resolutions: tuple[int, ...] = setting(
+        (8,),
+        "Feature maps of these sizes get self-attention, which sees the whole image at once; costly at large sizes.",
+        "pixels",
+    )
+    head_channels: int = setting(
+        32, "Width of one attention head. Smaller makes more heads.", "channels", ge=8, le=256, multiple_of=8
+    )
+    dropout: float = setting(
+        0.0,
+        "Part of the features switched off at random in training. Helps small datasets, slows the rest.",
+        "0 to 1",
+        ge=0,
+        lt=1,
+    )
+    num_classes: int = setting(
+        0, "Classes to ask for when sampling; 0 for a model that draws whatever it likes.", "classes", ge=0, le=1000
+    )
+    patch_size: Literal[1, 2, 4] = setting(
+        1,
+        "Squares of this many pixels are folded into channels before the first level: 2 costs a quarter, and loses "
+        "fine detail unless stem_channels is set.",
+        "pixels",
+    )
+    stem_channels: int = setting(
+        0,
+        "Width of a layer at full resolution around the network, for fine detail; 0 for none.",
+        "channels",
+        ge=0,
+        le=256,
+        multiple_of=8,
+    )
+
+    @model_validator(mode="after")
+    def _positive(self):
+        if min(self.channel_mult) < 1:
+            raise ValueError(f"channel_mult must be 1 or more at every level, got {list(self.channel_mult)}")
+        if max(self.channel_mult) * self.base_channels > MAX_WIDTH:
+            raise ValueError(
+                f"channel_mult must leave every level at most {MAX_WIDTH:,} channels, got {max(self.channel_mult)} x "
+                f"{self.base_channels}"
+            )
+        if any(
+            m * self.base_channels % self.head_channels and m * self.base_channels > self.head_channels
+            for m in self.channel_mult
+        ):
+            raise ValueError(
+                f"head_channels {self.head_channels} must divide the channels of every level wider than it"
+            )
+        return self
+
+
+class TrainingConfig(Section):
+    title: ClassVar = "training"
+
+    epochs: int = setting(
+        20,
+        "Passes over the training images. More is better and takes longer, until the validation loss rises.",
+        "epochs",
+        ge=1,
+        le=100_000,
+    )
+    batch_size: int = setting(
+        128, "Images that a step averages over. More is steadier and needs more memory.", "images", ge=1, le=8192
+    )
+    learning_rate: float = setting(
+        2e-4,
+        "Peak step size of AdamW. Too high and the loss jumps or explodes, too low and it crawls.",
+        "per step",
+        gt=0,
+        le=1,
+    )
+    warmup_steps: int = setting(
+        200,
+        "The learning rate rises over these, then falls to zero on a cosine. More is safer at a high rate.",
+        "steps",
+        ge=0,
+    )
+    weight_decay: float = setting(
+        0.0,
+        "Pull of the weights towards zero (AdamW's, decoupled). Works against overfitting.",
+        "per step",
+        ge=0,
+        le=1,
+    )
+    grad_clip: float = setting(
+        1.0, "Longer gradients are cut to this norm. Smaller calms a loss that jumps.", "L2 norm", gt=0
+    )
+    ema_decay: float = setting(
+        0.9995,
+        "The weights that are sampled are an average over about 1 / (1 - decay) steps. Closer to 1 is smoother "
+        "and needs a longer training.",
+        "per step",
+        ge=0,
+        lt=1,
+    )
+    label_dropout: float = setting(
+        0.15,
+        "Part of the labels withheld, so that the model also learns to draw without one. Guidance needs some.",
+        "0 to 1",
+        ge=0,
+        lt=1,
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
+        "auto", "Mixed precision is up to twice as fast; auto takes what the device is fast at."
+    )
+    compile: bool = setting(
+        False,
+        "Compile the network before the first step, into fewer kernels that a GPU replays as one graph. Takes minutes, "
+        "so it is for long trainings, and needs a C++ compiler.",
+    )
+    device: str = setting(
+        "auto", "Where to train: auto, cpu, cuda, cuda:N or mps. auto takes a GPU where there is one."
+    )
+    seed: int = setting(0, "Decides first weights, order, noise and timesteps: same seed, same run.", "number", ge=0)
+    log_every: int = setting(
+        20, "Between two records of the metrics. More makes the curves smoother and slower to move.", "steps", ge=1
+    )
+    val_every: int = setting(
+        500,
+        "Between two validations, each with a checkpoint: a crash loses at most this many steps.",
+        "steps",
+        ge=1,
+    )
+    sample_every: int = setting(
+        1000, "Between two sample grids. Each costs the time of a few dozen steps.", "steps", ge=1
+    )
+
+
+class SamplingConfig(OpenSection):
+    """How a model is sampled unless the caller says otherwise; a model carries its own. Beside these fields it has the
+    options of all samplers, so that one may change the sampler and keep them."""
+
+    title: ClassVar = "sampling"
+    registry: ClassVar = SAMPLERS
+    named_by: ClassVar = "sampler"
+    keeps_all: ClassVar = True
+
+    sampler: Annotated[str, OneOf(SAMPLERS)] = setting(
+        "ddim",
+        "The reverse process: ddpm adds fresh noise at every step, ddim needs far fewer steps, heun and dpmpp_2m fewer "
+        "still.",
+    )
+    num_steps: int = setting(50, "Timesteps that the sampler visits. More is slower and usually better.", "steps", ge=1)
+    spacing: Literal[SPACINGS] = setting(
+        "trailing",
+        "Which timesteps are visited; trailing starts where the noise is strongest, quadratic as well, and takes "
+        "smaller steps where there is less.",
+    )
+    guidance_scale: float = setting(
+        1.0,
+        "How strongly to follow the class: 1 plainly, above 1 clearer and more alike, 0 not at all.",
+        "factor",
+        ge=0,
+        le=20,
+    )
+    guidance_interval: tuple[int, ...] | None = setting(
+        None,
+        "First and last timestep at which guidance acts. Skipping the noisiest steps preserves variety; skipping the "
+        "cleanest saves time. None for all.",
+        "timesteps",
+        min_length=2,
+        max_length=2,
+    )
+    clip: bool = setting(True, "Clamp the predicted clean image to the range of images at every step.")
+
+    @field_validator("guidance_interval")
+    @classmethod
+    def _is_an_interval(cls, interval: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if interval and not 0 <= interval[0] <= interval[1]:
+            raise ValueError(f"must be two timesteps, the first from 0 to the last, got {list(interval)}")
+        return interval
