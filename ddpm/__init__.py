@@ -25,8 +25,9 @@ from .options import option
 from .samplers import SAMPLERS, Step
 from .samplers import sampler as register_sampler
 from .sampling import generate, sample
-from .schedule import SCHEDULES, NoiseSchedule, make_schedule, spaced_timesteps
+from .schedule import SCHEDULES, NoiseSchedule, make_schedule
 from .schedule import schedule as register_schedule
+from .spacing import spaced_timesteps
 from .training.in_memory import train
 from .unet import UNet
 

@@ -16,7 +16,8 @@ from .errors import ConfigError, unknown
 from .models import Model
 from .randomness import ImageNoise
 from .samplers import SAMPLERS, Noise, Step
-from .schedule import NoiseSchedule, spaced_timesteps
+from .schedule import NoiseSchedule
+from .spacing import spaced_timesteps
 
 
 def sample(

@@ -10,7 +10,8 @@ from ddpm.errors import MetricError
 from ddpm.evaluation.calibration import calibrate, image_errors, mean_and_ci95
 from ddpm.evaluation.wiener import WienerDenoiser
 from ddpm.samplers import SAMPLERS
-from ddpm.schedule import make_schedule, spaced_timesteps
+from ddpm.schedule import make_schedule
+from ddpm.spacing import spaced_timesteps
 
 
 def images(n: int = 20, size: int = 8) -> torch.Tensor:

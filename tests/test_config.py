@@ -105,7 +105,7 @@ def test_the_choices_are_those_that_the_code_knows():
     from ddpm.config.settings import all_settings
     from ddpm.diffusion import LOSSES, PREDICTION_TYPES, WEIGHTINGS
     from ddpm.samplers import SAMPLERS
-    from ddpm.schedule import SPACINGS
+    from ddpm.spacing import SPACINGS
 
     choices = {setting.field: setting.choices for settings in all_settings().values() for setting in settings}
     assert choices["data.dataset"] == tuple(name for name in DATASETS if name != "arrays")

@@ -20,7 +20,7 @@ from ddpm.evaluation.ladder import (
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import generate
-from ddpm.schedule import SPACINGS
+from ddpm.spacing import SPACINGS
 
 
 def test_the_plan_is_cheap_first_and_ends_with_the_reference():

@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
     ["errors", "escaping", "files", "randomness", "torchvision_cpu", "unet", "cost", "options", "extensions"],
-    ["device", "names", "schedule", "image_folder.decode", "image_folder.manifest", "jobs", "datasets"],
+    ["device", "names", "schedule", "spacing", "image_folder.decode", "image_folder.manifest", "jobs", "datasets"],
     ["diffusion"],
     ["samplers"],
     ["config"],

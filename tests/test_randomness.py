@@ -9,7 +9,8 @@ from ddpm.models import load_model
 from ddpm.randomness import ImageNoise, derive_seed
 from ddpm.samplers import ddpm
 from ddpm.sampling import generate, sample
-from ddpm.schedule import make_schedule, spaced_timesteps
+from ddpm.schedule import make_schedule
+from ddpm.spacing import spaced_timesteps
 from ddpm.storage.places import shipped_models
 
 SHAPE = (1, 8, 8)

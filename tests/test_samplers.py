@@ -16,7 +16,8 @@ from ddpm.diffusion import Prediction, make_denoiser
 from ddpm.errors import ConfigError
 from ddpm.randomness import ImageNoise, derive_seed
 from ddpm.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, heun
-from ddpm.schedule import SCHEDULES, SPACINGS, make_schedule, spaced_timesteps
+from ddpm.schedule import SCHEDULES, make_schedule
+from ddpm.spacing import SPACINGS, spaced_timesteps
 
 T = 1000
 SHAPE = (2, 4, 4)

@@ -10,7 +10,7 @@ from ddpm.errors import ConfigError
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import evaluations, generate, sample
-from ddpm.schedule import spaced_timesteps
+from ddpm.spacing import spaced_timesteps
 
 
 def last(steps):

@@ -9,15 +9,8 @@ import torch
 
 from ddpm.config import ScheduleConfig
 from ddpm.errors import ConfigError
-from ddpm.schedule import (
-    SCHEDULES,
-    SPACINGS,
-    NoiseSchedule,
-    make_schedule,
-    rescale_zero_terminal_snr,
-    spaced_timesteps,
-    starting_point,
-)
+from ddpm.schedule import SCHEDULES, NoiseSchedule, make_schedule, rescale_zero_terminal_snr
+from ddpm.spacing import SPACINGS, spaced_timesteps, starting_point
 
 T = 1000
 ALL = [(name, zero) for name in SCHEDULES for zero in (False, True)]

@@ -16,7 +16,8 @@ from ddpm.media.schedule_figures import (
     schedules_figure,
     steps_figure,
 )
-from ddpm.schedule import SCHEDULES, spaced_timesteps
+from ddpm.schedule import SCHEDULES
+from ddpm.spacing import spaced_timesteps
 
 
 def drawn(text: str):

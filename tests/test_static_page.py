@@ -17,7 +17,7 @@ from ddpm.deploy.space import push_space, sdk_of, write_space
 from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, _description, onnx_bytes, static_files
 from ddpm.errors import DDPMError, ModelError
 from ddpm.models import Model
-from ddpm.schedule import spaced_timesteps
+from ddpm.spacing import spaced_timesteps
 from ddpm.unet import UNet
 from tests.hub_server import TOKEN
 from tests.test_pipelines import save

@@ -13,7 +13,8 @@ from ..errors import DDPMError, one_line
 from ..files import RunFolder, output_dir, write_bytes
 from ..models import load_model
 from ..names import listed
-from ..schedule import SCHEDULES, SPACINGS
+from ..schedule import SCHEDULES
+from ..spacing import SPACINGS
 from ..storage.places import hub_models, resolve, shipped_models, trained_runs
 from .options import UserPath, check_suffix, model_option
 

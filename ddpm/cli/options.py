@@ -15,7 +15,7 @@ from ..files import user_path
 from ..models import Model, load_model
 from ..names import labels_named
 from ..samplers import SAMPLERS
-from ..schedule import SPACINGS
+from ..spacing import SPACINGS
 from ..storage.places import pinned, reference_of
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import field_validator, model_validator
 
 from ..samplers import SAMPLERS
-from ..schedule import SCHEDULES, SPACINGS, NoiseSchedule, make_schedule
+from ..schedule import SCHEDULES, NoiseSchedule, make_schedule
+from ..spacing import SPACINGS
 from .section import OneOf, OpenSection, Section, setting
 
 MAX_WIDTH = 8192  # channels of a level

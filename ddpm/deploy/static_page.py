@@ -26,7 +26,7 @@ import torch
 from ..errors import DDPMError, ModelError
 from ..files import atomic_write, size_text
 from ..models import Model, load_model
-from ..schedule import spaced_timesteps
+from ..spacing import spaced_timesteps
 from ..unet import UNet
 from .space import static_readme
 

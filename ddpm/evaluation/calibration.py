@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from ..diffusion import Denoiser, q_sample
 from ..models import Model
 from ..randomness import ImageNoise
 from ..schedule import NoiseSchedule
+from .results import unavailable
 from .seed_report import SEED_REPORT
 
 SEED_TIMESTEPS = SEED_REPORT.timesteps
+COLUMNS = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")
 SSIM_MIN_SIZE = 6  # its window of 11 pixels reflects 5 of them at every border
 
 
@@ -140,3 +143,18 @@ def calibrate(
     denoise = model.denoiser(clip=False)
     for errors in image_errors(denoise, model.schedule, images, timesteps, seed, batch_size, model.device):
         yield errors.row()
+
+
+def table_of(rows: list[CalibrationRow]) -> dict[str, Any]:
+    """Calibration rows as columns, named as the seed report names them and beyond."""
+    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    if any(row.ssim is None for row in rows):
+        columns["ssim"] = columns["ssim_ci95"] = unavailable("SSIM needs images of 6 pixels or more: read PSNR instead")
+    return {"timesteps": [row.t for row in rows], **columns, "num_images": rows[0].num_images if rows else 0}
+
+
+def per_class(errors: list[ImageErrors], labels: Tensor) -> dict[str, Any]:
+    """A table for each class, by its label."""
+    if int(labels.max()) < 0:
+        return unavailable("the images have no labels: put them into one folder for each class")
+    return {str(k): table_of([found.row(labels == k) for found in errors]) for k in labels.unique().tolist()}

@@ -20,55 +20,28 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import __version__
 from ..config import SamplingConfig
 from ..errors import MetricError
 from ..models import Model, repeat_labels
-from ..samplers import SAMPLERS
 from ..sampling import evaluations, sample
 from ..storage.weights import weights_sha256
 from . import classifier
-from .calibration import SEED_TIMESTEPS, CalibrationRow, ImageErrors, image_errors
+from .calibration import COLUMNS, SEED_TIMESTEPS, image_errors, per_class, table_of
 from .judge import CLASSIFIER, DATASET, LPIPS, OF_REAL_ALONE, Judged, Measure, judge, measures_of
 from .lpips_weights import Distance, load_lpips
 from .metrics import check_lpips_size
+from .protocol import Method, Protocol, methods_of
 from .real_images import RealImages
 from .results import LACKING, read_results, sound, total_seconds, unavailable, write_results
 from .seed_report import SEED_REPORT
 from .wiener import WienerDenoiser
 
-DDIM_STEPS = (10, 20, 50, 100)
-FULL_CHAIN_SAMPLES = 64  # ddpm with all T steps costs too much for more
 BATCH_SIZE = 64
-COLUMNS = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What is evaluated, and how."""
-
-    settings: SamplingConfig
-    num_samples: int = 500
-    seed: int = 0
-    all_methods: bool = False
-    """``DDIM_STEPS``, every other sampler, and ddpm with all T steps, in the place of ``settings``' sampler alone."""
-    per_class: bool = False
-    lpips_weights: Path | None = None
-    samples_only: bool = False
-    """Without the calibration."""
-
-
-class Method(NamedTuple):
-    """A way of sampling that is judged: the name of its stage, its settings, and how many samples it gets."""
-
-    name: str
-    settings: SamplingConfig
-    num_samples: int
 
 
 @dataclass(frozen=True)
@@ -95,26 +68,6 @@ class StageDone:
 
 
 Event = StageProgress | StageDone
-
-
-def methods_of(model: Model, protocol: Protocol) -> list[Method]:
-    """The ways of sampling that a protocol asks for, each at most once."""
-    chosen, total = protocol.settings, model.schedule.num_timesteps
-    if not protocol.all_methods:
-        return [_method(chosen, protocol.num_samples)]
-    ddim = [chosen.model_copy(update={"sampler": "ddim", "num_steps": steps}) for steps in DDIM_STEPS if steps <= total]
-    others = [chosen.model_copy(update={"sampler": name}) for name in SAMPLERS if name != "ddim"]
-    full = _method(
-        chosen.model_copy(update={"sampler": "ddpm", "num_steps": total}), min(FULL_CHAIN_SAMPLES, protocol.num_samples)
-    )
-    wanted = [_method(settings, protocol.num_samples) for settings in (chosen, *ddim, *others)]
-    return list({method.name: method for method in (*wanted, full)}.values())
-
-
-def _method(settings: SamplingConfig, num_samples: int) -> Method:
-    if settings.guidance_scale == 1:  # without guidance its interval decides nothing
-        settings = settings.model_copy(update={"guidance_interval": None})
-    return Method(f"{settings.sampler}_{settings.num_steps}steps", settings, num_samples)
 
 
 class _Evaluation:
@@ -206,7 +159,7 @@ class _Evaluation:
             yield self.advance("calibration", text, len(images))
         table = table_of([found.row() for found in errors])
         if self.protocol.per_class:
-            table["per_class"] = _per_class(errors, labels)
+            table["per_class"] = per_class(errors, labels)
         yield self.advance("calibration", "the linear denoiser, for comparison", 0)
         try:
             wiener = WienerDenoiser.fit(self.real.train.images, schedule)
@@ -285,20 +238,6 @@ def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:
         return load_lpips(protocol.lpips_weights)
     except MetricError as error:
         return error
-
-
-def table_of(rows: list[CalibrationRow]) -> dict[str, Any]:
-    """Calibration rows as columns, named as the seed report names them and beyond."""
-    columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
-    if any(row.ssim is None for row in rows):
-        columns["ssim"] = columns["ssim_ci95"] = unavailable("SSIM needs images of 6 pixels or more: read PSNR instead")
-    return {"timesteps": [row.t for row in rows], **columns, "num_images": rows[0].num_images if rows else 0}
-
-
-def _per_class(errors: list[ImageErrors], labels: Tensor) -> dict[str, Any]:
-    if int(labels.max()) < 0:
-        return unavailable("the images have no labels: put them into one folder for each class")
-    return {str(k): table_of([found.row(labels == k) for found in errors]) for k in labels.unique().tolist()}
 
 
 def evaluate_to(path: Path, model: Model, protocol: Protocol) -> Iterator[Event]:

@@ -21,7 +21,8 @@ from ..diffusion import q_sample
 from ..evaluation.calibration import psnr
 from ..files import atomic_write
 from ..randomness import ImageNoise
-from ..schedule import SCHEDULES, NoiseSchedule, spaced_timesteps
+from ..schedule import SCHEDULES, NoiseSchedule
+from ..spacing import spaced_timesteps
 from .figures import PALETTE
 from .images import to_pil, to_uint8
 

@@ -23,7 +23,8 @@ from ddpm.models import NO_CLASS, Model
 from ddpm.names import labels_text
 from ddpm.samplers import SAMPLERS, Step
 from ddpm.sampling import evaluations, sample
-from ddpm.schedule import SPACINGS, NoiseSchedule
+from ddpm.schedule import NoiseSchedule
+from ddpm.spacing import SPACINGS
 
 from .classes import ALL, texts
 from .models import computing

@@ -13,7 +13,8 @@ from ddpm.config.variants import MAX_VARIANTS, parse_schedule, schedules_text
 from ddpm.config.yaml_text import dump_yaml
 from ddpm.errors import ConfigError
 from ddpm.media.schedule_figures import Line, lines, pen_of, steps_figure
-from ddpm.schedule import HARM, SCHEDULES, SPACINGS, spaced_timesteps, starting_point
+from ddpm.schedule import SCHEDULES
+from ddpm.spacing import HARM, SPACINGS, spaced_timesteps, starting_point
 
 from .pictures import stroke
 from .public import foreign
