@@ -154,4 +154,5 @@ always the same noise, so that its curve is smooth.
 """,
     "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, section 3.4",
     "https://arxiv.org/abs/2006.11239",
+    ("validation-loss", "ema", "gradient-norm", "warm-up", "checkpoint"),
 )

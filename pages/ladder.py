@@ -86,4 +86,5 @@ about(
     "does not: it adds fresh noise at every step, and ends at another image of the same kind.",
     SAMPLERS["dpmpp_2m"].source,
     "https://arxiv.org/abs/2211.01095",
+    ("ladder", "sampler", "steps", "nfe", "psnr", "order", "ode", "eta"),
 )

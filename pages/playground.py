@@ -176,4 +176,18 @@ DDPM is the case $\eta = 1$, with fresh noise $z$ of the true reverse step's var
 """,
     "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models",
     "https://arxiv.org/abs/2010.02502",
+    (
+        "x0",
+        "x_t",
+        "eps",
+        "timestep",
+        "sampler",
+        "steps",
+        "nfe",
+        "guidance",
+        "guidance-interval",
+        "eta",
+        "clipping",
+        "seed",
+    ),
 )

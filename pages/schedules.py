@@ -78,4 +78,5 @@ another variant of the schedule of its colour.
 """,
     "Nichol & Dhariwal 2021, Improved Denoising Diffusion Probabilistic Models",
     "https://arxiv.org/abs/2102.09672",
+    ("x0", "x_t", "alpha_bar", "beta", "snr", "log-snr", "zero-terminal-snr", "spacing"),
 )

@@ -57,4 +57,5 @@ disk is ephemeral: what is trained in a Space is gone when it restarts.
 """,
     "Mitchell et al. 2019, Model Cards for Model Reporting",
     "https://arxiv.org/abs/1810.03993",
+    ("model-reference", "pipeline", "space"),
 )

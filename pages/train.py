@@ -174,6 +174,16 @@ it resumes from the last one, and ends with the same weights to the bit as if no
 """,
     "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, algorithm 1",
     "https://arxiv.org/abs/2006.11239",
+    (
+        "ema",
+        "schedule",
+        "prediction-type",
+        "loss-weighting",
+        "u-net",
+        "class-conditional",
+        "validation-loss",
+        "checkpoint",
+    ),
 )
 
 show_costs(None if obstacle else current.config, price)

@@ -16,6 +16,7 @@ from ddpm.media.figures import PALETTE
 from ddpm.media.images import enlarge, make_grid
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
+from pages.components.frame import glossary
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
 
@@ -106,6 +107,14 @@ def test_the_recipes_draw_the_same_picture(random_model, tiny_run, tmp_path, war
         [sys.executable, "-c", request.python(model)], cwd=tmp_path, env=environment, check=True, timeout=120
     )
     assert np.abs(np.asarray(Image.open(tmp_path / "digits.png")).astype(int) - shown).max() <= 2
+
+
+def test_a_page_explains_its_words_as_the_glossary_does(open_page):
+    text = (ROOT / "docs" / "glossary.md").read_text()
+    assert len(glossary()) == text.count('<a id="')
+    assert glossary()["beta"] == "**beta** (β_t): the variance of the noise that forward step t adds."
+    (words,) = (text.value for text in open_page("pages/schedules.py").markdown if "Words on this page" in text.value)
+    assert f"- {glossary()['beta']}" in words
 
 
 def test_figures_and_theme_use_one_palette():

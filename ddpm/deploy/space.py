@@ -37,6 +37,7 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     "ddpm/deploy/static/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees
     "configs/*.yaml",
+    "docs/glossary.md",  # which the pages show
 )
 TAG = "ddpm-lab"  # in the front matter: by it a folder is known again
 STATIC = "static"  # the Hub's name for a Space without a server

@@ -1,6 +1,9 @@
 """The frame that all pages share: title, one sentence, links, and the box that says what one is looking at."""
 
 import ast
+import re
+from collections.abc import Iterable
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
@@ -106,10 +109,21 @@ def legend(colours: dict[str, str]) -> None:
     st.html(f'<div style="font-size:0.9rem">{entries}</div>')
 
 
-def about(text: str, paper: str, url: str) -> None:
-    """The box at the foot of a page: the formula, two sentences, the paper. Call it last."""
+@cache
+def glossary() -> dict[str, str]:
+    """The entries of ``docs/glossary.md`` as Markdown, by their anchors."""
+    text = (FOLDER.parent / "docs" / "glossary.md").read_text(encoding="utf-8")
+    return {anchor: " ".join(entry.split())
+            for anchor, entry in re.findall(r'^- <a id="(.+?)"></a>(.+(?:\n  .+)*)', text, re.MULTILINE)}  # fmt: skip
+
+
+def about(text: str, paper: str, url: str, words: Iterable[str] = ()) -> None:
+    """The box at the foot of a page: the formula, two sentences, the paper, and the ``words`` of the page as the
+    glossary explains them, by their anchors there. Call it last."""
     with st.expander("What am I looking at?", icon=":material/help:"):
         st.markdown(text)
         st.markdown(f"Paper: [{paper}]({url})")
+        if words:
+            st.markdown("\n".join(["**Words on this page**\n", *(f"- {glossary()[word]}" for word in words)]))
     tell_what_was_left_out()
     remember_link()

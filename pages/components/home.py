@@ -124,4 +124,5 @@ def home() -> None:
         ABOUT,
         "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models",
         "https://arxiv.org/abs/2006.11239",
+        ("forward-process", "reverse-process", "denoiser", "sampler", "seed"),
     )
