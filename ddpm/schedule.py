@@ -31,6 +31,8 @@ from .options import enter, option, options_of
 class NoiseSchedule:
     """An immutable noise schedule of T = ``num_timesteps`` steps, everything derived from ``alphas_cumprod``.
 
+    PyTorch has no read-only tensors: do not write into these, whose derived values are computed once.
+
     Args:
         alphas_cumprod: alpha_bar, shape (T,), float64, strictly decreasing in [0, 1). 0 is allowed at T - 1 only
             (zero terminal SNR).
