@@ -8,7 +8,8 @@ from ddpm.errors import DDPMError
 from ddpm.escaping import as_code, as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import ACTIVE, read_status
-from ddpm.media.figures import AXES, CURVES, bands_figure, curves_png, history_figure, run_colours
+from ddpm.media.drawers import to_plotly
+from ddpm.media.figures import AXES, CURVES, bands_chart, curves_png, history_chart, run_colours
 from ddpm.names import in_turn as classes_in_turn
 from ddpm.storage.places import shipped_histories
 from ddpm.training.history import History, read_history
@@ -97,16 +98,16 @@ def curves() -> None:
     for i, (key, curve) in enumerate(CURVES.items()):
         with columns[i % 2]:
             st.markdown(f"**{curve.label}**", help=curve.meaning)
-            figure = history_figure(
+            chart = history_chart(
                 histories, key, axis=axis, smoothing=smoothing, log_scale=log_scale if key == "loss" else None
             )
-            st.plotly_chart(figure, key=f"curves_plot_{key}", config={"displayModeBar": False})
+            st.plotly_chart(to_plotly(chart), key=f"curves_plot_{key}", config={"displayModeBar": False})
     first = next(iter(histories))
     st.markdown(
         f"**loss by band of t**, {as_markdown(first)}", help="Small t is fine detail, large t is what it will show."
     )
     st.plotly_chart(
-        bands_figure(histories[first], axis=axis, smoothing=smoothing),
+        to_plotly(bands_chart(histories[first], axis=axis, smoothing=smoothing)),
         key="curves_plot_bands",
         config={"displayModeBar": False},
     )

@@ -2,7 +2,8 @@
 
 import streamlit as st
 
-from ddpm.media.schedule_figures import AXES, lines, noise_like, schedules_figure
+from ddpm.media.drawers import to_plotly
+from ddpm.media.schedule_figures import AXES, lines, noise_like, schedules_chart
 from pages.components.frame import about, page
 from pages.components.noised import pick_image, show_noised
 from pages.components.pictures import stroke_legend
@@ -47,7 +48,7 @@ over = st.segmented_control(
     "in how many timesteps they spend where.",
 )  # fmt: skip
 stroke_legend(drawn)
-st.plotly_chart(schedules_figure(drawn, over, share), key="sched_plot", **PLOT)
+st.plotly_chart(to_plotly(schedules_chart(drawn, over, share)), key="sched_plot", **PLOT)
 
 st.header("Where the steps land", anchor=False)
 steps_landing(drawn, over, x0.numel() if picked else 32 * 32)

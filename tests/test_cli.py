@@ -17,6 +17,7 @@ from PIL import Image
 
 from ddpm.config import load_config
 from ddpm.media.figures import duration
+from ddpm.media.schedule_figures import steps_chart
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.training import queue
@@ -356,9 +357,12 @@ def test_viz_schedules_draws_variants_over_log_snr_on_an_image_of_ones_own(cli):
 @pytest.mark.slow
 def test_viz_schedules_draws_the_schedule_of_a_config(cli, tiny_yaml, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        "ddpm.media.schedule_figures.save_steps", lambda drawing, steps, spacing, *_: drawn.append((drawing, steps))
-    )
+
+    def seen(drawing, steps, *rest):
+        drawn.append((drawing, steps))
+        return steps_chart(drawing, steps, *rest)
+
+    monkeypatch.setattr("ddpm.media.schedule_figures.steps_chart", seen)
     assert cli("viz", "schedules", "--config", tiny_yaml, "--out", "s.png").code == 0
     ((line,), steps) = drawn.pop()
     assert torch.equal(line.schedule.alphas_cumprod, load_config(tiny_yaml).schedule.build().alphas_cumprod)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ddpm.config import config_to_yaml
-from ddpm.media.figures import PALETTE
+from ddpm.media.chart import PALETTE
 from ddpm.media.images import enlarge, make_grid
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors

@@ -14,7 +14,7 @@ from ddpm.evaluation.results import (
     share_ci95,
     unavailable,
 )
-from ddpm.media.figures import quality_figure
+from ddpm.media.figures import quality_chart
 
 
 def stage_of(steps: int, **changes) -> dict:
@@ -63,8 +63,8 @@ def test_a_line_joins_only_what_differs_in_its_steps_alone():
         ("ddim, n = 10,000", [50]),
         ("ddim, n = 1,000", [10, 20, 100]),
     ]
-    drawn = {line.name: list(line.y) for line in quality_figure({"mnist": dict(enumerate(stages))},
-                                                                "frechet_distance").data}  # fmt: skip
+    (panel,) = quality_chart({"mnist": dict(enumerate(stages))}, "frechet_distance").panels
+    drawn = {trace.label: list(trace.y) for trace in panel.traces}
     assert drawn == {
         "ddim, n = 10,000": [0.06], "ddim, n = 1,000": [0.1, 0.08, 0.09],
         "real images, n = 10,000": [0.001, 0.001], "real images, n = 1,000": [0.01, 0.01],

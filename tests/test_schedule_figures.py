@@ -1,21 +1,13 @@
-"""What the figures of schedules draw, against the schedules themselves."""
+"""What the charts of schedules show, against the schedules themselves."""
 
 import numpy as np
 import pytest
 import torch
 
 from ddpm.config.variants import parse_schedules
-from ddpm.media.schedule_figures import (
-    AXES,
-    DASHES,
-    PALETTE,
-    lines,
-    noise_like,
-    noised,
-    panels,
-    schedules_figure,
-    steps_figure,
-)
+from ddpm.media.chart import DASHES, PALETTE
+from ddpm.media.drawers import to_plotly
+from ddpm.media.schedule_figures import AXES, lines, noise_like, noised, panels, schedules_chart, steps_chart
 from ddpm.schedule import SCHEDULES
 from ddpm.spacing import spaced_timesteps
 
@@ -39,7 +31,7 @@ def test_every_schedule_has_a_colour_of_its_own_and_its_variants_a_dash():
 @pytest.mark.parametrize("num_timesteps", [2, 320, 321, 10_000])
 def test_every_curve_has_both_ends_and_the_values_of_its_schedule(over, num_timesteps):
     (line,) = found = drawn(f"linear:num_timesteps={num_timesteps}:beta_end=0.01")
-    figure = schedules_figure(found, over, 0.5)
+    figure = to_plotly(schedules_chart(found, over, 0.5))
     curves = [trace for trace in figure.data if trace.mode == "lines"]
     assert len(curves) == sum(len(quantity.curves) for quantity in panels(over))
     x = line.x(over)
@@ -54,16 +46,16 @@ def test_every_curve_has_both_ends_and_the_values_of_its_schedule(over, num_time
 
 
 def test_the_mouse_reads_all_panels_at_once():
-    figure = schedules_figure(drawn("linear,cosine"))
+    figure = to_plotly(schedules_chart(drawn("linear,cosine")))
     assert (figure.layout.hovermode, figure.layout.hoversubplots) == ("x", "axis")
     assert {trace.xaxis or "x" for trace in figure.data} == {"x"}  # hoversubplots links the panels of one axis
     assert {trace.yaxis for trace in figure.data} == {"y", *(f"y{row}" for row in range(2, 6))}
 
 
 def test_what_cannot_be_drawn_is_a_gap():
-    figure = schedules_figure(drawn("linear:zero_terminal_snr=true"), "log_snr")
+    figure = to_plotly(schedules_chart(drawn("linear:zero_terminal_snr=true"), "log_snr"))
     assert all(np.isfinite(trace.x[:-1]).all() and np.isnan(trace.x[-1]) for trace in figure.data)
-    beta_tilde = schedules_figure(drawn("linear")).data[-1]
+    beta_tilde = to_plotly(schedules_chart(drawn("linear"))).data[-1]
     assert np.isnan(beta_tilde.y[0])
     assert (beta_tilde.y[1:] > 0).all()
 
@@ -71,12 +63,12 @@ def test_what_cannot_be_drawn_is_a_gap():
 @pytest.mark.parametrize("over", AXES)
 def test_steps_are_drawn_where_the_sampler_goes_and_a_cross_where_it_does_not(over):
     (line,) = found = drawn("cosine")
-    _, visited, missed = steps_figure(found, 10, "leading", over).data
+    _, visited, missed = to_plotly(steps_chart(found, 10, "leading", over)).data
     steps = spaced_timesteps(1000, 10, "leading")
     np.testing.assert_allclose(visited.x, line.x(over)[steps])
     np.testing.assert_allclose(visited.customdata[:, 1], line.schedule.alphas_cumprod[steps])
     assert missed.customdata[:, 0].tolist() == [999]
-    assert len(steps_figure(found, 10, "trailing", over).data[2].x) == 0
+    assert len(to_plotly(steps_chart(found, 10, "trailing", over)).data[2].x) == 0
 
 
 def test_all_schedules_get_the_same_noise_and_psnr_is_that_of_what_is_shown():

@@ -59,7 +59,8 @@ def viz_schedules(
 ) -> None:  # fmt: skip
     """Draw the noise schedules, as the Schedules page does: OUT has their curves, and beside it are written the
     timesteps that a sampler visits (OUT_steps) and an image under their noise (OUT_noised)."""
-    from ..media.schedule_figures import lines, noise_like, save_noised, save_schedules, save_steps
+    from ..media.drawers import save_chart
+    from ..media.schedule_figures import lines, noise_like, save_noised, schedules_chart, steps_chart
 
     out = out or output_dir() / "curves" / "schedules.png"
     check_suffix("--out", out, ".png", ".svg", ".pdf")
@@ -74,9 +75,9 @@ def viz_schedules(
     num_steps, spacing = sampling.num_steps if num_steps is None else num_steps, spacing or sampling.spacing
     x0 = _clean_image(image)
     steps, under_noise = (out.with_stem(f"{out.stem}_{what}") for what in ("steps", "noised"))
-    save_steps(drawn, num_steps, spacing, steps, over)
+    save_chart(steps_chart(drawn, num_steps, spacing, over), steps)
     save_noised(drawn, x0, noise_like(x0, seed), [i / 8 for i in range(9)], under_noise)
-    save_schedules(drawn, out, over)
+    save_chart(schedules_chart(drawn, over), out, inches=(4.2, 3.4))
     for path in (out, steps, under_noise):
         click.echo(path)
 

@@ -96,7 +96,8 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
     Prints a Markdown table and writes a chart of PSNR to the reference over network evaluations.
     """
     from ..evaluation.ladder import STEPS, Climbed, climb, closeness, reference_rung, rungs, within
-    from ..media.figures import save_ladder
+    from ..media.drawers import save_chart
+    from ..media.figures import ladder_chart
 
     check_suffix("--out", out, ".png")
     if columns and budgets:
@@ -126,7 +127,7 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
             f"{near.psnr:.2f} ± {near.ci95:.2f} | {climbed.seconds / num_samples:.3f} |"
         )
     out = out or RunFolder.named(model.config.name).grid(f"ladder_{num_samples}_seed{seed}")
-    save_ladder(results[:-1], out)
+    save_chart(ladder_chart(results[:-1]), out)
     click.echo(out)
 
 

@@ -31,10 +31,11 @@ from ..sampling import generate, sample
 from ..schedule import SCHEDULES
 from ..unet import Attention, ResBlock
 from .document import figure, listed, table, to_html
+from .drawers import save_chart
 from .figures import save_curves, span
 from .images import Trajectory, enlarge, gif_bytes, make_grid, png_bytes, to_uint8
 from .report_evaluation import calibration_section, quality_section
-from .schedule_figures import lines, save_schedules
+from .schedule_figures import lines, schedules_chart
 from .subject import Subject
 
 GRID_SAMPLES, TRAJECTORY_SAMPLES, TRAJECTORY_FRAMES, STRIP_SAMPLES = 60, 10, 41, 3
@@ -175,7 +176,7 @@ def _course_of(loss: np.ndarray, steps: np.ndarray) -> str:
 
 def _noise_schedule(subject: Subject) -> Iterator[str]:
     config, schedule = subject.model.config.schedule, subject.model.schedule
-    save_schedules(lines([config]), subject.figure("schedules.png"), panel_width=2.7)
+    save_chart(schedules_chart(lines([config])), subject.figure("schedules.png"), inches=(2.7, 2.2))
     yield "### Noise schedule"
     yield ""
     last = schedule.alpha_bar(schedule.num_timesteps - 1)

@@ -18,7 +18,8 @@ from ..evaluation.results import (
     stage_label,
 )
 from .document import figure, listed, number, table
-from .figures import save_calibration, save_quality
+from .drawers import save_chart
+from .figures import calibration_chart, quality_chart
 
 if TYPE_CHECKING:
     from .subject import Subject
@@ -32,7 +33,8 @@ def calibration_section(subject: Subject, result: Mapping[str, Any]) -> Iterator
         yield f"Not available: {as_sentence(result['unavailable'])}."
         yield ""
         return
-    save_calibration(result, subject.figure("calibration.png"), subject.model.config.name)
+    drawn = calibration_chart({subject.model.config.name: result}, "mse", y_label="MSE of the predicted noise")
+    save_chart(drawn, subject.figure("calibration.png"))
     caption = (
         f"Noise of strength t is added once to each of {result['num_images']:,} test images, and the network, told no "
         f"class, predicts it. Bars are 95 % confidence intervals of the mean over images."
@@ -183,7 +185,7 @@ def _quality_figure(subject: Subject, stages: Mapping[str, Mapping[str, Any]]) -
         measured = {name: stage for name, stage in stages.items() if isinstance(stage[key], float)}
         if len(measured) > 1:
             label = METRICS[key].label
-            save_quality(measured, key, label, subject.figure("quality.png"))
+            save_chart(quality_chart({"": measured}, key, y_label=label), subject.figure("quality.png"))
             caption = f"{label} over the cost of a sample; a line is for one number of samples, dotted for real images."
             yield from figure("quality.png", "Quality over cost", caption)
             return

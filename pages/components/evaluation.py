@@ -7,7 +7,8 @@ import streamlit as st
 
 from ddpm.escaping import as_markdown
 from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, name_in, share_ci95, stage_label
-from ddpm.media.figures import REFERENCES, calibration_figure, quality_figure
+from ddpm.media.drawers import to_plotly
+from ddpm.media.figures import REFERENCES, calibration_chart, quality_chart
 
 from .classes import label_of, options
 from .public import foreign
@@ -76,7 +77,7 @@ def calibration(tables: Mapping[str, Stage], names: Sequence[str]) -> None:
     if isinstance(first[metric], Mapping):
         missing(absences({metric.upper(): first[metric]}))
     else:
-        st.plotly_chart(calibration_figure(tables, metric, shown), key="eval_calibration", **PLOT)
+        st.plotly_chart(to_plotly(calibration_chart(tables, metric, shown)), key="eval_calibration", **PLOT)
     _calibration_table(tables)
     others = {"Linear denoiser": first.get("wiener"), "classes": classes}
     missing(absences(others if metric == "ssim" else others | {"SSIM": first.get("ssim")}))
@@ -132,8 +133,8 @@ def quality(models: Mapping[str, Mapping[str, Stage]]) -> None:
         )  # fmt: skip
         drawn = {model: {name: stage for name, stage in found.items() if isinstance(stage.get(key), float)}
                  for model, found in models.items()}  # fmt: skip
-        st.plotly_chart(quality_figure({model: found for model, found in drawn.items() if found}, key),
-                        key="eval_plot_quality", **PLOT)  # fmt: skip
+        chart = quality_chart({model: found for model, found in drawn.items() if found}, key)
+        st.plotly_chart(to_plotly(chart), key="eval_plot_quality", **PLOT)
     columns = {
         "model": [model for model, _ in stages],
         "samples by": [stage_label(stage) for _, stage in stages],

@@ -12,7 +12,8 @@ from ddpm.config.settings import Setting, all_settings, applies
 from ddpm.config.variants import MAX_VARIANTS, parse_schedule, schedules_text
 from ddpm.config.yaml_text import dump_yaml
 from ddpm.errors import ConfigError
-from ddpm.media.schedule_figures import Line, lines, pen_of, steps_figure
+from ddpm.media.drawers import to_plotly
+from ddpm.media.schedule_figures import Line, lines, pen_of, steps_chart
 from ddpm.schedule import SCHEDULES
 from ddpm.spacing import HARM, SPACINGS, spaced_timesteps, starting_point
 
@@ -207,7 +208,7 @@ def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:
             st.info(
                 f"**{foreign(line.label)}** has only {line.schedule.num_timesteps} timesteps for {num_steps} steps."
             )
-    st.plotly_chart(steps_figure(able, num_steps, spacing, over), key="sched_plot_steps", **PLOT)
+    st.plotly_chart(to_plotly(steps_chart(able, num_steps, spacing, over)), key="sched_plot_steps", **PLOT)
     starts = {
         line.label: starting_point(
             line.schedule, spaced_timesteps(line.schedule.num_timesteps, num_steps, spacing), num_values
