@@ -1,6 +1,7 @@
 """The documents tell the truth: what they link exists, their Python runs, and their commands are commands."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,10 @@ def test_every_example_runs(page, line, kind, code, tmp_path, monkeypatch):
                 del names[name]
     for written in re.findall(r'(?:save|Path)\("([\w.]+)"\)', code):
         assert (tmp_path / written).stat().st_size > 1000
+
+
+def test_the_reference_is_what_the_docstrings_say():
+    assert runpy.run_path(str(ROOT / "docs" / "api.py"))["page"]() == PAGES["docs/api.md"], "run python docs/api.py"
 
 
 def test_there_are_examples():
