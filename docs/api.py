@@ -13,8 +13,8 @@ import ddpm
 
 HEAD = """# Reference
 
-For people who call the library: everything in `ddpm.__all__`, as its docstrings have it. `python docs/api.py` writes this
-page. [In your own code](own-code.md) shows it at work.
+For people who call the library: everything in `ddpm.__all__`, as its docstrings have it. `python docs/api.py` writes
+this page. [In your own code](own-code.md) shows it at work.
 """
 SECTION = re.compile(r"(Args|Returns|Raises|Yields):")
 

@@ -20,7 +20,7 @@ from ddpm.media.figures import (
     save_curves,
 )
 from ddpm.media.schedule_figures import lines, schedules_chart, steps_chart
-from ddpm.models import RESULTS, shipped_histories
+from ddpm.storage.places import RESULTS, shipped_histories
 from ddpm.training.history import History, read_history
 from tests.conftest import ROOT
 
