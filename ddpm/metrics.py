@@ -12,13 +12,16 @@ from .evaluation.metrics import (
     pixel_diversity,
     precision_recall,
 )
+from .evaluation.samples import judge_samples, read_samples
 
 __all__ = [
     "Judged",
     "frechet_distance",
+    "judge_samples",
     "kernel_distance",
     "nearest",
     "pixel_diversity",
     "precision_recall",
+    "read_samples",
     "register_metric",
 ]

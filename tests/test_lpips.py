@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from ddpm.data import to_float
 from ddpm.errors import ConfigError, MetricError
 from ddpm.evaluation import lpips_weights
-from ddpm.evaluation.metrics import lpips_distance, lpips_order
+from ddpm.evaluation.metrics import lpips_distances, lpips_order
 
 
 def normal(*shape, seed=0) -> torch.Tensor:
@@ -31,7 +31,7 @@ def test_lpips_is_taken_of_neighbours_in_a_permutation():
 
     images = torch.linspace(-1, 1, 150).view(-1, 1, 1, 1).expand(-1, 1, 32, 32)
     order = lpips_order(150, seed=0)
-    value = lpips_distance(images[order], distance)
+    value = lpips_distances(images[order], distance).mean().item()
     ((a, b),) = asked
     assert a.shape == b.shape == (100, 3, 32, 32)
     assert torch.equal(a[1:], b[:-1])
@@ -45,8 +45,8 @@ def test_lpips_is_taken_of_neighbours_in_a_permutation():
 def test_a_random_backbone_shows_that_the_plumbing_of_lpips_holds():
     network = lpips_weights.random_lpips()
     images = normal(5, 1, 32, 32).float().tanh()
-    assert lpips_distance(images, network) > 0
-    assert lpips_distance(images[:1].expand(5, -1, -1, -1), network) == pytest.approx(0, abs=1e-7)
+    assert (lpips_distances(images, network) > 0).all()
+    assert lpips_distances(images[:1].expand(5, -1, -1, -1), network).tolist() == pytest.approx([0] * 4, abs=1e-7)
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ def test_the_reference_pair_of_lpips_has_its_published_distance(other, published
 
 def test_images_too_small_for_alexnet_are_named():
     with pytest.raises(MetricError, match="needs images of 31 pixels or more, not 8"):
-        lpips_distance(normal(5, 1, 8, 8), lambda a, b: a)
+        lpips_distances(normal(5, 1, 8, 8), lambda a, b: a)
 
 
 # -- where LPIPS' weights come from --------------------------------------------------------------------------------

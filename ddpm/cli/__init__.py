@@ -67,6 +67,7 @@ for command in (
     training.train_command,
     sampling.sample_group,
     evaluation.eval_command,
+    evaluation.judge_command,
     evaluation.report_command,
     looking.viz_group,
     training.runs_group,

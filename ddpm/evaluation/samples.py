@@ -1,0 +1,146 @@
+"""Anybody's samples, from a folder of images or an array, judged as an evaluation judges those of our models."""
+
+from __future__ import annotations
+
+import math
+import platform
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..config import DataConfig, data_from_dict
+from ..data import ImageSet, open_folder
+from ..datasets import DATASETS
+from ..errors import DataError, MetricError
+from ..storage.weights import values_sha256
+from .judge import Judged, judge, lpips_pairs
+from .lpips_weights import load_lpips
+from .metrics import check_lpips_size, frechet_distance, pixel_diversity
+from .real_images import RealImages
+
+BOOTSTRAP = 100  # resamples behind an interval that no formula gives
+Z = 1.96  # standard errors on either side of a 95 % interval
+INTERVALS = {
+    "frechet_distance": "bootstrap over the samples, the test images fixed",
+    "pixel_diversity": "bootstrap over the samples",
+    "lpips_diversity": "1.96 standard errors over the pairs",
+    "precision": "Wilson's score interval over the samples, the test images fixed",
+    "recall": "Wilson's score interval over the test images, the samples fixed",
+    "label_accuracy": "Wilson's score interval over the samples",
+}
+
+
+def read_samples(path: Path, dataset: str, image_size: int | None = None) -> ImageSet:
+    """Samples of another program, in the colours of a dataset.
+
+    Args:
+        path: a folder of images, its subfolders named as the dataset's classes if there are any; a ``.npz`` with
+            ``images`` uint8 (N, H, W, C) or (N, H, W) and perhaps ``labels`` (N,), as ``sample grid --npz`` writes it;
+            or a ``.npy`` of such images.
+        image_size: of a folder's images, which are cut to squares and resized to it; the dataset's own by default.
+
+    Raises:
+        DataError: the file or the folder cannot be read as such; says what would be right.
+    """
+    named = DATASETS[dataset]
+    if path.is_dir():
+        config = {"dataset": "folder", "path": str(path), "channels": named.channels,
+                  "image_size": image_size or DataConfig().image_size, "class_names": named.class_names}  # fmt: skip
+        return open_folder(data_from_dict(config, str(path))).images
+    if image_size:
+        raise DataError("an image size is for a folder of images: an array is judged in the size that it has")
+    try:
+        with open(path, "rb") as file:  # which NumPy would leave open where it refuses it
+            found = np.load(file, allow_pickle=False)
+            arrays = {"images": found} if isinstance(found, np.ndarray) else dict(found)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read as a folder of images, .npz or .npy: {error}") from None
+    if "images" not in arrays:
+        raise DataError(f"{path} has no array called images; it has {', '.join(arrays) or 'none'}")
+    samples = ImageSet.from_arrays(arrays["images"], arrays.get("labels"), class_names=named.class_names)
+    if samples.images.shape[1] != named.channels:
+        raise DataError(f"{path} has images of {samples.images.shape[1]} channels, and {dataset} of {named.channels}")
+    return samples
+
+
+def judge_samples(
+    samples: ImageSet, dataset: str = "mnist", *, seed: int = 0, lpips_weights: Path | None = None
+) -> dict[str, Any]:
+    """All metrics of samples beside those of as many real images, as a stage of an evaluation holds them, and in
+    ``intervals`` a 95 % interval for each that has one.
+
+    Args:
+        samples: in the colours of the dataset. The real images are resized to the size of these. Where every label is
+            -1, the samples were asked for no class.
+        dataset: whose test images they are measured with.
+        seed: of the real images that are drawn, and of the bootstrap.
+        lpips_weights: see ``ddpm.evaluation.lpips_weights.load_lpips``.
+
+    Raises:
+        ConfigError: no such dataset, or LPIPS weights that are not there.
+    """
+    labelled = bool((samples.labels >= 0).all())
+    size, channels = samples.images.shape[-1], samples.images.shape[1]
+    config = data_from_dict({"dataset": dataset, "image_size": size, "channels": channels}, "the samples")
+    real = RealImages.load(config, seed, labelled)
+    try:
+        check_lpips_size(size)
+        lpips = load_lpips(lpips_weights)
+    except MetricError as error:
+        lpips = error
+    judged = Judged(samples.scaled(), samples.labels if labelled else None, real, lpips)
+    found = judge(judged)
+    return found | {
+        "num_samples": len(samples),
+        "intervals": {name: {"low": low, "high": high, "method": INTERVALS[name]}
+                      for name, (low, high) in _intervals(judged, found).items()},
+        "made_by": {
+            "dataset": dataset, "seed": seed, "samples_sha256": values_sha256({"images": samples.images}),
+            "preprocessing": f"uint8, {channels} x {size} x {size} pixels, scaled to [-1, 1]; real images resized to "
+            "that size, bilinear with antialiasing",
+            "versions": {"ddpm": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+        },
+    }  # fmt: skip
+
+
+def _intervals(judged: Judged, found: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """A 95 % interval for each metric that could be computed and has one."""
+    count, real = judged.count, judged.real
+    made: dict[str, Callable[[float], tuple[float, float]]] = {
+        "frechet_distance": lambda value: _bootstrap(
+            value, judged.features, lambda part: frechet_distance(part, real.test_features), real.seed
+        ),
+        "pixel_diversity": lambda value: _bootstrap(value, judged.images, pixel_diversity, real.seed),
+        "lpips_diversity": lambda value: _normal(value, lpips_pairs(judged)),
+        "precision": lambda value: wilson(value, count),
+        "recall": lambda value: wilson(value, len(real.test)),
+        "label_accuracy": lambda value: wilson(value, count),
+    }
+    return {name: interval(found[name]) for name, interval in made.items() if isinstance(found[name], float)}
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The 95 % score interval of a share of ``count`` (Wilson 1927, JASA 22, p. 209)."""
+    middle, denominator = share + Z**2 / (2 * count), 1 + Z**2 / count
+    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return max(0.0, (middle - half) / denominator), min(1.0, (middle + half) / denominator)
+
+
+def _normal(value: float, values: Tensor) -> tuple[float, float]:
+    half = Z * values.std().item() / math.sqrt(len(values))
+    return value - half, value + half
+
+
+def _bootstrap(value: float, rows: Tensor, statistic: Callable[[Tensor], float], seed: int) -> tuple[float, float]:
+    """``value`` and 1.96 standard deviations of the statistic over resamples: resampling shifts a distance up, so its
+    quantiles would not lie around the value."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [statistic(rows[torch.randint(len(rows), (len(rows),), generator=generator)]) for _ in range(BOOTSTRAP)]
+    half = Z * torch.tensor(drawn, dtype=torch.float64).std().item()
+    return value - half, value + half
