@@ -40,6 +40,7 @@ HEAVY = (
     "diffusers",
     "onnx",
     "onnxscript",
+    "jinja2",
 )
 
 

@@ -234,6 +234,16 @@ def test_whatever_is_put_into_markdown_is_escaped_or_our_own():
     assert {each for each in put if not escaped.fullmatch(each)} - {"label"} <= OUR_OWN
 
 
+def test_what_a_template_takes_for_markdown_or_for_code_is_named_here():
+    templates = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("ddpm/media/templates/*.md.j2")}
+    whole = "".join(templates.values())
+    assert {*re.findall(r"(\S+) *\| *ours\b", whole)} == {"noise.source", "metric.meaning", "front", "runtime"}
+    outside = re.sub(r"```.*?```|{% filter [^%]*fenced.*?{% endfilter", "", whole, flags=re.DOTALL)
+    assert "| code_line" in whole
+    assert "| argument" in whole
+    assert not re.search(r"\| *(code_line|argument)\b", outside)
+
+
 # -- the pages -----------------------------------------------------------------------------------------------------
 
 TAMPERED = {

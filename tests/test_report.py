@@ -3,15 +3,17 @@
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+from jinja2 import UndefinedError
 from PIL import Image
 
 from ddpm.errors import ModelError
 from ddpm.evaluation import lpips_weights
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.media import report
-from ddpm.media.document import to_html
+from ddpm.media.document import Markdown, environment, render, table, to_html
 from ddpm.media.report import write_report
 from ddpm.models import load_model
 from ddpm.storage.places import PRETRAINED
@@ -242,3 +244,29 @@ def test_text_from_outside_cannot_become_markup(tmp_path):
     assert "<script" not in html
     assert "<b>" not in html
     assert "<title>&lt;title&gt;</title>" in html
+
+
+@pytest.mark.parametrize("foreign", ["*a*", Path("*a*"), ValueError("*a*"), ["*a*"]])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ x }}", "{{ x ~ y }}", "{{ [x, y] | join(', ') }}", "{{ x | string | safe }}", "{{ 'about %s' % x }}",
+     "{% set z %}{{ x }}{% endset %}{{ z }}", "{% for each in [x] %}{{ each }}{% endfor %}"],
+)  # fmt: skip
+def test_what_a_template_shows_is_escaped_though_it_does_not_say_so(template, foreign):
+    text = environment().from_string(template).render(x=foreign, y=Markdown("*b*"))
+    assert "a" in text
+    assert not re.search(r"(?<!\\)\*", text)
+
+
+def test_a_template_says_what_it_lacks_and_how_it_is_folded(tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpm.media.document.TEMPLATES", tmp_path)
+    (tmp_path / "x.md.j2").write_text("- one\n  and {{ x | number }}\n- {{ y }}\n    three\n", encoding="utf-8")
+    assert render("x.md.j2", {"x": 1 / 3, "y": 2}) == "- one and 0.333\n- 2\n    three\n"
+    with pytest.raises(UndefinedError, match="'y' is undefined"):
+        render("x.md.j2", {"x": 1})
+
+
+def test_a_table_keeps_its_columns_whatever_is_in_a_cell():
+    assert table([["a", "b"], ["x|y", Markdown("`x|y`")], [-1.5, 2]]) == (
+        "| a | b |\n|---|---|\n| x\\|y | `x\\|y` |\n| -1.5 | 2 |"
+    )

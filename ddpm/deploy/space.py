@@ -17,8 +17,8 @@ from ..config import Config
 from ..config.yaml_text import dump_yaml, parse_yaml
 from ..errors import ConfigError, HubError
 from ..files import size_text, write_bytes
+from ..media.document import render
 from ..media.model_card import write_model_files
-from ..names import in_turn
 from ..storage.hub import HubReference
 from ..storage.places import is_on_hub
 from ..storage.publish import publish
@@ -35,6 +35,7 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     "pages/components/static/*",
     "ddpm/**/*.py",
     "ddpm/deploy/static/*",
+    "ddpm/media/templates/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees
     "configs/*.yaml",
     "docs/glossary.md",  # which the pages show
@@ -76,22 +77,7 @@ def space_files(reference: str) -> dict[str, bytes]:
 def _readme(reference: str, config: Config) -> str:
     """The Space's page: front matter as the Hub's configuration reference has it, and what this is."""
     front = _front_matter(reference, "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
-    names = config.class_names
-    kind = f"{len(names)} classes ({in_turn(names)})" if names else "unconditional"
-    return f"""---
-{dump_yaml(front)}---
-
-# DDPM Lab
-
-A denoising diffusion model in the browser: generate images with it, step through the reverse process frame by frame,
-compare samplers and noise schedules.
-
-The model is `{config.name}`: images of {config.data.image_size}x{config.data.image_size} pixels, {kind}, trained on \
-{config.data.dataset}, sampled in {config.sampling.num_steps} steps unless told otherwise.
-
-The disk of a Space is ephemeral: what is trained or evaluated here is gone when the Space restarts.
-`python -m ddpm space` built this folder; `docker build .` in it makes the same container for any other host.
-"""
+    return render("space.md.j2", {"front": dump_yaml(front), "config": config})
 
 
 def static_readme(reference: str, config: Config, runtime: str) -> str:
@@ -102,16 +88,8 @@ def static_readme(reference: str, config: Config, runtime: str) -> str:
         "cross-origin-resource-policy": "cross-origin",
     }
     front = _front_matter(reference, STATIC, "A diffusion model that runs in your own browser")
-    return f"""---
-{dump_yaml(front | {"custom_headers": headers})}---
-
-# DDPM Lab in your browser
-
-The diffusion model `{config.name}` as static files: it runs on the device of whoever opens the page, and nothing is
-sent anywhere. `python -m http.server` in this folder serves it, as does every other file server.
-
-`python -m ddpm static` built it. In `ort/` lies {runtime} by Microsoft, under the MIT licence.
-"""
+    values = {"front": dump_yaml(front | {"custom_headers": headers}), "config": config, "runtime": runtime}
+    return render("static.md.j2", values)
 
 
 def _front_matter(reference: str, sdk: str, about: str) -> dict[str, Any]:

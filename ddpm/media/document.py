@@ -1,4 +1,10 @@
-"""Pieces of Markdown, and from Markdown to one HTML file that needs nothing beside it: its images are inside."""
+"""From a template to Markdown, and from Markdown to one HTML file that needs nothing beside it: its images are inside.
+
+A template (``templates/*.md.j2``) shows a document as it will be. Whatever it shows of a value is escaped, unless that
+is ``Markdown``, which only a filter makes of it: a name that somebody else chose cannot become markup by an oversight.
+A line that begins with two blanks goes on with the line before, so that long paragraphs can be read here and are one
+line there.
+"""
 
 from __future__ import annotations
 
@@ -6,54 +12,56 @@ import base64
 import hashlib
 import mimetypes
 import re
-from collections.abc import Container, Iterator, Sequence
+import shlex
+from collections.abc import Container, Iterable, Sequence
+from functools import cache
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1f2328; --paper: #fff; --quiet: #5c6570; --line: #d8dce1; --tint: #f4f5f7;
-  --accent: #655da8; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e4e6ea; --paper: #16181c; --quiet: #9aa3ad; --line: #363b42; --tint: #1f2227; --accent: #aba4e8; } }
-body { max-width: 48rem; margin: 0 auto; padding: 2rem 1.2rem 4rem; color: var(--ink); background: var(--paper);
-  font: 16px/1.6 system-ui, -apple-system, "Segoe UI", sans-serif; overflow-wrap: break-word; }
-h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 .6em; }
-h1 { margin-top: 0; } h2 { border-bottom: 1px solid var(--line); padding-bottom: .25em; }
-a { color: var(--accent); } em { color: var(--quiet); }
-img { max-width: 100%; background: #fff; border-radius: 4px; }
-p:has(img + img) { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: .6rem; }
-.wide { overflow-x: auto; margin: 1em 0; }
-table { border-collapse: collapse; font-size: .9em; font-variant-numeric: tabular-nums; }
-th, td { padding: .3em .8em .3em 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-tr:has(td:nth-child(4)) > td { white-space: nowrap; }
-table:has(td:nth-child(8)) { font-size: .8em; }
-code { font: .88em ui-monospace, Menlo, Consolas, monospace; background: var(--tint); padding: .1em .3em;
-  border-radius: 3px; }
-pre { background: var(--tint); padding: .8em 1em; overflow-x: auto; border-radius: 4px; }
-pre code { padding: 0; background: none; }
-@media print { body { max-width: none; } }
-"""
-# Whatever got into a page, a browser fetches and runs nothing of it.
-POLICY = (
-    "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-    f"style-src 'sha256-{base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()}'"
-)
-PAGE = Template(f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>$title</title>
-<style>{STYLE}</style>
-</head>
-<body>
-$body
-</body>
-</html>
-""")
+from ..escaping import as_code, as_markdown, as_sentence
+from ..escaping import fenced as fenced_lines
+from ..names import in_turn
+from .figures import span
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+class Markdown(str):
+    """A text that a template shows without escaping it. What is made of one, by ``~`` or ``join``, is none."""
+
+
+def render(template: str, values: dict[str, Any]) -> str:
+    """A document of a template; a value that the template asks for and that is not there is an error."""
+    return environment().get_template(template).render(values)
+
+
+@cache
+def environment() -> Environment:
+    """How templates are read."""
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FunctionLoader(_source),
+        finalize=shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+def _source(template: str) -> str:
+    return re.sub(r"\n  (?! )", " ", (TEMPLATES / template).read_text(encoding="utf-8"))
+
+
+# -- from Markdown to HTML -------------------------------------------------------------------------------------------
 
 
 def to_html(markdown: str, title: str, folder: Path, figures: Container[str]) -> str:
@@ -74,7 +82,19 @@ def to_html(markdown: str, title: str, folder: Path, figures: Container[str]) ->
             image.attrs["src"] = data_uri(folder / str(image.attrs["src"]))
         else:
             image.type, image.tag = "text", ""
-    return PAGE.substitute(title=escape(title), body=parser.renderer.render(tokens, parser.options, {}))
+    style = "\n" + (TEMPLATES / "style.css").read_text(encoding="utf-8")
+    return Template((TEMPLATES / "page.html").read_text(encoding="utf-8")).substitute(
+        policy=_policy(style),
+        title=escape(title),
+        style=style,
+        body=parser.renderer.render(tokens, parser.options, {}),
+    )
+
+
+def _policy(style: str) -> str:
+    """By which a browser fetches and runs nothing of a page, whatever got into it, and takes no other style."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src 'sha256-{digest}'"
 
 
 def data_uri(path: Path) -> str:
@@ -83,33 +103,49 @@ def data_uri(path: Path) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-# -- pieces of Markdown: lines ---------------------------------------------------------------------------------------
+# -- what templates show ---------------------------------------------------------------------------------------------
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
-    yield _row(header)
-    yield "|" + "---|" * len(header)
-    for row in rows:
-        yield _row(row)
-    yield ""
+def shown(value: object) -> object:
+    """What a template shows of a value: all but numbers and Markdown as text that is read as it is."""
+    return value if isinstance(value, Markdown | int | float) else as_markdown(str(value))
+
+
+def listed(items: Iterable[object]) -> str:
+    *most, last = map(str, items)
+    return f"{', '.join(most)} and {last}" if most else last
+
+
+def table(rows: Sequence[Sequence[object]]) -> Markdown:
+    """A table whose first row is its header."""
+    header, *rest = rows
+    return Markdown("\n".join([_row(header), "|" + "---|" * len(header), *map(_row, rest)]))
 
 
 def _row(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(re.sub(r"\\?\|", r"\|", str(cell)) for cell in cells) + " |"
+    return "| " + " | ".join(map(_cell, cells)) + " |"
 
 
-def figure(file: str, alt: str, caption: str) -> Iterator[str]:
-    yield f"![{alt}]({file})"
-    yield ""
-    yield f"*{caption}*"
-    yield ""
+def _cell(value: object) -> str:
+    return re.sub(r"\\?\|", r"\|", str(shown(value)))
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A number for a table; a dash where it is unavailable, for which the text gives the reason."""
-    return f"{value:.{digits}g}" if isinstance(value, int | float) else "–"
+def code_line(text: str) -> Markdown:
+    """A text in a block of code, which it cannot leave: it stays on its line."""
+    return Markdown(" ".join(text.splitlines()))
 
 
-def listed(items: Sequence[object]) -> str:
-    *most, last = map(str, items)
-    return f"{', '.join(most)} and {last}" if most else last
+FILTERS = {
+    "argument": lambda text: Markdown(shlex.quote(text)),  # of a command in a fenced block
+    "cell": lambda text: Markdown(_cell(text)),
+    "code": lambda text: Markdown(as_code(text)),
+    "code_line": code_line,
+    "fenced": lambda text, language: Markdown("\n".join(fenced_lines(language, text))),
+    "in_turn": lambda names, *most: Markdown(in_turn(names, *most)),
+    "listed": listed,
+    "number": lambda value, form=".3g": Markdown(format(value, form)),
+    "ours": Markdown,  # written in this code or that of an extension, as Markdown
+    "sentence": lambda text: Markdown(as_sentence(text)),
+    "span": span,
+    "table": table,
+}

@@ -30,14 +30,6 @@ class Subject:
     figures: set[str] = field(default_factory=set)
     """The names of those that were drawn."""
 
-    @property
-    def reference(self) -> str:
-        return self.model.reference
-
-    @property
-    def weights(self) -> Path:
-        return self.model.weights
-
     @classmethod
     def read(cls, reference: str, folder: Path | None = None, device: str = "cpu") -> Subject:
         """Read a model's run, records and evaluation.
