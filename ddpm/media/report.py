@@ -76,7 +76,8 @@ def write_report(
         ModelError: no such model.
     """
     subject = Subject.read(reference, folder, device)
-    values: dict[str, Any] = {"now": datetime.now().astimezone(), "versions": versions(), "weights": subject.model.weights}
+    now, weights = datetime.now().astimezone(), subject.model.weights
+    values: dict[str, Any] = {"now": now, "versions": versions(), "weights": weights}
     for part in PARTS:
         say(part.__name__.strip("_").replace("_", " "))
         values |= part(subject)

@@ -113,7 +113,7 @@ def _free_threads() -> int:
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _load(reference: str, modified: float) -> Model:
+def _load(reference: str, weights: str, modified: float) -> Model:
     return load_model(reference)
 
 
@@ -124,7 +124,8 @@ def cached_model(reference: str) -> Model:
         ModelError: no such model, not on this public page, or one of which a single evaluation takes too much.
     """
     check_model(reference)
-    model = _load(reference, resolve(reference).weights.stat().st_mtime)
+    weights = resolve(reference).weights
+    model = _load(reference, str(weights), weights.stat().st_mtime)
     check_cost(model)
     return model
 

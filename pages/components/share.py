@@ -23,7 +23,8 @@ OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came o
 
 def show_files(what: str, reference: str) -> None:
     """What would be sent, and how large it is."""
-    about, sizes = _listing(what, reference, resolve(reference).weights.stat().st_mtime)
+    weights = resolve(reference).weights
+    about, sizes = _listing(what, reference, str(weights), weights.stat().st_mtime)
     st.markdown(about)
     rows = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
     table = {"File": [name for name, _ in rows], "Size": [size_text(size) if size else "–" for _, size in rows]}
@@ -32,7 +33,7 @@ def show_files(what: str, reference: str) -> None:
 
 
 @st.cache_data(show_spinner="Listing the files", max_entries=8)
-def _listing(what: str, reference: str, modified: float) -> tuple[str, dict[str, int]]:
+def _listing(what: str, reference: str, weights: str, modified: float) -> tuple[str, dict[str, int]]:
     """A sentence on what is sent, and the files by size in bytes; 0 for what is made on the click."""
     if what == SPACE:
         files = space_files(reference)
