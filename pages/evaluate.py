@@ -19,6 +19,7 @@ from ddpm.evaluation.results import (
     stage_label,
 )
 from ddpm.media.figures import span
+from pages.components.address import translate
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
@@ -61,6 +62,9 @@ if reference in found:
         f"{foreign(made_by['dataset'])}, seed {foreign(made_by['seed'])}, measured in {span(made_by['seconds'])}."
     )
     if stages:
+        made = [(stage["made_by"]["settings"], stage_label(stage)) for stage in stages.values()]
+        earlier = {f"{settings['sampler']}, {settings['num_steps']:,} steps": label for settings, label in made}
+        translate("eval_stage", lambda said: earlier.get(said, said))  # what links of earlier versions say
         name = st.selectbox(
             "Samples by", list(stages), index=list(stages).index(headline(stages, model.config.sampling)),
             format_func=lambda name: stage_label(stages[name]), key="eval_stage", width=260, **BOUND,

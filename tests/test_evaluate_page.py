@@ -77,6 +77,13 @@ def test_a_job_evaluates_and_the_page_shows_what_it_found(evaluate_page, evaluat
 
 
 @pytest.mark.slow
+def test_a_link_that_calls_a_sampler_by_its_key_still_leads_there(evaluate_page):
+    app = evaluate_page(eval_model="mnist", eval_stage="dpmpp_2m, 50 steps")
+    assert app.selectbox(key="eval_stage").value == "dpmpp_2m_50steps"
+    assert "DPM-Solver++, 50 steps" in app.selectbox(key="eval_stage").options
+
+
+@pytest.mark.slow
 def test_a_second_evaluation_of_a_model_waits_for_the_first(evaluate_page, tiny_run, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = EvaluationFolder(tiny_run)
@@ -142,7 +149,7 @@ def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluate_page, e
     damaged = "**ddim_5steps** not available: what is stored of this stage is damaged (made_by.model: field required)"
     assert any(damaged in t for t in said)
     assert any("**Pixel diversity" in t and "evaluate again, which computes just what is missing" in t for t in said)
-    assert "ddim, 10 steps" in app.dataframe[1].value["samples by"].tolist()
+    assert "DDIM, 10 steps" in app.dataframe[1].value["samples by"].tolist()
 
 
 @pytest.mark.slow

@@ -130,7 +130,7 @@ def test_its_numbers_are_those_of_the_results_and_the_records(evaluated):
     assert row in text.replace("\u00a0", " ")
     assert f"| 0 | {calibration['mse'][0]:.3g} | {calibration['wiener']['mse'][0]:.3g} |" in text
     ratio = stage["nearest_training_image"]["ratio"]
-    assert f"| ddim, 5 steps | 20 | 10 | {stage['pixel_diversity']:.3g} | {ratio:.3g} |" in text
+    assert f"| DDIM, 5 steps | 20 | 10 | {stage['pixel_diversity']:.3g} | {ratio:.3g} |" in text
     assert f"| **real images** | 20 |  | {stage['reference']['pixel_diversity']:.3g} |  |" in text
     assert results["made_by"]["sha256"] in text
     history = read_history(evaluated / "logs" / "training_metrics.jsonl")
@@ -169,7 +169,7 @@ def test_without_the_dataset_the_rest_is_reported(run_without_dataset):
     assert "Not available: dataset digits is not here: connect to the network once." in calibration
     assert "Not available: **Fréchet distance, KID, Precision, Recall, Label accuracy**: it is taken" in quality
     assert "Real images**: dataset digits is not here: connect to the network once." in quality
-    assert re.search(r"\| ddim, 5 steps \| 12 \| 10 \| 0\.\d+ \| – \|", quality)
+    assert re.search(r"\| DDIM, 5 steps \| 12 \| 10 \| 0\.\d+ \| – \|", quality)
     assert "**real images**" not in quality
     assert "quality.png" in quality
     assert artefacts(without_code(text)) == []
@@ -214,7 +214,7 @@ def test_a_damaged_stage_and_a_metric_that_is_missing_are_named(evaluated):
     path.write_text(json.dumps(results))
     text = write_report("run:tiny").markdown.read_text()
     assert "**ddim_5steps**: what is stored of this stage is damaged (num_samples: input should be a valid" in text
-    assert "**Pixel diversity of ddim, 10 steps**: it has not been computed yet: evaluate again" in text
+    assert "**Pixel diversity of DDIM, 10 steps**: it has not been computed yet: evaluate again" in text
     assert artefacts(without_code(text)) == []
 
 

@@ -38,8 +38,8 @@ def test_a_metric_that_only_some_stages_lack_is_named_with_them():
         stage_of(10, lpips_diversity=weights),
         stage_of(20, lpips_diversity=weights, kid=few, recall=few),
     ]
-    assert missing_metrics(stages) == {"no weights": "LPIPS diversity", "too few": "KID, Recall of ddim, 20 steps"}
-    assert missing_metrics(stages, everywhere=False) == {"too few": "KID, Recall of ddim, 20 steps"}
+    assert missing_metrics(stages) == {"no weights": "LPIPS diversity", "too few": "KID, Recall of DDIM, 20 steps"}
+    assert missing_metrics(stages, everywhere=False) == {"too few": "KID, Recall of DDIM, 20 steps"}
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial():
@@ -60,13 +60,13 @@ def test_a_line_joins_only_what_differs_in_its_steps_alone():
     stages = [sampled(100, 1000, 0.09), sampled(50, 10_000, 0.06), sampled(10, 1000, 0.1), sampled(20, 1000, 0.08)]
     series = series_of(stages)
     assert [(line.label, [stage["network_evaluations"] for stage in line.stages]) for line in series] == [
-        ("ddim, n = 10,000", [50]),
-        ("ddim, n = 1,000", [10, 20, 100]),
+        ("DDIM, n = 10,000", [50]),
+        ("DDIM, n = 1,000", [10, 20, 100]),
     ]
     (panel,) = quality_chart({"mnist": dict(enumerate(stages))}, "frechet_distance").panels
     drawn = {trace.label: list(trace.y) for trace in panel.traces}
     assert drawn == {
-        "ddim, n = 10,000": [0.06], "ddim, n = 1,000": [0.1, 0.08, 0.09],
+        "DDIM, n = 10,000": [0.06], "DDIM, n = 1,000": [0.1, 0.08, 0.09],
         "real images, n = 10,000": [0.001, 0.001], "real images, n = 1,000": [0.01, 0.01],
     }  # fmt: skip
 
@@ -74,9 +74,9 @@ def test_a_line_joins_only_what_differs_in_its_steps_alone():
 def test_other_settings_are_other_lines_and_named_where_they_differ():
     stages = [sampled(10, 100, 0.1), sampled(20, 100, 0.1, guidance_scale=3.0), sampled(20, 100, 0.1, sampler="heun")]
     assert [line.label for line in series_of(stages)] == [
-        "ddim, guidance scale 1.0", "ddim, guidance scale 3.0", "heun, guidance scale 1.0"
+        "DDIM, guidance scale 1.0", "DDIM, guidance scale 3.0", "Heun, guidance scale 1.0"
     ]  # fmt: skip
-    assert [line.label for line in series_of(stages[:1])] == ["ddim"]
+    assert [line.label for line in series_of(stages[:1])] == ["DDIM"]
 
 
 def test_each_number_of_samples_has_its_level_of_real_images():

@@ -14,6 +14,7 @@ from ..errors import DataError, MetricError
 from ..escaping import as_cell
 from ..files import EvaluationFolder, write_text
 from ..models import Model
+from ..samplers import SAMPLERS
 from ..storage.hub import HubReference
 from ..storage.places import RESULTS, is_on_hub
 from .structure import METRICS, Summary, fault_of
@@ -133,9 +134,9 @@ def sample_stages(results: Stage) -> dict[str, dict[str, Any]]:
 
 
 def stage_label(stage: Stage) -> str:
-    """How samples were made, in words: ddim, 50 steps."""
+    """How samples were made, in words: DDIM, 50 steps."""
     settings = stage["made_by"]["settings"]
-    return f"{settings['sampler']}, {settings['num_steps']:,} steps"
+    return f"{SAMPLERS[settings['sampler']].label}, {settings['num_steps']:,} steps"
 
 
 def share_ci95(stage: Stage, key: str) -> float | None:
@@ -159,7 +160,7 @@ class Series(NamedTuple):
     sampler: str
     num_samples: int
     label: str
-    """What tells it from the others: ddim, n = 1,000, guidance scale 2.0."""
+    """What tells it from the others: DDIM, n = 1,000, guidance scale 2.0."""
     stages: list[Stage]
 
 
@@ -178,7 +179,8 @@ def series_of(stages: Iterable[Stage]) -> list[Series]:
     found = []
     for group in groups.values():
         apart = _apart(group[0])
-        label = ", ".join([apart["sampler"], *(f"{name.replace('_', ' ')} {apart.get(name)}" for name in differing)])
+        others = [f"{name.replace('_', ' ')} {apart.get(name)}" for name in differing]
+        label = ", ".join([SAMPLERS[apart["sampler"]].label, *others])
         group = sorted(group, key=lambda stage: stage["network_evaluations"])
         found.append(Series(apart["sampler"], group[0]["num_samples"], label, group))
     return sorted(found, key=lambda series: (series.sampler, -series.num_samples))
@@ -211,7 +213,7 @@ def absences(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def missing_metrics(stages: Iterable[Stage], *, everywhere: bool = True) -> dict[str, str]:
-    """The metrics that are unavailable in some stages, by their reason, as ``absences`` has them: "KID, Recall of ddim,
+    """The metrics that are unavailable in some stages, by their reason, as ``absences`` has them: "KID, Recall of DDIM,
     10 steps" where other stages have them. ``everywhere`` also counts what no stage has."""
     stages = list(stages)
     found: dict[str, dict[str, list[str]]] = {}  # reason: where: metrics
