@@ -19,7 +19,7 @@ from .data import ImageSet, load_dataset
 from .datasets import DATASETS
 from .datasets import dataset as register_dataset
 from .diffusion import Prediction, diffusion_loss, make_denoiser, q_posterior, q_sample, to_prediction
-from .errors import ConfigError, DataError, DDPMError, ModelError
+from .errors import ConfigError, DataError, DDPMError, HubError, MetricError, ModelError
 from .models import Model, load_model
 from .options import option
 from .samplers import SAMPLERS, Step
@@ -41,7 +41,9 @@ __all__ = [
     "ConfigError",
     "DDPMError",
     "DataError",
+    "HubError",
     "ImageSet",
+    "MetricError",
     "Model",
     "ModelError",
     "NoiseSchedule",

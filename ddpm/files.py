@@ -110,6 +110,11 @@ class RunFolder:
     def named(cls, name: str) -> RunFolder:
         return cls(output_dir() / name)
 
+    @classmethod
+    def of(cls, weights: Path) -> RunFolder | None:
+        """The run that a weights file is a checkpoint of; None for one that is of no run."""
+        return cls(weights.parent.parent) if weights.parent.name == "ckpts" else None
+
     @property
     def config(self) -> Path:
         return self.path / "config.yaml"

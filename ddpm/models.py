@@ -46,8 +46,7 @@ class Model:
     @property
     def run(self) -> RunFolder | None:
         """The run that its weights are of."""
-        is_of_run = self.weights and self.weights.parent.name == "ckpts"
-        return RunFolder(self.weights.parent.parent) if is_of_run else None
+        return RunFolder.of(self.weights) if self.weights else None
 
     @cached_property
     def schedule(self) -> NoiseSchedule:
@@ -99,9 +98,13 @@ class Model:
         Raises:
             ConfigError: a label that the model does not have.
         """
-        labels = [-1 if label is None else label for label in ([] if labels is None else labels)]
-        if any(isinstance(label, bool) or label != int(label) for label in labels):
-            raise ConfigError(f"labels must be whole numbers, or None for no class, got {labels[:5]}")
+        try:
+            labels = [-1 if label is None else label for label in ([] if labels is None else labels)]
+            whole = all(not isinstance(label, bool) and label == int(label) for label in labels)
+        except (TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise ConfigError(f"labels must be a list of whole numbers, or None for no class, got {str(labels)[:80]}")
         labels = [int(label) for label in labels]
         if all(label == -1 for label in labels):
             return None
@@ -161,8 +164,8 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
         ModelError: no such model, or a file that is damaged or does not fit its config.
         HubError: the model cannot be had from the Hub.
     """
-    place = resolve(reference)
+    target, place = resolve_device(str(device)), resolve(reference)
     config, network, sha256 = place.read()
     # channels_last is what CPU convolutions are fastest in at inference.
-    network = network.eval().requires_grad_(False).to(resolve_device(str(device)), memory_format=torch.channels_last)
+    network = network.eval().requires_grad_(False).to(target, memory_format=torch.channels_last)
     return Model(config, network, place.source, sha256, reference, place.weights)

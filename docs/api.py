@@ -10,6 +10,7 @@ from typing import get_type_hints
 from pydantic import BaseModel
 
 import ddpm
+from ddpm.config.settings import SYMBOLS, Setting, all_settings
 
 HEAD = """# Reference
 
@@ -52,6 +53,13 @@ def members(kind: type) -> Iterator[tuple[str, str]]:
         yield shown, function.__doc__
 
 
+def row(setting: Setting) -> str:
+    limits = ", ".join(f"{SYMBOLS[kind]} {limit:g}" for kind, limit in setting.limits.items())
+    choices = ", ".join(f"`{choice}`" for choice in setting.choices)
+    default = setting.to_text(setting.default) or "–"
+    return f"| `{setting.name}` | {default} | {limits or choices} | {setting.unit} | {setting.description} |"
+
+
 def entry(name: str) -> Iterator[str]:
     thing = getattr(ddpm, name)
     yield f"## {name}\n"
@@ -61,8 +69,13 @@ def entry(name: str) -> Iterator[str]:
     if inspect.isfunction(thing):
         yield f"```\n{signature_of(name, thing)}\n```\n"
     yield as_markdown(thing.__doc__ or "") + "\n"
-    if inspect.isclass(thing) and issubclass(thing, BaseModel):
-        yield "Fields: " + ", ".join(f"`{field}`" for field in thing.known_fields()) + ".\n"
+    if thing is ddpm.Config:
+        for section, settings in all_settings().items():
+            yield f"### The section `{section}`\n\n| field | default | allowed | unit | |\n|---|---|---|---|---|"
+            yield from map(row, settings)
+            yield ""
+    elif inspect.isclass(thing) and issubclass(thing, BaseModel):
+        yield "Its fields are those of the section `sampling` above.\n"
     elif dataclasses.is_dataclass(thing) or hasattr(thing, "_fields"):
         yield "Fields: " + ", ".join(f"`{field}`" for field in get_type_hints(thing, include_extras=True)) + ".\n"
     if inspect.isclass(thing) and not issubclass(thing, BaseModel | Exception):

@@ -133,7 +133,7 @@ class OpenSection(Section, extra="allow"):
             try:
                 options = _options_model(entries).model_validate(others).model_dump()
             except ValidationError as error:
-                faults = [cls._worded(fault, values, entries) for fault in error.errors(include_url=False)]
+                faults = [cls._of_another(fault, values, entries) for fault in error.errors(include_url=False)]
         try:
             section = handler(own | options)
         except ValidationError as error:
@@ -143,12 +143,13 @@ class OpenSection(Section, extra="allow"):
         return section
 
     @classmethod
-    def _worded(cls, fault: Any, values: Mapping[str, Any], entries: Sequence[Any]) -> Any:
-        (key, *_), name = fault["loc"], values.get(cls.named_by, "")
+    def _of_another(cls, fault: Any, values: Mapping[str, Any], entries: Sequence[Any]) -> Any:
+        """The fault of an option that goes with another entry, in words; any other fault as it is."""
+        key = fault["loc"][0]
         if fault["type"] != "extra_forbidden" or key not in cls.known_fields():
             return fault
-        takes = ", ".join(name for entry in entries for name in entry.options)
-        name = name or cls.model_fields[cls.named_by].default
+        takes = ", ".join(option for entry in entries for option in entry.options) or "none"
+        name = values.get(cls.named_by) or cls.model_fields[cls.named_by].default
         said = f"{key} does not belong to the {name} {cls.title}, which takes {takes}"
         return {"type": "value_error", "loc": (), "input": values, "ctx": {"error": ValueError(said)}}
 
@@ -156,6 +157,8 @@ class OpenSection(Section, extra="allow"):
 @lru_cache(maxsize=64)
 def _options_model(entries: tuple[Any, ...]) -> type[Section]:
     options = {name: (info.annotation, info) for entry in entries for name, info in entry.options.items()}
+    if taken := [name for name in options if hasattr(OpenSection, name)]:
+        raise ConfigError(f"an option cannot be called {taken[0]}, which means something else in a config: rename it")
     return create_model("Options", __base__=Section, **options)
 
 

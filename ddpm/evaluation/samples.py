@@ -17,7 +17,8 @@ from .. import __version__
 from ..config import DataConfig, data_from_dict
 from ..data import ImageSet, open_folder
 from ..datasets import DATASETS
-from ..errors import DataError, MetricError
+from ..errors import ConfigError, DataError, MetricError, unknown
+from ..files import user_path
 from ..storage.weights import values_sha256
 from .judge import Judged, judge, lpips_pairs
 from .lpips_weights import load_lpips
@@ -36,19 +37,22 @@ INTERVALS = {
 }
 
 
-def read_samples(path: Path, dataset: str, image_size: int | None = None) -> ImageSet:
+def read_samples(path: str | Path, dataset: str = "mnist", image_size: int | None = None) -> ImageSet:
     """Samples of another program, in the colours of a dataset.
 
     Args:
         path: a folder of images, its subfolders named as the dataset's classes if there are any; a ``.npz`` with
             ``images`` uint8 (N, H, W, C) or (N, H, W) and perhaps ``labels`` (N,), as ``sample grid --npz`` writes it;
             or a ``.npy`` of such images.
-        image_size: of a folder's images, which are cut to squares and resized to it; the dataset's own by default.
+        image_size: of a folder's images, which are cut to squares and resized to it; that of ``DataConfig`` by default.
 
     Raises:
+        ConfigError: no such dataset.
         DataError: the file or the folder cannot be read as such; says what would be right.
     """
-    named = DATASETS[dataset]
+    if dataset not in DATASETS:
+        raise ConfigError(unknown("dataset", dataset, DATASETS))
+    path, named = user_path(path), DATASETS[dataset]
     if path.is_dir():
         config = {"dataset": "folder", "path": str(path), "channels": named.channels,
                   "image_size": image_size or DataConfig().image_size, "class_names": named.class_names}  # fmt: skip
@@ -84,8 +88,11 @@ def judge_samples(
 
     Raises:
         ConfigError: no such dataset, or LPIPS weights that are not there.
+        DataError: only some of the samples have a label.
     """
-    labelled = bool((samples.labels >= 0).all())
+    labelled = bool((samples.labels >= 0).any())
+    if labelled and (samples.labels < 0).any():
+        raise DataError("some of the samples have a label and others have none: give all of them one, or none")
     size, channels = samples.images.shape[-1], samples.images.shape[1]
     config = data_from_dict({"dataset": dataset, "image_size": size, "channels": channels}, "the samples")
     real = RealImages.load(config, seed, labelled)
@@ -138,9 +145,9 @@ def _normal(value: float, values: Tensor) -> tuple[float, float]:
 
 
 def _bootstrap(value: float, rows: Tensor, statistic: Callable[[Tensor], float], seed: int) -> tuple[float, float]:
-    """``value`` and 1.96 standard deviations of the statistic over resamples: resampling shifts a distance up, so its
-    quantiles would not lie around the value."""
+    """``value`` and 1.96 standard deviations of the statistic over resamples, not below 0. Resampling shifts a distance
+    up, so its quantiles would not lie around the value."""
     generator = torch.Generator().manual_seed(seed)
     drawn = [statistic(rows[torch.randint(len(rows), (len(rows),), generator=generator)]) for _ in range(BOOTSTRAP)]
     half = Z * torch.tensor(drawn, dtype=torch.float64).std().item()
-    return value - half, value + half
+    return max(0.0, value - half), value + half

@@ -8,6 +8,13 @@ from typing import Any
 
 # Okabe & Ito's colour-blind-safe hues as in .streamlit/config.toml, where the reasons stand.
 PALETTE = ("#655DA8", "#E17702", "#348266", "#A94422", "#009BF4", "#AC8AA1")
+
+
+def colour_of(number: int) -> str:
+    """The colour of the so-and-so-many-th thing; after the last the first comes again."""
+    return PALETTE[number % len(PALETTE)]
+
+
 # Plotly's name: matplotlib's.
 DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 MARKS = {"circle": "o", "diamond": "D", "square": "s", "triangle-up": "^", "x-thin-open": "x"}

@@ -13,7 +13,7 @@ import numpy as np
 from ..evaluation.results import METRICS, Series, real_levels, series_of, share_ci95, stage_label
 from ..samplers import SAMPLERS
 from ..training.history import History, smoothed
-from .chart import PALETTE, Axis, Chart, Panel, Trace
+from .chart import PALETTE, Axis, Chart, Panel, Trace, colour_of
 from .drawers import ABOVE, MARGIN, save_chart, to_matplotlib
 
 if TYPE_CHECKING:
@@ -213,12 +213,14 @@ def quality_chart(models: Mapping[str, Mapping[Any, Mapping[str, Any]]], metric:
 def ladder_chart(results: Sequence[tuple[Climbed, Closeness]]) -> Chart:
     """The PSNR to the reference over network evaluations an image, one line a sampler, with 95 % intervals."""
     traces = []
-    for name, colour in zip(SAMPLERS, PALETTE, strict=False):
+    for number, name in enumerate(SAMPLERS):
         chosen = sorted((c.evaluations, near) for c, near in results if c.rung.sampler == name)
         if chosen:
             evaluations, nears = zip(*chosen, strict=True)
             decibels, ci95 = zip(*nears, strict=True)
-            traces.append(Trace(evaluations, decibels, SAMPLERS[name].label, colour, mark="circle", error=ci95))
+            traces.append(
+                Trace(evaluations, decibels, SAMPLERS[name].label, colour_of(number), mark="circle", error=ci95)
+            )
     steps = sorted({climbed.rung.num_steps for climbed, _ in results if climbed.rung.sampler == "ddim"})
     x = Axis(EVALUATIONS, log=True, ticks=_legible(steps))
     return Chart([Panel(traces, Axis("PSNR to all steps of DDIM, dB"))], x, legend="above")
@@ -242,7 +244,7 @@ def _marks(series: Iterable[Series]) -> dict[int, str]:
 
 def _colours(series: Iterable[Series]) -> dict[str, str]:
     samplers = dict.fromkeys(line.sampler for line in series)
-    return dict(zip(samplers, PALETTE * len(samplers), strict=False))
+    return {name: colour_of(number) for number, name in enumerate(samplers)}
 
 
 def _drawable(values: Iterable[Any]) -> list[float]:

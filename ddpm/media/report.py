@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,7 +68,7 @@ def write_report(
     """Write ``report.md`` with its figures, and ``report.html`` with all of it inside.
 
     Args:
-        reference: the model, as ``ddpm.models.resolve`` takes it.
+        reference: the model, see ``ddpm.storage.places``.
         folder: where to; by default ``report/`` in the model's output folder.
         say: is told what is being done.
 
@@ -81,11 +81,18 @@ def write_report(
     for part in PARTS:
         say(part.__name__.strip("_").replace("_", " "))
         values |= part(subject)
-    text = render("report.md.j2", values)
+    text = render("report.md.j2", values | {"sources": _sources(subject, values["evaluation"]["uses"])})
     files = ReportFiles(subject.folder / "report.md", subject.folder / "report.html")
     write_text(files.markdown, text)
     write_text(files.html, to_html(text, f"{subject.model.config.name}: report", subject.folder, subject.figures))
     return files
+
+
+def _sources(subject: Subject, uses: Container[str]) -> list[str]:
+    """The papers of the schedule and of the samplers that were used."""
+    config = subject.model.config
+    used = [sampler for name, sampler in SAMPLERS.items() if name in uses or name == config.sampling.sampler]
+    return [SCHEDULES[config.schedule.name].source, *(sampler.source for sampler in used)]
 
 
 # -- what the templates show: each part draws its figures and returns its values ---------------------------------------

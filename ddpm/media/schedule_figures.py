@@ -18,7 +18,7 @@ from ..evaluation.calibration import psnr
 from ..randomness import ImageNoise
 from ..schedule import SCHEDULES, NoiseSchedule
 from ..spacing import spaced_timesteps
-from .chart import DASHES, PALETTE, Axis, Chart, Panel, Trace
+from .chart import DASHES, Axis, Chart, Panel, Trace, colour_of
 from .drawers import save_figure
 from .images import to_pil, to_uint8
 
@@ -54,7 +54,7 @@ def pen_of(name: str, before: Sequence[ScheduleConfig]) -> Pen:
     """A schedule keeps its colour; its second variant, after those in ``before``, is dashed, and so on."""
     dashes = list(DASHES)
     variants = sum(config.name == name for config in before)
-    return Pen(PALETTE[list(SCHEDULES).index(name) % len(PALETTE)], dashes[variants % len(dashes)])
+    return Pen(colour_of(list(SCHEDULES).index(name)), dashes[variants % len(dashes)])
 
 
 def lines(configs: Sequence[ScheduleConfig]) -> list[Line]:

@@ -11,6 +11,7 @@ hf://USER/REPO   either of the last two on the Hub, of the newest commit; hf://U
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,8 +53,8 @@ class Place:
         """
         if self.layout:
             return self.layout.read(self.folder, self.reference)[0]
-        beside = self.folder.parent / CONFIG  # a run's
-        return load_config(beside) if beside.is_file() else None
+        run = RunFolder.of(self.weights)
+        return load_config(run.config) if run and run.config.is_file() else None
 
     def read(self) -> tuple[Config, nn.Module, str]:
         """The config, the network with its weights on the CPU, and the SHA-256 of the file that they are from, in hex.
@@ -137,7 +138,8 @@ def _at(reference: str, weights: Path) -> Place:
     if PRETRAINED in weights.parents:
         source = f"shipped model {weights.parent.name!r}"
     else:
-        source = f"run {weights.parent.parent.name!r}" if weights.name == "ema.pt" else str(weights)
+        run = RunFolder.of(weights)
+        source = f"run {run.path.absolute().name!r}" if run and weights == run.checkpoint("ema") else str(weights)
     return Place(reference, source, weights, layout, folder)
 
 
@@ -157,8 +159,11 @@ def shipped_histories() -> dict[str, RunFolder]:
 
 def trained_runs() -> list[str]:
     """Names of the runs that have weights to sample, the newest first."""
-    found = output_dir().glob("*/ckpts/ema.pt")
-    return [path.parent.parent.name for path in sorted(found, key=lambda path: -path.stat().st_mtime)]
+    found = []
+    for path in output_dir().glob("*/ckpts/ema.pt"):
+        with suppress(FileNotFoundError):  # deleted meanwhile
+            found.append((-path.stat().st_mtime, RunFolder.of(path).path.name))
+    return [name for _, name in sorted(found)]
 
 
 def reference_of(config: Config) -> str:

@@ -261,4 +261,5 @@ def write_safetensors(model: nn.Module, path: Path) -> None:
 
 def weights_sha256(path: Path) -> str:
     """SHA-256 of a weights file, in hex."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
