@@ -102,7 +102,7 @@ def test_a_relative_path_and_home_are_kept_from_the_root(config, pets, output_di
             {"data__class_names": ["cat", "cow"]},
             "has the classes 'cat', 'dog', and data.class_names says 'cat', 'cow'",
         ),
-        ({"data__digest": "0" * 64}, "data.digest is that of other images than those in .*: leave it out"),
+        ({"data__digest": "0" * 64}, "data.digest belongs to other images than those in .*: leave it out"),
     ],
 )
 def test_a_folder_that_is_not_what_the_config_states_is_refused(changes, message, config, output_dir):
@@ -129,7 +129,7 @@ def test_what_is_odd_about_the_images_is_said_and_kept_in_the_status(config, pet
     Path("pets.yaml").write_text(config_to_yaml(config()))
     done = cli("train", "--config", "pets.yaml")
     assert done.code == 0
-    assert "of the images: skipped, as files of the system or hidden ones: cat/.DS_Store" in done.out
+    assert "of the images: skipped as system or hidden files: cat/.DS_Store" in done.out
     assert "of the images: 1 of 40 images cannot be read and were skipped: cat/0.png cannot be read" in done.out
     assert len(read_status(RunFolder(output_dir / "pets")).notes) == 2
 
