@@ -275,7 +275,7 @@ def test_the_card_says_what_has_changed_and_offers_to_go_on(begun, pets, open_pa
     Image.new("L", (8, 8), 99).save(pets / "cat/new.png")
     st.cache_data.clear()  # what a page found is kept for five seconds
     page = open_page("pages/train.py")
-    assert any("1 image added. Put them back to go on exactly, or resume" in text.value for text in page.caption)
+    assert any("1 image added. Put them back to resume exactly, or resume" in text.value for text in page.caption)
     button = next(button for button in page.button if button.label == "Resume with what is there")
     button.click().run()
     assert asked == [("pets", {"resume": True, "accept_changed_data": True})]
