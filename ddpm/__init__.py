@@ -9,9 +9,9 @@ images = step.x0            # (16, 1, 32, 32), in [-1, 1]
 
 import os
 
-# Before torch is loaded. OpenMP's threads wait for each other at every layer, and by default they spin while they wait:
-# beside four processes that compute, a training step on two cores took six times as long. Asleep they take three and a
-# half times as long, and three would be a fair share.
+# Set before torch is loaded. OpenMP's threads wait for each other at every layer, and by default they spin: with four
+# other busy processes, a training step on two cores took six times as long. With sleeping threads it takes three and a
+# half times as long; a fair share would be three.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .config import Config, SamplingConfig, config_to_yaml, load_config

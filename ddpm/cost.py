@@ -1,7 +1,7 @@
-"""What one look of a network at one image takes, told before it is run: multiply-accumulates and memory.
+"""The cost of one network evaluation of one image, computed without running it: multiply-accumulates and memory.
 
-A network of a few thousand parameters may compare each of a million pixels with every other. The network is walked
-with PyTorch's fake tensors, which have shapes and no values.
+A network of a few thousand parameters may compare each of a million pixels with every other, so its operations are
+traced, with PyTorch's fake tensors, which have shapes and no values.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ FUSED_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu  # 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one look at one image."""
+    """The cost of one network evaluation of one image."""
 
     macs: int
-    """Multiply-accumulates of its convolutions and products of matrices."""
+    """Multiply-accumulates in convolutions and matrix products."""
     values: int
-    """Numbers that all its operations write: where these are many, memory is what it waits for."""
+    """Numbers written by all operations: with many of them, memory is the bottleneck."""
     memory: int
-    """Bytes of tensors at the peak, without the weights."""
+    """Peak bytes of tensors, without the weights."""
 
     @property
     def work(self) -> int:
-        """Multiply-accumulates of convolutions that would take as long: measured on a CPU, a number that is written,
-        or a score of attention, takes as long as 70."""
+        """The cost in multiply-accumulates of convolutions that take as long. Measured on a CPU, writing a number or
+        computing an attention score takes as long as 70 of them."""
         return self.macs + 70 * self.values
 
 
 def cost_of(network: nn.Module, image_shape: Sequence[int]) -> Cost:
-    """Work out what a network takes for one image of ``image_shape`` (C, H, W); nothing is computed."""
+    """The cost of evaluating a network on one image of ``image_shape`` (C, H, W), without computing any values."""
     state = dict(network.named_parameters()) | dict(network.named_buffers())
     with torch.no_grad(), FakeTensorMode(), _Counter() as counter:
         shapes = {
             name: torch.empty_strided(value.shape, value.stride(), dtype=value.dtype) for name, value in state.items()
-        }  # on the order in memory depends which attention is taken
+        }  # with the same strides: the memory layout decides which attention kernel runs
         x, t = torch.empty(1, *image_shape), torch.zeros(1, dtype=torch.long)
         weights = counter.live
         torch.func.functional_call(network, shapes, (x, t, None))
@@ -54,7 +54,7 @@ def cost_of(network: nn.Module, image_shape: Sequence[int]) -> Cost:
 
 
 class _Counter(TorchDispatchMode):
-    """Counts what operations do, and the bytes of those of their results that are still needed."""
+    """Counts the work of operations, and the bytes of their results that are still alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Counter(TorchDispatchMode):
         if func._overloadpacket is FUSED_ATTENTION:
             query, key, value = (tensor.shape for tensor in args[:3])
             self.macs += sdpa_flop_count(query, key, value) // 2
-            self.values += math.prod(query[:-1]) * key[-2]  # which it computes, and does not keep
+            self.values += math.prod(query[:-1]) * key[-2]  # attention scores, computed but not kept
         elif count := flop_registry.get(func._overloadpacket):
             self.macs += count(*args, **(kwargs or {}), out_val=out) // 2
         for tensor in tree_leaves(out):
@@ -75,7 +75,7 @@ class _Counter(TorchDispatchMode):
         return out
 
     def _keep(self, storage: torch.UntypedStorage, numbers: int) -> None:
-        if storage._cdata in self.seen:  # of a view
+        if storage._cdata in self.seen:  # shared by a view
             return
         self.seen.add(storage._cdata)
         self.values += numbers

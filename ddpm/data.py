@@ -46,17 +46,17 @@ class ImageSet:
         class_names: Sequence[str] = (),
         value_range: tuple[float, float] | None = None,
     ) -> ImageSet:
-        """Images of one's own, checked.
+        """Check your own images and make a set of them.
 
         Args:
             images: a tensor or an array, (N, H, W), (N, C, H, W) or (N, H, W, C), square, with 1 or 3 channels: uint8
                 from 0 to 255, or floats.
             labels: (N,) whole numbers, -1 for an image of no class; none by default.
             class_names: in the order of the labels.
-            value_range: of floats, what is black and what is white, such as (0, 1) or (-1, 1).
+            value_range: for floats, the values of black and white, such as (0, 1) or (-1, 1).
 
         Raises:
-            DataError: names what does not fit, and what would.
+            DataError: says what does not fit, and what would be right.
         """
         images = torch.as_tensor(images)
         if images.ndim == 3:
@@ -116,7 +116,7 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
 
     Args:
         split: ``train`` (without the validation images), ``val`` (held out of the training set), or ``test``
-            (for evaluation only). Of a ``folder``, the content of each image decides (``manifest.sides``).
+            (for evaluation only). In a ``folder``, the content of each image decides (``manifest.sides``).
         download: fetch a dataset that is not on disk.
 
     Raises:
@@ -134,15 +134,15 @@ def load_dataset(config: DataConfig, split: str, *, download: bool = True) -> Im
 
 
 def same_format(config: Config, images: str) -> DataConfig:
-    """A dataset, or a folder of images, read in the size and the colours of what a model learned from.
+    """The config of a dataset or a folder, with the size, channels and background of a model's training images.
 
-    The class folders are those of the model's classes that they are called as; a folder has to have no others.
+    Class folders are matched to the model's classes by name; a folder with other classes is refused.
 
     Args:
         images: a dataset's name or a folder's path.
 
     Raises:
-        ConfigError: the dataset is of other colours, or its classes are not those of the model.
+        ConfigError: the dataset has other channels, or other classes than the model.
         DataError: the folder cannot be used, or has classes that the model does not know.
     """
     data = config.data
@@ -168,8 +168,8 @@ def epoch_order(n: int, seed: int, epoch: int) -> Tensor:
 
 
 def class_by_class(images: ImageSet, count: int) -> ImageSet:
-    """The first ``count`` images, the classes in turn: 0, 1, 2, ..., 0, 1, 2, ...; unlabelled sets as they come."""
-    rank = torch.zeros(len(images), dtype=torch.long)  # how many of its class came before
+    """The first ``count`` images, classes in turn: 0, 1, 2, ..., 0, 1, 2, ...; unlabelled sets keep their order."""
+    rank = torch.zeros(len(images), dtype=torch.long)  # how many images of its class came before
     for label in images.labels.unique():
         of_class = images.labels == label
         rank[of_class] = torch.arange(int(of_class.sum()))
@@ -204,15 +204,15 @@ def resize(images: Tensor, size: int) -> Tensor:
 def open_folder(config: DataConfig, *, earlier: bool = False, tell: Tell = lambda doing: None) -> FolderData:
     """Read a folder of images; see ``ddpm.image_folder.reading.read_folder`` for ``tell``.
 
-    Labels follow ``config.class_names``, or where it has none the natural order of the names of the class folders.
+    Labels follow ``config.class_names``, or if it has none, the natural order of the class folders' names.
 
     Args:
-        earlier: of a model that was trained before datasets had a digest: its images are split by the names of files,
-            and its classes are in alphabetical order.
+        earlier: for a model trained before datasets had a digest: images are split by file name, and classes are in
+            alphabetical order.
 
     Raises:
-        DataError: the folder cannot be used as it is, has classes that are not among ``config.class_names``, or too
-            many images that are damaged.
+        DataError: the folder cannot be used as it is, has classes that are not among ``config.class_names``, or has
+            too many damaged images.
     """
     folder = read_folder(config, tell)
     found = folder.manifest.class_names
@@ -237,7 +237,7 @@ class FolderData:
 
     images: ImageSet
     sides: tuple[str, ...]
-    """What each image is for: train, val or test."""
+    """The split of each image: train, val or test."""
     manifest: Manifest
     notes: tuple[str, ...]
     """What was skipped, and what is odd about the images, in sentences."""
@@ -259,7 +259,7 @@ class FolderData:
 
 
 def earlier_sides(entries: Sequence[Entry], val_fraction: float) -> list[str]:
-    """What images were for before hashes decided: by the order of their names, every tenth for the test."""
+    """The splits that images had before hashes decided: by order of names, with every tenth image for the test."""
     ranked = sorted(range(len(entries)), key=lambda i: (entries[i].class_name, entries[i].path))
     of_training = [i for rank, i in enumerate(ranked) if rank % 10 != 9]
     val = {of_training[k] for k in hold_out(len(of_training), "folder", val_fraction)[0].tolist()}
@@ -268,14 +268,14 @@ def earlier_sides(entries: Sequence[Entry], val_fraction: float) -> list[str]:
 
 
 def hold_out(count: int, dataset: str, val_fraction: float) -> tuple[Tensor, Tensor]:
-    """Of ``count`` images, those to validate with and those to learn from, each a tensor of positions."""
+    """Split ``count`` images into those for validation and those for training, each a tensor of positions."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed("val", dataset)))
     held_out = max(1, round(val_fraction * count))
     return order[:held_out], order[held_out:].sort().values
 
 
 def photographs(size: int) -> ImageSet:
-    """The two photographs inside scikit-learn, a temple and a flower: (2, 3, size, size), cut to squares."""
+    """The two photographs inside scikit-learn, a temple and a flower: (2, 3, size, size), cropped to squares."""
     from sklearn import datasets
 
     folder = Path(datasets.__file__).parent / "images"

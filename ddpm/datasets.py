@@ -29,21 +29,21 @@ Arrays = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A named dataset with what is fixed about it, before any file is read. None: the config decides."""
+    """A named dataset and what is known about it before any file is read. None: the config decides."""
 
     function: Callable[[bool, bool], Arrays] | None
-    """(train, download) -> the images of training and validation, or those of the test; raises ``DataError`` where they
-    cannot be had. None: they come from the folder that the config names."""
+    """(train, download) -> the training and validation images, or the test images; raises ``DataError`` if they are not
+    available. None: they come from the folder that the config names."""
     about: str
     channels: int | None = None
     image_size: int | None = None
     """As stored; the config may ask for another."""
     num_train: int | None = None
-    """Training images, those of validation included."""
+    """Training images, including those held out for validation."""
     class_names: tuple[str, ...] = ()
     """In the order of their labels; empty: the config decides."""
     offered: bool = True
-    """Whether a form offers it: not what only a program can have."""
+    """Whether a form offers it; False for images that only a program can supply."""
 
     @property
     def num_classes(self) -> int | None:
@@ -57,7 +57,7 @@ DATASETS: dict[str, Dataset] = {}
 def dataset(
     about: str, *, channels: int, image_size: int, num_train: int, class_names: tuple[str, ...] = ()
 ) -> Callable[[Callable[[bool, bool], Arrays]], Callable[[bool, bool], Arrays]]:
-    """Enter a function into ``DATASETS``; the arguments are those of ``Dataset``."""
+    """Register a function in ``DATASETS``; the arguments are those of ``Dataset``."""
 
     def entered(function: Callable[[bool, bool], Arrays]) -> Callable[[bool, bool], Arrays]:
         enter(DATASETS, "dataset", Dataset(function, about, channels, image_size, num_train, tuple(class_names)))
@@ -78,7 +78,7 @@ _THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
     channels=1, image_size=8, num_train=1_500, class_names=NUMERALS,
 )  # fmt: skip
 def digits(train: bool, download: bool) -> Arrays:
-    # The file itself: importing sklearn.datasets takes longer than training a step, in every process.
+    # Read the file directly: importing sklearn.datasets takes longer than a training step, in every process.
     folder = Path(find_spec("sklearn").origin).parent
     table = torch.from_numpy(np.loadtxt(folder / "datasets" / "data" / "digits.csv.gz", delimiter=","))
     images = (table[:, :64] * (255 / 16)).round().to(torch.uint8).view(-1, 1, 8, 8)
@@ -124,7 +124,7 @@ def _torchvision(name: str, class_name: str, train: bool, download: bool) -> Arr
     target = root / kind.__name__ if root.exists() else root
     fresh = not target.exists()
     if damaged := _damaged(kind, root, train):
-        raise DataError(f"dataset {name} is damaged: {damaged} is not whole; delete it, and it is downloaded anew")
+        raise DataError(f"dataset {name} is damaged: {damaged} is incomplete; delete it, and it is downloaded again")
     try:
         found = kind(root, train=train, download=download)
     except (OSError, RuntimeError, ValueError, EOFError) as error:
@@ -141,7 +141,7 @@ def _torchvision(name: str, class_name: str, train: bool, download: bool) -> Arr
 
 
 def _damaged(kind: type, root: Path, train: bool) -> Path | None:
-    """The first file of a dataset of torchvision that is there, but not whole."""
+    """The first file of a torchvision dataset that exists but is incomplete."""
     from .torchvision_cpu import datasets
 
     if kind is datasets.CIFAR10:
@@ -159,7 +159,7 @@ def _md5(path: Path) -> str:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file of MNIST's format is as long as its header says: type and number of sizes, then the sizes."""
+    """Whether a file in MNIST's format is as long as its header says: type and number of dimensions, then the sizes."""
     with open(path, "rb") as file:
         kind, ndim = file.read(3), file.read(1)
         header = file.read(4 * ndim[0]) if ndim else b""

@@ -1,4 +1,4 @@
-"""What computes: which device, which precision, how many cores, and a compiled network."""
+"""Where and how networks compute: device, precision, CPU cores, compilation."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .errors import ConfigError, DDPMError, one_line, unknown
 
 
 def allowed_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
-    """How many cores' worth of time a container may use, infinity where nothing limits it. torch counts the host's
-    cores, and threads beyond what is allowed wait for each other at every layer."""
+    """How many cores' worth of CPU time a container may use, infinity if there is no limit. torch counts the host's
+    cores, and threads beyond the limit wait for each other at every layer."""
     try:
         quota, period = limit.read_text().split()
         return int(quota) / int(period)
@@ -24,22 +24,22 @@ def allowed_cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> float:
 
 
 THREADS = max(1, int(min(torch.get_num_threads(), allowed_cores())))
-"""As many as this process started with: the cores it may use, unless $OMP_NUM_THREADS says fewer."""
+"""Threads that this process started with: one for each core it may use, unless $OMP_NUM_THREADS says fewer."""
 
 
 def over_cores(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """``function`` with its batch split over the cores of the CPU, for work in which no image depends on another.
+    """Split a function's batch over the CPU's cores, for work in which no image depends on another.
 
-    OpenMP's threads wait for each other at every layer, and they spin while they wait. On a machine that is busy with
-    something else the system runs that in the place of one of them, all others spin until it is back, and one image
-    took 16 times as long. Here every part of the batch is computed by a thread of its own that waits for nobody. There
-    are as many parts as ``torch.get_num_threads()`` says in the calling thread, and no more than images; a function
-    that is called within a part computes in that part's thread.
+    OpenMP's threads wait for each other at every layer, and they spin while they wait. On a busy machine the system
+    suspends one of them for another process, all others spin until it is back, and one image took 16 times as long.
+    Here one thread computes each part of the batch and waits for no other. There are as many parts as
+    ``torch.get_num_threads()`` says in the calling thread, and no more than images; a function called within a part
+    computes in that part's thread.
 
     Args:
-        function: of tensors (B, ...), or None in the place of one, all on one device; returns (B, ...). Elsewhere than
-            on a CPU it gets them whole. Inference mode and whether gradients are recorded are those of the caller; any
-            other mode it has to enter itself.
+        function: takes tensors (B, ...), any of which may be None, all on one device; returns (B, ...). On any device
+            but a CPU it gets them whole. It inherits the caller's inference mode and gradient recording; any other mode
+            it has to enter itself.
     """
 
     def split(*batch: Tensor | None) -> Tensor:
@@ -90,7 +90,7 @@ def resolve_device(name: str = "auto") -> torch.device:
 
 
 def wait_for(device: torch.device) -> None:
-    """Return when a GPU has done what it was given; a launch comes back before the work is done."""
+    """Wait until a GPU has finished its work; kernel launches return before it is done."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -126,18 +126,18 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 class Compiled(nn.Module):
-    """What ``torch.compile`` makes of a network: the same parameters, and the same output but for rounding.
+    """A network compiled with ``torch.compile``: the same parameters, and the same output but for rounding.
 
     The first call with a shape, and the first backward pass, take a minute or more. Worth it for a long training or for
-    thousands of images on a GPU, where launching the many small kernels of a small network takes longer than they do.
+    thousands of images on a GPU, where launching a small network's many small kernels takes longer than running them.
 
     Args:
         network: (x_t, t, y) -> output.
-        graphs: whether CUDA replays the kernels of a call as one graph. Off where processes train together: beside
-            DistributedDataParallel, graphs have crashed (https://github.com/pytorch/pytorch/issues/128218).
+        graphs: whether CUDA replays the kernels of a call as one graph. Off when several processes train together:
+            with DistributedDataParallel, graphs have crashed (https://github.com/pytorch/pytorch/issues/128218).
 
     Raises:
-        DDPMError: at a call, where this machine has nothing to compile with.
+        DDPMError: on a call, if this machine has nothing to compile with.
     """
 
     def __init__(self, network: nn.Module, *, graphs: bool = True):
@@ -145,7 +145,7 @@ class Compiled(nn.Module):
         self.network = network
         self.graphs = graphs and next(network.parameters()).device.type == "cuda"
         mode = "reduce-overhead" if self.graphs else None
-        self._call = torch.compile(network, fullgraph=True, mode=mode).__call__  # not a module with the same weights
+        self._call = torch.compile(network, fullgraph=True, mode=mode).__call__  # not registered as a second module
 
     @property
     def null_label(self) -> int | None:

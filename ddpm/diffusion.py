@@ -37,8 +37,8 @@ def q_sample(schedule: NoiseSchedule, x0: Tensor, t: Tensor, eps: Tensor) -> Ten
     """x_t ~ q(x_t | x0) for the given noise (Ho et al. 2020, eq. 4). x0, eps: (B, ...); t: (B,) long in 0..T-1.
 
     Raises:
-        ConfigError: a t below 0, of which Python would make one counted from the end. On a GPU that is not looked for,
-            since it would have to be waited for.
+        ConfigError: a t below 0, which indexing would count from the end. Not checked on a GPU, since the check would
+            have to wait for it.
     """
     if t.device.type == "cpu" and len(t) and t.min() < 0:
         raise ConfigError(f"t must be 0 to {schedule.num_timesteps - 1}, got {int(t.min())}")
@@ -96,7 +96,7 @@ def loss_weights(
 ) -> Tensor:
     """The weight of the loss at every timestep, shape (T,), float64.
 
-    min_snr weighs the error of x0 with min(SNR, gamma) (Hang et al. 2023, eq. 10). In the network's own output that is
+    min_snr weighs the error of x0 with min(SNR, gamma) (Hang et al. 2023, eq. 10). For the network's output that is
     min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v.
     """
     if weighting == "uniform":
@@ -146,7 +146,7 @@ def zero_loss(
     loss: str = "mse",
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The ``diffusion_loss`` of a network whose output is zero everywhere, as that of a fresh one is: (B,)."""
+    """The ``diffusion_loss`` of a network that outputs zero everywhere, as a freshly initialised one does: (B,)."""
     wanted = target(schedule, x0, eps, t, prediction_type)
     return _distance(loss, weights)(torch.zeros_like(wanted), wanted, t)
 
@@ -166,8 +166,8 @@ def _distance(loss: str, weights: Tensor | None) -> Callable[[Tensor, Tensor, Te
 # -- the denoiser --------------------------------------------------------------------------------------------------
 
 Denoiser = Callable[[Tensor, int | Tensor], Prediction]
-"""All that a sampler knows of a model: (x_t, t) -> Prediction(x0, eps), with x_t (B, C, H, W), and t an int or, where
-every image is at a timestep of its own, (B,) long. An int is known without waiting for a device."""
+"""All that a sampler knows of a model: (x_t, t) -> Prediction(x0, eps), with x_t (B, C, H, W), and t an int or, if
+every image has its own timestep, (B,) long. An int can be read without waiting for a device."""
 
 
 def make_denoiser(

@@ -4,7 +4,7 @@
     ├── ConfigError (ValueError)  a config or an argument: unknown key, wrong type, impossible combination
     ├── ModelError                a model reference, checkpoint or weights file that cannot be used
     ├── DataError                 a dataset that is missing, unreadable or does not fit the config
-    ├── HubError                  files that cannot be had from the Hub or put there: what, why, and the remedy
+    ├── HubError                  a failed download from the Hub or upload to it: what, why, and the remedy
     └── MetricError               a metric that cannot be computed here; a result then holds {"unavailable": reason}
 
 The command line prints the message and exits with 1; a page shows it in a box.
@@ -49,8 +49,8 @@ class DataError(DDPMError):
 
 
 class HubError(DDPMError):
-    """Files that cannot be had from the Hub or put there: what, why, and the remedy; ``status`` is that of the Hub's
-    answer, where it gave one."""
+    """A failed download from the Hub or upload to it: what, why, and the remedy. ``status`` is the HTTP status of the
+    Hub's answer, if it gave one."""
 
     def __init__(self, message: str, status: int | None = None):
         super().__init__(message)
@@ -62,7 +62,7 @@ class MetricError(DDPMError):
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
-    """The sentence for a name that is not among the valid ones; it names the nearest."""
+    """The message for a name that is not valid; it suggests the closest match."""
     valid = list(valid)
     near = get_close_matches(str(name), valid, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -70,8 +70,8 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says to people: its message; of the operating system's, the file and the reason, without numbers
-    and brackets; of the network's, what failed."""
+    """An error's message for users; for an operating system's error the file and the reason, without numbers and
+    brackets; for a network error what failed."""
     match error:
         case HTTPError():
             return f"the server answered {error.code} {error.reason}".rstrip()

@@ -1,4 +1,4 @@
-"""Text that may hold anything, shown as it is: as Markdown, as code, and in a cell of a table."""
+"""Show any text literally: in Markdown, as code, and in a table's cell."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 _MARKUP = re.compile(
     r"[\\`*\[\]<>|~$&]|:(?=[a-zA-Z])|(?<!\w)_|_(?!\w)"  # an underscore within a word is no emphasis
-    r"|^[-+=#]|(?<=\d)[.)](?=\s|$)"  # what makes a list or a heading of a line
+    r"|^[-+=#]|(?<=\d)[.)](?=\s|$)"  # would start a list or a heading
 )
 _READ_LATER = re.compile(
     r"(?i:(?<=http:)|(?<=https:))(?=//)|(?<=[wW]{3})(?=\.)|(?=@[-\w]+\.)"  # addresses
@@ -17,17 +17,17 @@ _READ_LATER = re.compile(
 
 
 def as_markdown(text: str) -> str:
-    """A text so that Markdown on a page, with HTML, LaTeX, links and icons in it, shows it as it is, on one line.
+    """Escape a text so that Streamlit's Markdown, with HTML, LaTeX, links and icons, shows it literally, on one line.
 
-    Streamlit also makes links, icons and arrows of what is plain text once Markdown was read. Backslashes are gone by
-    then; a WORD JOINER, which has no width, keeps the letters apart.
+    After parsing Markdown, Streamlit also turns plain text into links, icons and arrows. Backslashes are gone by then;
+    a WORD JOINER, which has no width, keeps the characters apart.
     """
     return _READ_LATER.sub("\u2060", _MARKUP.sub(r"\\\g<0>", " ".join(text.split())))
 
 
 def as_sentence(text: str) -> str:
-    """A sentence as Markdown that shows it as it is, with what stands between ` as code, as in an error of ours, which
-    may hold words of others."""
+    """Escape a sentence for Markdown, with text between backticks as code. Our error messages need this: they may quote
+    text by others."""
     parts = " ".join(text.split()).split("`")
     if len(parts) % 2 == 0 or not all(part.strip() for part in parts[1::2]):
         return as_markdown(text)
@@ -35,12 +35,12 @@ def as_sentence(text: str) -> str:
 
 
 def _between(text: str) -> str:
-    """A part of a sentence as Markdown, with the blanks around it."""
+    """Escape part of a sentence for Markdown, keeping the blanks around it."""
     return f"{' ' * text.startswith(' ')}{as_markdown(text)}{' ' * (text.endswith(' ') and bool(text.strip()))}"
 
 
 def as_code(text: str) -> str:
-    """A text as code in Markdown: a span, or a block where it has several lines."""
+    """A text as code in Markdown: a span, or a block if it has several lines."""
     if "\n" in text.strip():
         return "\n".join(fenced("", text))
     fence = _fence(text, 1)
@@ -49,7 +49,7 @@ def as_code(text: str) -> str:
 
 
 def fenced(language: str, text: str) -> Iterator[str]:
-    """The lines of a block of code in Markdown, which may hold fences itself."""
+    """The lines of a Markdown code block; the code may itself contain fences."""
     fence = _fence(text, 3)
     yield f"{fence}{language}"
     yield text
@@ -57,7 +57,7 @@ def fenced(language: str, text: str) -> Iterator[str]:
 
 
 def _fence(text: str, least: int) -> str:
-    """Backticks, one more than stand together anywhere in a text."""
+    """A fence of ``least`` or more backticks, longer than any run of them in a text."""
     return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))
 
 

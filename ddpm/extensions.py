@@ -1,4 +1,4 @@
-"""Schedules, samplers and datasets from outside: modules that register theirs when they are imported."""
+"""Third-party schedules, samplers and datasets: modules that register them on import."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ GROUP = "ddpm.extensions"
 
 
 def load_extensions(modules: Iterable[str] = ()) -> None:
-    """Import ``modules``, those that $DDPM_IMPORT names between commas, and those that installed packages offer as
-    entry points of the group ``ddpm.extensions``. Processes that this one starts import them as well.
+    """Import ``modules``, the comma-separated ones in $DDPM_IMPORT, and those that installed packages offer as entry
+    points of the group ``ddpm.extensions``. Child processes import them too.
 
     Raises:
         ConfigError: one cannot be imported; says why.
@@ -32,5 +32,5 @@ def load_extensions(modules: Iterable[str] = ()) -> None:
 def _load(name: str, load) -> None:
     try:
         load()
-    except Exception as error:  # whatever somebody's module ends in
+    except Exception as error:  # a third-party module may raise anything
         raise ConfigError(f"cannot import {name}: {one_line(error)}") from error

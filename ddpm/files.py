@@ -1,4 +1,4 @@
-"""Where files lie, and how those that matter are written: to a temporary name, flushed, and renamed."""
+"""Where files are stored, and atomic writes: to a temporary name, flushed, then renamed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` to write to; rename it into place when the block succeeds.
 
     A reader sees the old file or the new one, never a part; a failing block leaves ``path`` untouched. The temporary
-    name keeps the suffix, since writers choose their format by it. What a killed writer leaves is for
-    ``remove_leftovers``.
+    name keeps the suffix, since writers choose their format by it. ``remove_leftovers`` cleans up after killed writers.
 
     Raises:
         OSError: the disk is full, the folder not writable, ...; it names ``path``.
@@ -33,7 +32,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from None
     temporary = Path(name)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # as long as this is held, it is no leftover
+        fcntl.flock(handle, fcntl.LOCK_EX)  # while this lock is held, the file is no leftover
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
@@ -49,14 +48,14 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed inside ``atomic_write`` left in ``folder`` and below."""
+    """Remove the temporary files that writers killed inside ``atomic_write`` left in ``folder`` and its subfolders."""
     for path in folder.rglob(".*-????????.*"):
         try:
             with open(path, "rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
         except (BlockingIOError, FileNotFoundError):
-            continue  # somebody is writing it now, or has just put it in its place
+            continue  # being written right now, or just renamed into place
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -81,22 +80,22 @@ def append_line(path: Path, line: str) -> None:
 
 
 def size_text(count: int) -> str:
-    """A number of bytes for people: 15.5 MB."""
+    """Format a number of bytes: 15.5 MB."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def user_path(path: str | Path) -> Path:
-    """A path as people write it, in a config, an option or the environment: a ~ at its start is home."""
+    """A path from a config, an option or the environment, with a leading ~ expanded."""
     return Path(os.path.expanduser(path))
 
 
 def data_dir() -> Path:
-    """Where datasets lie, in torchvision's layout: $DDPM_DATA_DIR, else ./data."""
+    """The folder of datasets, in torchvision's layout: $DDPM_DATA_DIR, else ./data."""
     return user_path(os.environ.get("DDPM_DATA_DIR") or "data")
 
 
 def output_dir() -> Path:
-    """Where run folders lie: $DDPM_OUTPUT_DIR, else ./outputs."""
+    """The folder of run folders: $DDPM_OUTPUT_DIR, else ./outputs."""
     return user_path(os.environ.get("DDPM_OUTPUT_DIR") or "outputs")
 
 
@@ -120,7 +119,7 @@ class RunFolder:
         return self.path / "config.yaml"
 
     def keep_config(self, text: str) -> None:
-        """Write the config, where it is not there already: the age of its file is the age of the run."""
+        """Write the config unless it is there already: the age of its file is the age of the run."""
         if not self.config.is_file() or self.config.read_text(encoding="utf-8") != text:
             write_text(self.config, text)
 
@@ -142,7 +141,7 @@ class RunFolder:
         return self.path / "logs" / "train.log"
 
     def log_tail(self, lines: int) -> str:
-        """The last lines that the run printed, "" where it printed none."""
+        """The last lines that the run printed, "" if it printed none."""
         if not self.log.is_file():
             return ""
         with open(self.log, "rb") as file:
@@ -172,7 +171,7 @@ class RunFolder:
 
 
 class EvaluationFolder(RunFolder):
-    """The folder of a model, seen as that of its evaluation, which has a status and a log of its own."""
+    """A model's folder as its evaluation uses it, with a separate status and log."""
 
     @property
     def status(self) -> Path:

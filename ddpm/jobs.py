@@ -1,8 +1,7 @@
-"""Jobs: processes that outlive whoever started them, each with a status file. Training runs and evaluations are two
-kinds of them.
+"""Jobs: training runs and evaluations as processes that outlive the one that started them, each with a status file.
 
-Whoever reads a status checks that the process of that id *and start time* is still there, so that a crash is seen and a
-process that merely got the same id is never signalled.
+Reading a status checks that the process with that id *and start time* still exists, so that a crash is noticed and a
+process that merely reuses the id is never signalled.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _children: list[subprocess.Popen] = []  # started by this process and not yet se
 
 
 class Status(BaseModel):
-    """What a status file says of a job. Times are Unix seconds, durations seconds."""
+    """A job's status, as its file holds it. Times are Unix seconds, durations seconds."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -46,14 +45,14 @@ class Status(BaseModel):
     val_loss: float | None = None
     best_val_loss: float | None = None
     inexact: tuple[str, ...] = ()
-    """Why the last resume was not exact to the bit; empty where it was."""
+    """Why the last resume was not bit-exact; empty if it was."""
     error: str | None = None
     doing: str | None = None
-    """What an evaluation, or a run that reads its images, is at."""
+    """What an evaluation, or a run that is reading its images, is doing."""
     notes: tuple[str, ...] = ()
-    """What was skipped of the run's images, and what is odd about them."""
+    """Which of the run's images were skipped, and what is odd about the others."""
     accept_changed_data: bool = False
-    """Of a queued run: go on with images that have changed."""
+    """For a queued run: continue even though its images have changed."""
     updated: float = 0.0
 
 
@@ -62,7 +61,7 @@ def write_status(folder: JobFolder, status: Status) -> None:
 
 
 def read_status(folder: JobFolder) -> Status:
-    """The status of a job as it is now; one whose process has vanished is ``crashed``, with the end of its log."""
+    """A job's current status; a job whose process has vanished is ``crashed``, with the end of its log."""
     status = _status_on_disk(folder)
     while status.state == "running" and process_of(status) is None:
         again = _status_on_disk(folder)
@@ -84,7 +83,7 @@ def _status_on_disk(folder: JobFolder) -> Status:
 
 
 def process_of(status: Status) -> psutil.Process | None:
-    """The living process of a running job, told by its start time as well as its id."""
+    """The living process of a running job, identified by its start time as well as its id."""
     if status.state != "running" or status.pid is None or status.process_started is None:
         return None
     try:
@@ -99,7 +98,7 @@ def process_of(status: Status) -> psutil.Process | None:
 
 
 def max_runs() -> int:
-    """$DDPM_MAX_RUNS, how many runs may go at once."""
+    """$DDPM_MAX_RUNS, how many runs may train at once."""
     value = os.environ.get("DDPM_MAX_RUNS", "1")
     if not value.isdigit() or int(value) < 1:
         raise ConfigError(f"DDPM_MAX_RUNS must be a whole number from 1, got {value!r}")
@@ -109,8 +108,8 @@ def max_runs() -> int:
 def threads_per_run() -> int:
     """How many threads a launched run computes with: all cores but one, shared by ``max_runs``.
 
-    Threads that wait for each other at every layer suffer out of all proportion from a core that is busy with something
-    else: two threads on two cores, beside one process that computes, train at a quarter of the speed of one thread.
+    Threads that wait for each other at every layer suffer badly when a core is busy with something else: beside another
+    busy process, two threads on two cores train at a quarter of the speed of one thread.
     """
     return THREADS if "OMP_NUM_THREADS" in os.environ else max(1, (THREADS - 1) // max_runs())
 
@@ -127,16 +126,16 @@ def start(folder: JobFolder, status: Status, arguments: list[str]) -> None:
             start_new_session=True,
             env={"OMP_NUM_THREADS": str(threads_per_run()), **os.environ},
         )
-    started = psutil.Process(child.pid).create_time()  # before somebody can bury it
-    _children[:] = [one for one in _children if one.poll() is None] + [child]  # polling buries the dead
+    started = psutil.Process(child.pid).create_time()  # before anything can reap it
+    _children[:] = [one for one in _children if one.poll() is None] + [child]  # polling reaps ended processes
     write_status(folder, status.model_copy(update={"state": "running", "pid": child.pid, "process_started": started}))
 
 
 def kill(folder: JobFolder) -> None:
-    """End a job at once, as ``stopped``; a run loses what it learnt since its last checkpoint, and nothing else.
+    """Kill a job and mark it ``stopped``; a run loses only what it learned since its last checkpoint.
 
     Raises:
-        ModelError: its process is somebody else's, or does not end.
+        ModelError: its process belongs to another user, or does not end.
     """
     if process := process_of(read_status(folder)):
         send(process, signal.SIGKILL)
@@ -153,7 +152,7 @@ def send(process: psutil.Process, number: int) -> None:
     """Signal a process, which may just have ended by itself.
 
     Raises:
-        ModelError: it is somebody else's.
+        ModelError: it belongs to another user.
     """
     try:
         process.send_signal(number)

@@ -1,6 +1,6 @@
-"""The metrics of samples, for code of one's own; ``import ddpm.metrics`` loads what they need.
+"""Metrics of samples, for your own code; ``import ddpm.metrics`` loads what they need.
 
-A metric that is registered here is computed by every evaluation, and shown by reports, model cards and pages.
+Every evaluation computes the metrics registered here; reports, model cards and pages show them.
 """
 
 from .evaluation.judge import Judged

@@ -33,19 +33,19 @@ class Model:
 
     config: Config
     network: nn.Module
-    """A ``UNet``, or what takes its place: (x_t, t, y) -> output, with a ``null_label``."""
+    """A ``UNet`` or a substitute: (x_t, t, y) -> output, with a ``null_label``."""
     source: str
-    """Where it came from, for people: shipped 'mnist', run 'digits', a path."""
+    """Where it came from, as shown to users: shipped 'mnist', run 'digits', a path."""
     sha256: str = ""
-    """SHA-256 of the weights file that was loaded, in hex: what the model is known by; "" for one made in memory."""
+    """SHA-256 of the loaded weights file, in hex, which identifies the model; "" for one made in memory."""
     reference: str = ""
-    """What it was loaded by; "" for one made in memory."""
+    """The model reference that it was loaded from; "" for one made in memory."""
     weights: Path | None = None
     """The file that was loaded."""
 
     @property
     def run(self) -> RunFolder | None:
-        """The run that its weights are of."""
+        """The run that its weights belong to."""
         return RunFolder.of(self.weights) if self.weights else None
 
     @cached_property
@@ -54,7 +54,7 @@ class Model:
 
     @cached_property
     def cost(self) -> Cost:
-        """What one network evaluation of one image costs; worked out before it is run, in half a second."""
+        """What one network evaluation of one image costs, computed without running it, in half a second."""
         return cost_of(self.network, self.config.image_shape)
 
     @property
@@ -71,7 +71,7 @@ class Model:
         return self.config.class_names
 
     def class_name(self, label: int) -> str:
-        """The name of a label; of -1 "no class"."""
+        """The name of a label; "no class" for -1."""
         return NO_CLASS if label == -1 else self.class_names[label]
 
     def compiled(self) -> Model:
@@ -79,11 +79,11 @@ class Model:
         return replace(self, network=Compiled(self.network))
 
     def save(self, folder: str | Path) -> Path:
-        """Write ``model.safetensors`` and ``config.yaml`` into a folder, which ``load_model`` opens; returns the file
-        of the weights.
+        """Write ``model.safetensors`` and ``config.yaml`` into a folder that ``load_model`` can open; returns the
+        weights file.
 
         Raises:
-            ModelError: it is a pipeline of diffusers.
+            ModelError: it is a diffusers pipeline.
         """
         if not isinstance(self.network, UNet):
             raise ModelError(f"{self.source} is a pipeline of diffusers, which saves and publishes it itself")
@@ -93,7 +93,7 @@ class Model:
         return folder / WEIGHTS
 
     def class_labels(self, labels: Sequence[int] | None, indices: Sequence[int]) -> Tensor | None:
-        """The labels of these images of a set as the network wants them, (N,) long, see ``repeat_labels``.
+        """The labels of the images at ``indices`` as the network expects them, (N,) long, see ``repeat_labels``.
 
         Raises:
             ConfigError: a label that the model does not have.
@@ -112,7 +112,7 @@ class Model:
             raise ConfigError(f"{self.source} is unconditional: it takes no labels, got {list(labels)[:5]}")
         for label in labels:
             if not -1 <= label < self.num_classes:
-                numbered = self.class_names == tuple(map(str, range(self.num_classes)))  # then they say no more
+                numbered = self.class_names == tuple(map(str, range(self.num_classes)))  # then the names add nothing
                 names = "" if numbered else f" for {listed(self.class_names)}"
                 raise ConfigError(
                     f"label {label} is out of range: 0 to {self.num_classes - 1}{names}, or -1 for no class"
@@ -130,7 +130,7 @@ class Model:
         precision: torch.dtype = torch.float32,
     ) -> Denoiser:
         """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``; in mixed precision unless
-        ``precision`` is float32; the rest is that of ``make_denoiser``."""
+        ``precision`` is float32. The other arguments are those of ``make_denoiser``."""
 
         def network(*batch: Tensor | None) -> Tensor:
             with torch.autocast(self.device.type, precision) if precision != torch.float32 else nullcontext():
@@ -149,12 +149,12 @@ class Model:
 
 
 def repeat_labels(labels: Sequence[int] | None, indices: Iterable[int]) -> list[int]:
-    """The labels of these images of a set over which ``labels`` is repeated; -1 is no class."""
+    """The labels of the images at ``indices``, with ``labels`` repeated over the whole set; -1 is no class."""
     return [labels[index % len(labels)] if labels else -1 for index in indices]
 
 
 def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> Model:
-    """Load a model, strictly: same names, same shapes, and nothing in the file is ever run.
+    """Load a model strictly: names and shapes of the weights must match, and no code in the file is ever run.
 
     Args:
         reference: see ``ddpm.storage.places``.
@@ -162,7 +162,7 @@ def load_model(reference: str = "mnist", device: str | torch.device = "cpu") -> 
 
     Raises:
         ModelError: no such model, or a file that is damaged or does not fit its config.
-        HubError: the model cannot be had from the Hub.
+        HubError: the model cannot be downloaded from the Hub.
     """
     target, place = resolve_device(str(device)), resolve(reference)
     config, network, sha256 = place.read()

@@ -1,4 +1,4 @@
-"""What classes are called: finding one by its name, and listing them."""
+"""Class names: find a class by its name, and list them in messages."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ SHOWN = 12  # names in a message
 
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
-    """Names in a row for a message: ``'cat', 'dog'``; of more than ``most`` the first, and how many more there are."""
+    """Names joined for a message: ``'cat', 'dog'``; past ``most`` of them, only how many more there are."""
     more = len(names) - most
     return ", ".join(map(repr, names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def label_named(names: Sequence[str], text: str) -> int:
-    """The label of the class that ``text`` means: its name, else its number.
+    """The label of a class, given its name or else its number.
 
-    A class that is called by a number is found by its name: of the folders 1 to 12, "3" is the third, whose label is 2.
+    Names win even if they are numbers: of the folders 1 to 12, "3" is the third, whose label is 2.
 
     Raises:
-        ConfigError: there is no such class; says which there are.
+        ConfigError: there is no such class; lists the valid ones.
     """
     if text in names:
         return names.index(text)
@@ -38,11 +38,11 @@ def label_named(names: Sequence[str], text: str) -> int:
 
 
 def labels_named(names: Sequence[str], text: str) -> list[int] | None:
-    """The labels that ``text`` means: names or numbers between commas, as ``label_named`` finds them; -1 is no class,
-    as "none" is for all. A name with a comma in it stands in double quotes. Turned round by ``labels_text``.
+    """Parse a comma-separated list of class names or numbers, as ``label_named`` does. -1 is no class; "none" alone is
+    no class for any image. A name that contains a comma is in double quotes. ``labels_text`` is the inverse.
 
     Raises:
-        ConfigError: there is no such class; says which there are.
+        ConfigError: there is no such class; lists the valid ones.
     """
     if text.strip() == "none":
         return None

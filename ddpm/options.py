@@ -1,8 +1,8 @@
 """Options that a function declares in its signature, for the config, the command line and the pages to read.
 
-``eta: Annotated[float, option("Fresh noise.", "0 to 1", ge=0, le=1)] = 0.0`` says all there is to know of one.
-Schedules and samplers are such functions, entered into a registry under their names; one that is registered later, from
-a script or a package, is as good as one of ours.
+``eta: Annotated[float, option("Fresh noise.", "0 to 1", ge=0, le=1)] = 0.0`` declares one completely. Schedules and
+samplers are such functions, registered under their names; those registered later, from a script or a package, work
+exactly like the built-in ones.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .errors import ConfigError
 
 
 def option(help: str, unit: str = "", **limits: Any) -> Any:
-    """What an option, or a field of the config, does, what it is counted in, and its limits: any of ``ge``, ``gt``,
-    ``le``, ``lt``, ...; a field has its ``default`` here as well."""
+    """Describe an option or a config field: what it does, its unit, and its limits, any of ``ge``, ``gt``, ``le``,
+    ``lt``, ...; a field also passes its ``default``."""
     return Field(description=help, json_schema_extra={"unit": unit}, **limits)
 
 
@@ -43,7 +43,7 @@ def options_of(function: Callable) -> dict[str, FieldInfo]:
 
 
 class Entry(Protocol):
-    """What is in a registry."""
+    """An entry of a registry."""
 
     @property
     def function(self) -> Callable: ...
@@ -53,7 +53,7 @@ E = TypeVar("E", bound=Entry)
 
 
 def check_name(kind: str, function: Callable, known: Callable | None) -> None:
-    """Refuse a function whose name another module's function, ``known``, has already.
+    """Refuse a function if another module's function, ``known``, already has its name.
 
     Raises:
         ConfigError: says which name.
@@ -63,8 +63,8 @@ def check_name(kind: str, function: Callable, known: Callable | None) -> None:
 
 
 def enter(registry: dict[str, E], kind: str, entry: E) -> None:
-    """Put an entry into a registry under its function's name; the same function may be entered again, as when a cell of
-    a notebook is run twice.
+    """Register an entry under its function's name; the same function may be registered again, as when a notebook cell
+    runs twice.
 
     Raises:
         ConfigError: another function has this name already.

@@ -1,6 +1,6 @@
-"""Randomness that comes in from outside: one CPU generator per image, seeded from (seed, index).
+"""Reproducible noise, passed in from outside: one CPU generator per image, seeded from (seed, index).
 
-All noise of image k of seed s is the same to the bit whatever the batch size, the device or the number of images.
+All noise of image k of seed s is bit-identical whatever the batch size, the device or the number of images.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 def derive_seed(*parts: int | str) -> int:
     """A 64-bit seed from integers and strings.
 
-    torch's CPU generator keeps the low 32 bits of a seed, so neighbouring seeds are hashed apart (BLAKE2b) instead of
-    added up.
+    torch's CPU generator keeps only the low 32 bits of a seed, so the parts are hashed (BLAKE2b) instead of added up,
+    which keeps neighbouring seeds apart.
     """
     digest = hashlib.blake2b("/".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1  # torch takes a signed 64-bit seed
@@ -29,7 +29,7 @@ class ImageNoise:
         seed: the seed of the whole set of images, or a seed for each image.
         indices: which images of that set: B integers, or other names.
         shape: (C, H, W) of one image.
-        device: where the noise is wanted; it is always drawn on the CPU.
+        device: where to put the noise; it is always drawn on the CPU.
     """
 
     def __init__(

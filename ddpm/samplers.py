@@ -32,8 +32,8 @@ from .schedule import NoiseSchedule
 class Step(NamedTuple):
     """One frame of the reverse process.
 
-    ``x_t`` (B, C, H, W) is the state at timestep ``t``, ``x0`` what the model takes for the clean image behind it and
-    ``eps`` for the noise in it. In the last step, t = -1, the first two are the result, and no noise is left.
+    ``x_t`` (B, C, H, W) is the state at timestep ``t``, ``x0`` the model's estimate of the clean image behind it and
+    ``eps`` that of the noise in it. In the last step, t = -1, ``x_t`` and ``x0`` are the result and ``eps`` is zero.
     """
 
     index: int
@@ -48,7 +48,7 @@ Noise = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler with what people should know of it."""
+    """A sampler and its description."""
 
     function: Callable[..., Iterator[Step]]
     """(denoise, schedule, timesteps, noise, **options) -> the steps."""
@@ -79,7 +79,7 @@ SAMPLERS: dict[str, Sampler] = {}
 
 
 def sampler(label: str, about: str, source: str) -> Callable:
-    """Enter a generator function into ``SAMPLERS``; the arguments are those of ``Sampler``."""
+    """Register a generator function in ``SAMPLERS``; the arguments are those of ``Sampler``."""
 
     def entered(walk: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
         enter(SAMPLERS, "sampler", Sampler(walk, label, about, source))
@@ -90,7 +90,7 @@ def sampler(label: str, about: str, source: str) -> Callable:
 
 @sampler(
     "DDPM",
-    "Takes noise away and adds fresh noise at every step. Needs many steps.",
+    "Removes noise and adds fresh noise at every step. Needs many steps.",
     "Ho et al. 2020, Denoising Diffusion Probabilistic Models, algorithm 2 (arXiv:2006.11239)",
 )
 def ddpm(
@@ -102,8 +102,8 @@ def ddpm(
     variance: Annotated[
         Literal["fixed_small", "fixed_large"],
         option(
-            "Fresh noise in ddpm: fixed_small is the posterior's, fixed_large is beta, a little more and seen only at "
-            "few steps."
+            "Variance of the fresh noise in ddpm: fixed_small is the posterior's, fixed_large is beta, slightly more, "
+            "which shows only with few steps."
         ),
     ] = "fixed_small",
 ) -> Iterator[Step]:
@@ -125,7 +125,7 @@ def ddpm(
 
 @sampler(
     "DDIM",
-    "Mixes the predicted image and the predicted noise anew, with less noise. Deterministic with eta 0.",
+    "Recombines the predicted image and the predicted noise, with less noise. Deterministic with eta 0.",
     "Song et al. 2021, Denoising Diffusion Implicit Models (arXiv:2010.02502)",
 )
 def ddim(
@@ -154,15 +154,15 @@ HEUN_MAX = 1000.0  # the linear schedule ends at 157, EDM starts at 80, the cosi
 
 @sampler(
     "Heun",
-    "DDIM's step, taken again with the mean of the predicted noise at both of its ends. Two evaluations a step.",
+    "DDIM's step, repeated with the mean of the noise predicted at both of its ends. Two evaluations per step.",
     "Karras et al. 2022, Elucidating the Design Space of Diffusion-Based Generative Models, algorithm 1 "
     "(arXiv:2206.00364)",
 )
 def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:
     """Heun's method, of second order, on d(x / a) = eps d(s / a) (Karras et al. 2022, algorithm 1, without churn).
 
-    The last step, to the clean image, is DDIM's. So is a step from where s / a is above ``HEUN_MAX``, or infinite as at
-    zero terminal SNR: over so long a way the mean of two slopes overshoots.
+    The last step, to the clean image, is DDIM's. So is a step from an s / a above ``HEUN_MAX``, or infinite as at zero
+    terminal SNR: over such a long step the mean of two slopes overshoots.
     """
     x = noise()
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
@@ -180,7 +180,7 @@ def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], n
 
 @sampler(
     "DPM-Solver++",
-    "DDIM's step with the predicted image extrapolated from this step and the one before. One evaluation a step.",
+    "DDIM's step with the predicted image extrapolated from this step and the one before. One evaluation per step.",
     "Lu et al. 2022, DPM-Solver++, algorithm 2, called 2M (arXiv:2211.01095)",
 )
 def dpmpp_2m(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:

@@ -1,4 +1,4 @@
-"""Sampling a model: its network, its settings and one seed's noise, walked by the sampler that the settings name."""
+"""Sample a model: run the sampler that the settings name on the model's network and one seed's noise."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ def sample(
     wrap: Callable[[Denoiser], Denoiser] | None = None,
     precision: str = "fp32",
 ) -> Iterator[Step]:
-    """Sample a model, step by step, in one batch. No gradients are recorded, and the steps may be used where some are.
+    """Sample a model, step by step, in one batch. No gradients are recorded, but callers may record some on the steps.
 
     Args:
         num_images: how many images.
         labels: one class per image, repeated to fill; -1 or None is unconditional.
         settings: sampler, steps, guidance; the model's own by default.
         seed: of the whole set. Image k has the same noise whatever ``num_images`` is.
-        indices: which images of the set to draw, to sample a large one in parts; by default the first num_images. Image
-            k has label k modulo the number of labels, wherever it stands among the indices.
-        seeds: a seed for each image, which is then the first image of its seed, in the place of ``seed``,
-            ``num_images`` and ``indices``; labels go by their order.
-        guidance: in the place of the settings' guidance_scale; a sequence has one for each image.
-        init: images (N, C, H, W) in [-1, 1] to start from in the place of pure noise, noised to timestep ``start``
-            (SDEdit, Meng et al. 2022, arXiv:2108.01073); the steps of the sampler are spaced from there to 0.
-        start: 0 to T - 1: the smaller, the more of ``init`` is left.
-        wrap: makes another denoiser of the model's, for guidance of one's own.
-        precision: of the network, see ``ddpm.device.resolve_precision``. In fp32 a picture is the same on machines with
-            bf16 and without.
+        indices: which images of the set to draw, to sample a large set in parts; by default the first num_images. Image
+            k has label k modulo the number of labels, whatever its position in ``indices``.
+        seeds: one seed per image, each image being the first of its seed; replaces ``seed``, ``num_images`` and
+            ``indices``; labels follow the order of the seeds.
+        guidance: replaces the settings' guidance_scale; a sequence has one for each image.
+        init: images (N, C, H, W) in [-1, 1] to start from instead of pure noise, noised to timestep ``start`` (SDEdit,
+            Meng et al. 2022, arXiv:2108.01073); the sampler's steps are spaced from there to 0.
+        start: 0 to T - 1; smaller keeps more of ``init``.
+        wrap: turns the model's denoiser into another, for your own guidance.
+        precision: of the network, see ``ddpm.device.resolve_precision``. fp32 gives the same images on machines with
+            and without bf16.
 
     Yields:
         ``Step``, num_steps + 1 of them; the last holds the images in ``x0``, (N, C, H, W) in about [-1, 1].
 
     Raises:
         ConfigError: unknown sampler, num_steps above T, a label that the model does not have, a precision that the
-            device does not have, or arguments that do not fit each other.
+            device does not support, or arguments that do not fit each other.
     """
     settings = settings or model.config.sampling
     if settings.sampler not in SAMPLERS:
@@ -92,11 +92,11 @@ def sample(
     sampler = SAMPLERS[settings.sampler]
     options = {name: getattr(settings, name) for name in sampler.options}
 
-    def steps() -> Iterator[Step]:  # so that a wrong argument is an error here, not at the first step
+    def steps() -> Iterator[Step]:  # nested, so that wrong arguments fail at the call, not at the first step
         walk = sampler.function(denoise, model.schedule, timesteps, noise, **options)
         while True:
-            # Entered per step: a mode held across a yield would leak into the caller's code. No inference mode, whose
-            # tensors nobody could compute gradients with.
+            # Entered per step: a mode held across a yield would leak into the caller's code. Not inference mode:
+            # callers could not compute gradients with its tensors.
             with torch.no_grad():
                 step = next(walk, None)
             if step is None:
@@ -122,7 +122,7 @@ def _guidance(
 def _from_images(
     model: Model, init: Tensor | None, start: int | None, settings: SamplingConfig, count: int, noise: ImageNoise
 ) -> tuple[list[int], Noise]:
-    """The timesteps from ``start`` on, and a source of noise whose first is the images, noised."""
+    """The timesteps from ``start`` on, and a source of noise whose first draw is the noised images."""
     last, shape = model.schedule.num_timesteps - 1, (count, *model.config.image_shape)
     if init is None or start is None:
         raise ConfigError("init and start go together: the images, and the timestep that they are noised to")

@@ -93,8 +93,8 @@ class NoiseSchedule:
     def log_snr_density(self) -> Tensor:
         """Share of the timesteps per unit of log-SNR, -d(t / T) / d log_snr, shape (T,), by central differences.
 
-        It is the density of the noise levels that training draws, and by it alone the loss knows one schedule from
-        another (Kingma & Gao 2023, arXiv:2303.00848); 0 beside an infinite log-SNR.
+        This is the density of the noise levels that training draws, and all that the loss sees of a schedule
+        (Kingma & Gao 2023, arXiv:2303.00848); 0 beside an infinite log-SNR.
         """
         return -1 / (self.num_timesteps * torch.gradient(self.log_snr)[0])
 
@@ -107,17 +107,17 @@ class NoiseSchedule:
         return 1.0 if t < 0 else float(self.alphas_cumprod[t])
 
     def scales(self, t: int | Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at ``t``, one of all images or (B,), in the dtype and on the device
-        of ``like`` (B, ...), shaped to broadcast."""
+        """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at ``t``, an int for all images or (B,), in the dtype and on the
+        device of ``like`` (B, ...), shaped to broadcast."""
         shape = (-1, *[1] * (like.ndim - 1))
         signal, noise = _scales(self, like.dtype, like.device)
         return signal[t].view(shape), noise[t].view(shape)
 
 
-@lru_cache(maxsize=64)  # copied once: a copy to a GPU waits for all that the GPU has to do
+@lru_cache(maxsize=64)  # copied once: a copy to a GPU waits for all of its queued work
 def _scales(schedule: NoiseSchedule, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     ab = schedule.alphas_cumprod
-    with torch.inference_mode(False):  # or training could not use what sampling has left here
+    with torch.inference_mode(False):  # or training could not use a tensor that sampling cached
         return ab.sqrt().to(dtype).to(device), (1 - ab).sqrt().to(dtype).to(device)
 
 
@@ -149,7 +149,7 @@ SCHEDULES: dict[str, ScheduleSpec] = {}
 
 
 def schedule(formula: str, source: str) -> Callable:
-    """Enter a function into ``SCHEDULES``; the arguments are those of ``ScheduleSpec``."""
+    """Register a function in ``SCHEDULES``; the arguments are those of ``ScheduleSpec``."""
 
     def entered(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         enter(SCHEDULES, "schedule", ScheduleSpec(function, formula, source))
@@ -290,7 +290,7 @@ def make_schedule(
         **parameters: overrides of the schedule's own defaults.
 
     Raises:
-        ConfigError: unknown name or parameter, or values that give no schedule.
+        ConfigError: unknown name or parameter, or values that give no valid schedule.
     """
     if name not in SCHEDULES:
         raise ConfigError(unknown("schedule", name, SCHEDULES))

@@ -16,8 +16,8 @@ def spaced_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
     """The timesteps that a sampler of ``num_steps`` steps visits, falling, 0-based (Lin et al. 2024, table 2).
 
     leading starts below T - 1 and ends at 0; linspace has both ends; trailing starts at T - 1 and ends above 0.
-    quadratic (Song et al. 2021, appendix D.2) has the ends of trailing and comes closer and closer in between, as the
-    noise gets less: best for solvers of higher order in few steps.
+    quadratic (Song et al. 2021, appendix D.2) has the same ends as trailing, with timesteps closer together where there
+    is less noise: best for higher-order solvers in few steps.
 
     Raises:
         ConfigError: unknown spacing, or num_steps outside 1..T.
@@ -32,7 +32,7 @@ def spaced_timesteps(num_timesteps: int, num_steps: int, spacing: str = "trailin
         return [round(num_timesteps * (num_steps - i) / num_steps) - 1 for i in range(num_steps)]
     if spacing == "quadratic":
         rising: list[int] = []
-        for i in range(1, num_steps + 1):  # those that rounding makes one move up
+        for i in range(1, num_steps + 1):  # timesteps that coincide after rounding move up
             rising.append(max(round(num_timesteps * (i / num_steps) ** 2) - 1, rising[-1] + 1 if rising else 0))
         return rising[::-1]
     if num_steps == 1:  # both ends at once is impossible: start where the noise is
@@ -44,13 +44,13 @@ class Start(NamedTuple):
     """The verdict on where a sampler starts."""
 
     problems: tuple[str, ...]
-    """What is wrong, in plain words, each without its full stop; empty where all is well."""
+    """What is wrong, in plain words, each without a full stop; empty if all is well."""
     harmful: bool
-    """Whether it can show in the samples; ``HARM`` says how."""
+    """Whether it can affect the samples; ``HARM`` says how."""
 
 
 HARM = (
-    "What shows, the model relies on: it takes the mean of the noise, medium grey, for the brightness of the image, "
+    "A model relies on what it can see: it takes the mean of the noise, medium grey, for the brightness of the image, "
     "and samples cannot reach full black or white."
 )
 
@@ -58,7 +58,7 @@ HARM = (
 def starting_point(schedule: NoiseSchedule, timesteps: Sequence[int], num_values: int) -> Start:
     """Judge where a sampler starts, which is always from pure noise (Lin et al. 2024, section 3).
 
-    In training, x_t still held sqrt(alpha_bar_t) of the image. That shows where it shifts the mean over all values of a
+    In training, x_t still held sqrt(alpha_bar_t) of the image. This shows if it shifts the mean over all values of a
     white image by more than the standard error that the noise gives this mean: sqrt(SNR_t C H W) > 1.
 
     Args:

@@ -1,6 +1,6 @@
-"""torchvision, also beside a CPU build of torch.
+"""Import torchvision even with a CPU build of torch.
 
-torchvision's wheel on PyPI is built against CUDA torch; beside a CPU build its import fails with "operator
+torchvision's wheel on PyPI is built against CUDA torch; with a CPU build its import fails with "operator
 torchvision::nms does not exist", because a decorator looks up two operators that the compiled library could not
 register. Declaring them first, only where they are missing, is enough: nothing here calls them. Import torchvision, and
 what imports it (lpips), through this module.

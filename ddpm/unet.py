@@ -70,7 +70,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A residual block, followed by attention where the resolution asks for it."""
+    """A residual block, followed by attention at the chosen resolutions."""
 
     def __init__(self, in_channels: int, out_channels: int, emb: int, dropout: float, head_channels: int | None):
         super().__init__()
@@ -95,8 +95,8 @@ class UNet(nn.Module):
 
     Args:
         image_size, in_channels: the shape of the images, (in_channels, image_size, image_size).
-        base_channels: channels of the trunk's first level; ``channel_mult`` multiplies it, one entry a level.
-        num_res_blocks: residual blocks a level on the way down; one more on the way up.
+        base_channels: channels of the trunk's first level; ``channel_mult`` multiplies it, one entry per level.
+        num_res_blocks: residual blocks per level on the way down; one more on the way up.
         attention_resolutions: heights of feature maps that get self-attention, with heads of ``head_channels``.
         dropout: in residual blocks, 0..1.
         num_classes: K > 0 makes it class-conditional; label K is the null class. 0: unconditional.
@@ -130,8 +130,8 @@ class UNet(nn.Module):
         pixels = stem_channels or in_channels  # channels at full resolution on either side of the trunk
         if stem_channels:
             self.stem_in = nn.Conv2d(in_channels, stem_channels, 3, padding=1)
-            # Where in the image a pixel lies is cheap to know and dear to infer: resized images have a phase, digits
-            # a frame. A convolution sees neither beyond its padding.
+            # A pixel's position is cheap to provide and expensive to infer: resized images have a phase, digits a
+            # frame, and a convolution sees neither beyond its padding.
             self.position = nn.Parameter(torch.zeros(1, stem_channels, image_size, image_size))
             self.stem = ResBlock(stem_channels, stem_channels, emb, dropout)
             self.head = ResBlock(2 * stem_channels, stem_channels, emb, dropout)

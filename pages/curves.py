@@ -1,4 +1,4 @@
-"""The Curves page: how training runs go, live while they do."""
+"""The Curves page: the training curves of runs, live while they train."""
 
 import streamlit as st
 
@@ -54,7 +54,7 @@ with st.sidebar:
 
 
 def history_of(folder: RunFolder) -> History | None:
-    """The metrics of a run; None before its first record, and where they are damaged, which is said."""
+    """The metrics of a run; None before its first record, and, with a message, if they are damaged."""
     if not folder.metrics.exists():
         return None
     try:
@@ -104,7 +104,7 @@ def curves() -> None:
             st.plotly_chart(to_plotly(chart), key=f"curves_plot_{key}", config={"displayModeBar": False})
     first = next(iter(histories))
     st.markdown(
-        f"**loss by band of t**, {as_markdown(first)}", help="Small t is fine detail, large t is what it will show."
+        f"**loss by band of t**, {as_markdown(first)}", help="Small t is fine detail, large t what the image will show."
     )
     st.plotly_chart(
         to_plotly(bands_chart(histories[first], axis=axis, smoothing=smoothing)),
@@ -112,7 +112,7 @@ def curves() -> None:
         config={"displayModeBar": False},
     )
     grids(runs[first])
-    if first in own and not is_public():  # what a training prints names folders of this machine
+    if first in own and not is_public():  # the log of a training names folders of this machine
         with st.expander("Log"):
             st.code(runs[first].log_tail(30) or "Nothing printed yet.", language=None)
     with st.container(horizontal=True):
@@ -139,7 +139,7 @@ def grids(folder: RunFolder) -> None:
     show(pictures[steps.index(step)].read_bytes(), f"Samples after step {step}", width=480)
     try:
         classes = load_config(folder.config).class_names
-    except DDPMError:  # which suggestions() has said
+    except DDPMError:  # suggestions() has reported it
         return
     if classes:
         st.caption(f"The classes {classes_in_turn(classes)} in turn.")

@@ -1,4 +1,4 @@
-"""The Evaluate page: how good a model is, each number beside what real images reach."""
+"""The Evaluate page: how good a model is, each score beside its real baseline."""
 
 import json
 from functools import partial
@@ -30,7 +30,7 @@ from pages.components.public import foreign
 PAGE = {
     "order": 6,
     "icon": ":material/fact_check:",
-    "about": "How good is a model? Calibration and sample quality, beside what real images reach.",
+    "about": "How good is a model? Calibration and sample quality, next to the real baseline.",
 }
 
 page("Evaluate", "How good is a model? Each score appears next to the one real images get.")
@@ -44,7 +44,7 @@ with st.sidebar:
 
 
 def results_of(reference: str) -> dict | None:
-    """The evaluation of a model; what is missing is said, with how to make it."""
+    """The evaluation of a model; None, with a message on how to make it, if there is none."""
     try:
         return find_results(cached_model(reference))
     except DDPMError as error:
@@ -93,14 +93,14 @@ with st.container(horizontal=True):
         st.download_button(
             "Report", partial(report_html, reference, f"{visitor()}, report"), f"{file_name}_report.html", "text/html",
             icon=":material/article:", on_click="ignore",
-            help="All about this model in one HTML file with its figures: half a minute's work.",
+            help="All about this model in one HTML file with its figures; takes half a minute.",
         )  # fmt: skip
     if reference in found:
         st.download_button("JSON", redacted(json.dumps(found[reference], indent=2)), f"{file_name}.json",
                            "application/json", on_click="ignore",
                            help="Everything that was measured, and what produced it.")  # fmt: skip
         st.download_button("CSV", lambda: redacted(results_csv(found[reference])), f"{file_name}.csv", "text/csv",
-                           on_click="ignore", help="The numbers, one a line.")  # fmt: skip
+                           on_click="ignore", help="The numbers, one per line.")  # fmt: skip
 
 st.header("Re-evaluate" if reference in found else "Evaluate it", anchor=False)
 evaluation_job(model)

@@ -1,4 +1,4 @@
-"""The step ladder: the same noise through every sampler, in few steps and in many."""
+"""The step ladder: the same noise through every sampler, with few steps and with many."""
 
 import streamlit as st
 
@@ -14,13 +14,13 @@ from pages.components.public import show_error
 PAGE = {
     "order": 2,
     "icon": ":material/stairs_2:",
-    "about": "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the reference.",
+    "about": "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the ground truth.",
 }
 
 page(
     "Ladder",
     "How few steps are enough? Every image below starts from the same noise: the better the sampler, the "
-    "fewer steps it needs to match the full-length reference.",
+    "fewer steps it needs to match the ground truth.",
 )
 
 BOUND = {"bind": "query-params"}
@@ -40,8 +40,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
         key="ladder_most",
         format_func=lambda n: f"{n} steps",
         width=150,
-        help="The widest column. The reference, DDIM with all of the model's timesteps, comes last in any case; a "
-        "public page takes as many as one request may.",
+        help="The widest column. The ground truth, DDIM with all of the model's timesteps, always comes last; a public "
+        "page uses as many as one request may.",
         **BOUND,
     )
     go = st.button("Climb", type="primary", icon=":material/stairs_2:", key="ladder_go")
@@ -70,8 +70,8 @@ elif not shown.complete:
     progress.info("Stopped before the end. **Climb** starts again.", icon=":material/stop_circle:")
 else:
     progress.caption(
-        "dB is the PSNR to the reference: at 30 dB the two are hard to tell apart; at 40, impossible. DDPM adds fresh "
-        "noise and ends at another image of the same kind. Beneath it stand the network evaluations (two a step with "
+        "dB is the PSNR to the ground truth: at 30 dB the two are hard to tell apart; at 40, impossible. DDPM adds "
+        "fresh noise and ends at another image of the same kind. Below are the network evaluations (two per step with "
         "Heun, twice that under guidance) and the time."
     )
 

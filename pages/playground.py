@@ -32,7 +32,7 @@ page(
 )
 
 BOUND = {"bind": "query-params"}
-SHOWN, STOPPED = "play_shown", "play_stopped"  # in the session: the picture that is shown; that there is none yet
+SHOWN, STOPPED = "play_shown", "play_stopped"  # in the session: the picture that is shown; whether a stop left none
 
 
 def roll() -> None:
@@ -47,7 +47,7 @@ def roll_one(k: int) -> None:
 
 
 def stop() -> None:
-    """What there is stays: the picture before, or none."""
+    """Keep what is shown: the previous picture, or none."""
     if SHOWN in st.session_state:
         st.toast("Stopped. The last finished picture stays.")
     else:
@@ -59,7 +59,7 @@ def forget() -> None:
 
 
 def draw_again(shown: Shown) -> Result:
-    """A picture that this visitor has seen, and that others have taken the place of since."""
+    """A picture that this visitor has seen, but that newer ones have since pushed out of the cache."""
     return picture_with_preview(shown.request, cached_model(shown.request.reference), picture, progress, forget)
 
 
@@ -81,7 +81,7 @@ with row, st.container(horizontal=True, vertical_alignment="bottom"):
         step=1,
         key="play_seed",
         width=150,
-        help="The same seed gives the same images: image 3 of a seed stays itself however many you ask for.",
+        help="The same seed gives the same images: image 3 of a seed stays the same however many you ask for.",
         **BOUND,
     )
     buttons = st.container(horizontal=True, width="content")
@@ -126,20 +126,20 @@ except DDPMError as error:
     st.stop()
 asked = shown.request
 show(enlarge(make_grid(result.trajectory.images)), f"{asked.count} generated images", place=picture)
-with progress.container():  # where the bar is while images are drawn, so that what stands below stays there
+with progress.container():  # where the bar is while images are drawn, so that nothing below moves
     first, second = st.columns(2)
     first.metric(
         "Time",
         "–" if result.seconds is None else f"{result.seconds:.2f} s",
         help="This picture came with the app, which draws the same to the pixel. **Roll** draws another one."
         if result.seconds is None
-        else "From the first noise to the last image, on this server, whoever asked for this picture first.",
+        else "From the first noise to the last image, on this server, when this picture was first drawn.",
     )
     second.metric(
         "Evaluations",
         f"{result.evaluations:,}",
-        help="How often the network looked at an image: images × steps, twice that with Heun, and twice that again "
-        "under guidance.",
+        help="How often the network was evaluated: images × steps, twice that with Heun, and twice that again under "
+        "guidance.",
     )
 with facts:
     verdict_on_link(result)
@@ -167,7 +167,7 @@ with st.expander("The same picture in Python", icon=":material/code:"):
 about(
     r"""
 At every step the network takes $x_t$ and predicts the clean image $\hat x_0$ and the noise $\hat\varepsilon$ in it.
-DDIM goes to the next timestep $s < t$ by mixing the two again, with less noise:
+DDIM goes to the next timestep $s < t$ by recombining the two, with less noise:
 
 $$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z.$$
 

@@ -26,7 +26,7 @@ with st.sidebar:
     chosen = pick_variants()
 tell_link_faults()
 if not chosen:
-    st.info("No card in the sidebar makes a schedule yet: each says what is wrong.")
+    st.info("No card in the sidebar makes a valid schedule yet: each says what is wrong.")
     st.stop()
 drawn = lines(chosen)
 
@@ -71,8 +71,8 @@ at once. Training draws $t$ evenly, so the schedule decides which noise levels t
 see how many timesteps each level gets. Large images need more noise than small ones, since neighbouring pixels agree
 and show through together.
 
-A sampler starts from pure noise. How well a model could tell that from its training's last $x_t$ is counted in standard
-errors: by how much the rest of a white image moves the mean over all pixels, against what the noise does to that mean.
+A sampler starts from pure noise. How well a model could tell that from the last $x_t$ of its training is measured in
+standard errors: how far the rest of a white image shifts the mean over all pixels, relative to what noise does to it.
 
 Where a formula says $\propto$, $\bar\alpha$ is scaled to start at 1, and no $\beta$ exceeds 0.999. A dashed line is
 another variant of the schedule of its colour.

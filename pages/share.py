@@ -1,4 +1,4 @@
-"""The Share page: a model onto the Hub, or the app with it into a Space, with the visitor's own token."""
+"""The Share page: put a model on the Hub, or the app with it into a Space, with the visitor's own token."""
 
 import streamlit as st
 
@@ -13,7 +13,7 @@ PAGE = {
     "order": 7,
     "icon": ":material/share:",
     "about": "Put a model on the Hugging Face Hub, or the app with it into a Space of your own.",
-    "off_in_public": "Sharing works with your own token, which you should type into a machine of your own only.",
+    "off_in_public": "Sharing works with your own token, which you should type only on a machine of your own.",
 }
 
 page(
@@ -53,7 +53,7 @@ was trained on, how well it tells noise from image at every $t$, and where its l
 `hf://user/name`, it draws the same images to the bit.
 
 A Space is a repository as well: the app, the model, and a `Dockerfile` that says how a container is built of them. Its
-disk is ephemeral: what is trained in a Space is gone when it restarts.
+disk is ephemeral: what is trained in a Space is lost when it restarts.
 """,
     "Mitchell et al. 2019, Model Cards for Model Reporting",
     "https://arxiv.org/abs/1810.03993",

@@ -46,13 +46,13 @@ def base_of(start: str) -> Config:
 def new_text(config: Config) -> str:
     """A config as YAML, under a name that is free; what an earlier training found in its folder may have changed."""
     name = re.sub(r"-\d+$", "", config.name)
-    name = name if is_public() else queue.free_name(name)  # which would tell the names of runs
+    name = name if is_public() else queue.free_name(name)  # which would reveal the names of runs
     data = config.data.model_copy(update={"digest": None, "class_names": None})
     return config_to_yaml(config.model_copy(update={"name": name, "data": data}))
 
 
 def launch(config: Config) -> None:
-    """Launch what is on the page now; a callback would know only what was there when the button was drawn."""
+    """Launch what is on the page now; a callback would only know what was there when the button was drawn."""
     try:
         forbid("Training")
         folder = queue.launch(config)
@@ -77,9 +77,9 @@ starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in shown_runs()), FIL
 first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
 start = first.selectbox(
     "Start from", starts, key="train_from", bind="query-params",
-    help="A preset, the config of an earlier run, or your own file. Choosing anew discards what you changed below.",
+    help="A preset, the config of an earlier run, or your own file. Choosing again discards your changes below.",
 )  # fmt: skip
-if start not in starts:  # a select box lets pass what a browser makes up
+if start not in starts:  # a select box accepts whatever a browser sends
     start = starts[0]
 upload = st.file_uploader("A config in YAML", ["yaml", "yml"], max_upload_size=1) if start == FILE else None
 source = f"file {upload.file_id}" if upload else start
@@ -120,7 +120,7 @@ second.text_input(
 clicked = third.button(
     "Launch", type="primary", icon=":material/rocket_launch:", key="train_launch", width="stretch",
     disabled=public or not launchable,
-    help="Off on this public page." if public else None if launchable else "What is to be corrected stands below.",
+    help="Off on this public page." if public else None if launchable else "Correct what is listed below first.",
 )  # fmt: skip
 # Both are always there: what follows keeps its place, and its open tab.
 messages, findings_place = st.container(horizontal=True, vertical_alignment="center"), st.container()
@@ -170,7 +170,7 @@ $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0$, as `predi
 $$\min_\theta \; \mathbb E_{x_0, \varepsilon, t} \left\lVert y - f_\theta(x_t, t) \right\rVert^2.$$
 
 What is sampled later is the moving average of the weights. A run writes checkpoints as it goes: killed at any moment,
-it resumes from the last one, and ends with the same weights to the bit as if nothing had happened.
+it resumes from the last one, and ends with exactly the weights of an uninterrupted run.
 """,
     "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, algorithm 1",
     "https://arxiv.org/abs/2006.11239",

@@ -50,5 +50,5 @@ def test_a_validation_loss_that_wavers_is_left_alone(val, tiny_config):
 
 def test_a_young_average_is_told(tiny_config):
     (said,) = advice(history(val=[0.5, 0.4], raw=[0.2, 0.1]), tiny_config(training__ema_decay=0.999))
-    assert "looks back over about 1,000 steps" in said
+    assert "spans about 1,000 steps" in said
     assert advice(history(val=[0.5, 0.1], raw=[0.2, 0.1]), tiny_config()) == []

@@ -59,7 +59,7 @@ def test_fused_attention_counts_as_well():
 def test_a_small_model_with_much_to_do_is_refused_before_it_is_run(public, sound, too_much, random_model, monkeypatch):
     monkeypatch.setenv("DDPM_PUBLIC", public)
     check_cost(far_sighted(random_model, sound))
-    with pytest.raises(ModelError, match=r"random model takes .* for one look at one image, and .* are the most here"):
+    with pytest.raises(ModelError, match=r"random model takes .* for one evaluation of one image, .* the most here"):
         check_cost(far_sighted(random_model, too_much))
     vast = far_sighted(random_model, 512)
     with pytest.raises(ModelError, match=r"takes 1\d,\d+\.\d billion multiply-accumulates"):
@@ -102,4 +102,4 @@ def test_every_page_refuses_such_a_model(random_model, open_page, tmp_path, monk
     for page in ("streamlit_app.py", "pages/playground.py", "pages/ladder.py", "pages/evaluate.py", "pages/share.py"):
         errors = [error.value for error in open_page(page).error]
         assert len(errors) == 1, page
-        assert "for one look at one image" in errors[0], page
+        assert "for one evaluation of one image" in errors[0], page

@@ -182,8 +182,8 @@ def test_a_truncated_dataset_is_named(content, unreachable):
     with pytest.raises(DataError) as caught:
         load_dataset(DataConfig(), "train", download=False)
     damaged = raw / "train-images-idx3-ubyte"
-    remedy = "delete it, and it is downloaded anew"
-    assert str(caught.value) == f"dataset mnist is damaged: {damaged} is not whole; {remedy}"
+    remedy = "delete it, and it is downloaded again"
+    assert str(caught.value) == f"dataset mnist is damaged: {damaged} is incomplete; {remedy}"
 
 
 @pytest.mark.slow
@@ -197,7 +197,7 @@ def test_a_damaged_file_is_named_and_not_called_missing(split, unreachable, mnis
     content = damaged.read_bytes()
     damaged.unlink()
     damaged.write_bytes(content[:-1])
-    with pytest.raises(DataError, match=f"{damaged.name} is not whole; delete it, and it is downloaded anew"):
+    with pytest.raises(DataError, match=f"{damaged.name} is incomplete; delete it, and it is downloaded again"):
         load_dataset(DataConfig(), split)
     assert len(load_dataset(DataConfig(), "test" if split == "train" else "train")) > 9_000  # whose files are whole
 
@@ -206,7 +206,7 @@ def test_a_damaged_cifar10_is_named(unreachable):
     folder = unreachable / "cifar-10-batches-py"
     folder.mkdir(parents=True)
     (folder / "data_batch_2").write_bytes(b"half of it")
-    with pytest.raises(DataError, match=r"dataset cifar10 is damaged: .*data_batch_2 is not whole; delete it"):
+    with pytest.raises(DataError, match=r"dataset cifar10 is damaged: .*data_batch_2 is incomplete; delete it"):
         load_dataset(DataConfig(dataset="cifar10", channels=3), "train")
 
 

@@ -111,7 +111,7 @@ def test_a_stop_that_reaches_one_process_ends_both_at_the_same_step(tiny_config,
     worker(going, 1).terminate()
     _, complained = going.communicate(timeout=60)
     step = torch.load(folder.checkpoint("latest"), weights_only=True)["step"]
-    assert errors(complained) == [f"interrupted; saved at step {step:,}, go on with --resume"]
+    assert errors(complained) == [f"interrupted; saved at step {step:,}, continue with --resume"]
     assert going.returncode == 1  # torchrun's own, of a process that exited with 130
     assert (read_status(folder).state, read_status(folder).step) == ("stopped", step)
 
@@ -123,7 +123,7 @@ def test_a_process_that_is_killed_ends_the_other_in_one_line(tiny_config, output
     worker(going, 1).kill()
     _, complained = going.communicate(timeout=60)
     (error,) = errors(complained)
-    assert error.startswith("error: lost the other processes; --resume goes on from the checkpoint of step ")
+    assert error.startswith("error: lost the other processes; --resume continues from the checkpoint of step ")
     assert going.returncode == 1
     assert read_status(folder).state == "failed"
     assert f"error: {read_status(folder).error}" == error

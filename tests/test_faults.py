@@ -163,7 +163,7 @@ def test_out_of_memory_names_the_batch_size_and_keeps_the_checkpoint(begun, limi
     more = ("--set", "training.batch_size=1024", "--set", "training.epochs=100")
     done = limited("RLIMIT_AS", 100 << 20, "train", "--config", file, "--resume", *more)
     reason = "out of memory at step 10: lower training.batch_size (now 1024) or model.base_channels; "
-    assert_failed_in_one_line(done, reason + "--resume goes on from the checkpoint of step 10")
+    assert_failed_in_one_line(done, reason + "--resume continues from the checkpoint of step 10")
     assert read_status(folder).state == "failed"
     assert read_status(folder).error.startswith(reason)
     assert folder.checkpoint("latest").read_bytes() == kept

@@ -97,8 +97,8 @@ def test_junk_is_no_class_and_is_counted(colours):
     assert len(read.images) == 60
     assert read.images.class_names == ("a", "b")
     assert [note for note in read.notes if "skipped" in note or "no class" in note] == [
-        "skipped, as files of the system or hidden ones: .ipynb_checkpoints, __MACOSX, Thumbs.db and 2 more",
-        "skipped, as no images by their names: a/notes.txt",
+        "skipped as system or hidden files: .ipynb_checkpoints, __MACOSX, Thumbs.db and 2 more",
+        "skipped, not images by their names: a/notes.txt",
         "no class, since no image is in it: empty",
     ]
 

@@ -102,7 +102,7 @@ def test_a_relative_path_and_home_are_kept_from_the_root(config, pets, output_di
             {"data__class_names": ["cat", "cow"]},
             "has the classes 'cat', 'dog', and data.class_names says 'cat', 'cow'",
         ),
-        ({"data__digest": "0" * 64}, "data.digest is that of other images than those in .*: leave it out"),
+        ({"data__digest": "0" * 64}, "data.digest belongs to other images than those in .*: leave it out"),
     ],
 )
 def test_a_folder_that_is_not_what_the_config_states_is_refused(changes, message, config, output_dir):
@@ -129,7 +129,7 @@ def test_what_is_odd_about_the_images_is_said_and_kept_in_the_status(config, pet
     Path("pets.yaml").write_text(config_to_yaml(config()))
     done = cli("train", "--config", "pets.yaml")
     assert done.code == 0
-    assert "of the images: skipped, as files of the system or hidden ones: cat/.DS_Store" in done.out
+    assert "of the images: skipped as system or hidden files: cat/.DS_Store" in done.out
     assert "of the images: 1 of 40 images cannot be read and were skipped: cat/0.png cannot be read" in done.out
     assert len(read_status(RunFolder(output_dir / "pets")).notes) == 2
 
@@ -275,7 +275,7 @@ def test_the_card_says_what_has_changed_and_offers_to_go_on(begun, pets, open_pa
     Image.new("L", (8, 8), 99).save(pets / "cat/new.png")
     st.cache_data.clear()  # what a page found is kept for five seconds
     page = open_page("pages/train.py")
-    assert any("1 image added. Put them back to go on exactly, or resume" in text.value for text in page.caption)
+    assert any("1 image added. Put them back to resume exactly, or resume" in text.value for text in page.caption)
     button = next(button for button in page.button if button.label == "Resume with what is there")
     button.click().run()
     assert asked == [("pets", {"resume": True, "accept_changed_data": True})]

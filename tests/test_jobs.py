@@ -312,5 +312,5 @@ def test_ctrl_c_finishes_the_step_and_exits_with_130(slow_config, output_dir):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "go on with --resume" in said
+    assert "continue with --resume" in said
     assert read_status(folder).state == "stopped"

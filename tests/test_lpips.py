@@ -194,7 +194,7 @@ def test_weights_of_every_kind_are_found_in_their_place_and_wherever_they_are_na
 @pytest.mark.parametrize(("write", "place"), FILES)
 def test_other_weights_are_never_taken_for_lpips(no_weights, layers, write, place, monkeypatch):
     path = write(layers, no_weights / place)
-    with pytest.raises(MetricError, match=r"is damaged: put it there anew, or delete it; `pip install") as error:
+    with pytest.raises(MetricError, match=r"is damaged: replace it, or delete it; `pip install") as error:
         lpips_weights.load_lpips()
     assert str(no_weights) not in str(error.value)
     with pytest.raises(ConfigError, match=r"these are not AlexNet's"):
@@ -236,7 +236,7 @@ def test_a_download_cut_short_is_not_kept(no_weights, layers, known, monkeypatch
     whole = torch_file_of(layers, no_weights / "whole.pth")
     (no_weights / "part").write_bytes(whole.read_bytes()[:1000])
     monkeypatch.setattr(lpips_weights, "URL", (no_weights / "part").as_uri())
-    with pytest.raises(MetricError, match=r"broke off \(the file is not whole\): `pip install"):
+    with pytest.raises(MetricError, match=r"broke off \(the file is incomplete\): `pip install"):
         lpips_weights.load_lpips()
     assert not (no_weights / CACHED).exists()
 

@@ -69,8 +69,8 @@ def test_sixty_photographs_from_the_folder_to_the_report(
     done = cli("train", "--config", "holiday.yaml")
     assert done.code == 0, done.err
     assert "of the images: 1 of 61 images cannot be read and were skipped: dog/IMG 0001 (1).png cannot" in done.out
-    assert "as files of the system or hidden ones: .ipynb_checkpoints, __MACOSX, Thumbs.db and 1 more" in done.out
-    assert "skipped, as no images by their names: dog/caption.txt" in done.out
+    assert "as system or hidden files: .ipynb_checkpoints, __MACOSX, Thumbs.db and 1 more" in done.out
+    assert "skipped, not images by their names: dog/caption.txt" in done.out
     assert "integers of more than 8 bits" in done.out
     trained = load_config(output_dir / "holiday/config.yaml")
     assert trained.data.class_names == ("cat", "dog")
@@ -106,7 +106,7 @@ def test_sixty_photographs_from_the_folder_to_the_report(
     more = ("train", "--config", "holiday.yaml", "--resume", "--set", "training.epochs=4")
     done = cli(*more)
     assert done.code == 1
-    assert "is not what this run began with: 1 image added; put it back, or go on" in done.err
+    assert "is not what this run began with: 1 image added; put it back, or continue" in done.err
     done = cli(*more, "--accept-changed-data")
     assert done.code == 0, done.err
     assert "going on, not exact to the bit: of the images: 1 image added" in done.out

@@ -250,8 +250,8 @@ def test_half_precision_is_read_where_the_file_has_its_usual_name(tmp_path):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"variant": "fp16"}, "its weights are there as the variant fp16 alone, which is not read: save it anew"),
-        ({"max_shard_size": "20KB"}, "its weights are cut into several files (sharded), and only one is read"),
+        ({"variant": "fp16"}, "its weights exist only as the variant fp16, which is not read: save it again"),
+        ({"max_shard_size": "20KB"}, "its weights are split over several files (sharded), and only one is read"),
         ({"safe_serialization": False}, "its weights are a pickle (diffusion_pytorch_model.bin), which is never read"),
     ],
 )

@@ -256,7 +256,7 @@ def test_the_command_says_what_it_costs_before_it_pushes(hub, cli, monkeypatch):
         (["lab", "--model", "digits"], 1, "error: 'lab' isn't a valid Hub name"),
         (["me/lab", "--model", "digits", "--push"], 1, "needs a token with write access"),
         (["me/lab", "--model", "digits", "--push", "--out", "x"], 2, "give either --out"),
-        (["me/lab", "--model", "digits", "--private"], 2, "--private says how to --push"),
+        (["me/lab", "--model", "digits", "--private"], 2, "--private goes with --push"),
         (["me/lab"], 2, "--model"),
     ],
 )

@@ -119,7 +119,7 @@ def test_without_npm_the_remedy_is_told(tmp_path, monkeypatch):
     ("options", "said"),
     [
         ((), "give --out FOLDER, --push USER/NAME, or both"),
-        (("--out", "page", "--private"), "--private says how to --push"),
+        (("--out", "page", "--private"), "--private goes with --push"),
         (("--out", "page", "--app-url", "javascript:alert(1)"), "begins with https://"),
     ],
 )

@@ -303,7 +303,7 @@ def test_a_crashed_run_says_why_and_how_it_can_go_on(tiny_run, train):
     status.write_text(status.read_text().replace('"finished"', '"running"').replace('"pid":', '"was":'))
     app.run()
     assert any("crashed" in text.value for text in app.markdown)
-    assert any("Resume goes on from the last checkpoint" in caption.value for caption in app.caption)
+    assert any("Resume continues from the last checkpoint" in caption.value for caption in app.caption)
 
 
 @pytest.mark.slow

@@ -260,7 +260,7 @@ def test_a_finite_loss_that_has_exploded_stops_the_run_and_a_lower_rate_goes_on(
         run_to(folder, tiny_config(training__epochs=40, **wild), few_images, resume=True)
     assert "loss is inf" not in str(caught.value)
     assert str(caught.value).endswith(
-        "lower training.learning_rate or training.grad_clip; --resume goes on from the checkpoint of step 10"
+        "lower training.learning_rate or training.grad_clip; --resume continues from the checkpoint of step 10"
     )
     assert read_status(folder).error == str(caught.value)
     assert folder.checkpoint("latest").read_bytes() == kept

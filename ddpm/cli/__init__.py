@@ -47,8 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _without_imports(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments without ``--import MODULE`` at their beginning, and these modules. They have to be imported before
-    anything is parsed, for what they register is among what may be chosen."""
+    """Split leading ``--import MODULE`` options from the arguments. The modules must be imported before parsing, since
+    what they register becomes a valid choice."""
     modules = []
     while arguments and arguments[0].partition("=")[0] == "--import":
         _, equals, module = arguments.pop(0).partition("=")

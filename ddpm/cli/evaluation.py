@@ -38,19 +38,19 @@ lpips_option = click.option(
 @click.option(
     "--all-methods", is_flag=True, help="ddim in 10, 20, 50 and 100 steps, every other sampler, ddpm in all T steps."
 )
-@click.option("--per-class", is_flag=True, help="The calibration table for every class as well.")
-@click.option("--samples-only", is_flag=True, help="Leave the calibration out: it takes minutes.")
+@click.option("--per-class", is_flag=True, help="Calibrate every class by itself as well.")
+@click.option("--samples-only", is_flag=True, help="Skip the calibration, which takes minutes.")
 @click.option(
     "--data",
     "images",
     metavar="NAME|FOLDER",
-    help="The real images to measure with.  [default: those that the model learned from]",
+    help="The real images to measure with.  [default: the model's own dataset]",
 )
 @lpips_option
 @click.option(
     "--out",
     type=UserPath(),
-    help="The JSON to write; what it holds of the same weights is kept.  [default: in the model's output folder]",
+    help="The JSON to write; results in it for the same weights stay.  [default: in the model's output folder]",
 )
 def eval_command(
     reference,
@@ -69,8 +69,8 @@ def eval_command(
 ):
     """Measure a model: calibration on the test set, and samples judged beside real images.
 
-    The averaged weights are sampled at guidance 1 unless --guidance-scale says otherwise. An interrupted evaluation
-    goes on with the same command.
+    The averaged weights are sampled at guidance 1 unless --guidance-scale says otherwise. The same command continues an
+    interrupted evaluation.
     """
     from ..evaluation.evaluate import Protocol, evaluate_to
     from ..evaluation.job import recorded
@@ -87,7 +87,7 @@ def eval_command(
     protocol = Protocol(settings, num_samples, seed, all_methods, per_class, lpips_weights, samples_only)
     folder, show = folder_of(model), _Narrator()
     events = evaluate_to(out or folder.evaluation, model, protocol)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its status does not go on "running"
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that its status does not stay "running"
     try:
         for event in events if out else recorded(folder, events):
             show(event)
@@ -97,7 +97,7 @@ def eval_command(
 
 
 class _Narrator:
-    """Says on stderr what an evaluation does: its progress now and then, and the headline of every stage."""
+    """Prints an evaluation's progress to stderr now and then, and the headline of every stage."""
 
     def __init__(self):
         self.spoke, self.stage = 0.0, ""
@@ -108,7 +108,7 @@ class _Narrator:
         if isinstance(event, StageDone):
             kept = "  (kept from the earlier result)" if event.reused else ""
             if event.added:
-                kept = f"  (kept, and computed of it: {', '.join(map(_label, event.added))})"
+                kept = f"  (kept, and added: {', '.join(map(_label, event.added))})"
             click.echo(f"{event.stage}: {headline(event.results[event.stage])}{kept}", err=True)
         elif event.stage != self.stage or time.monotonic() - self.spoke > SAY_EVERY:
             self.spoke, self.stage = time.monotonic(), event.stage
@@ -123,7 +123,7 @@ def _label(metric: str) -> str:
 
 
 def headline(stage: dict[str, Any]) -> str:
-    """A stage's result in one line, each metric with that of real images behind it."""
+    """A stage's result in one line, each metric followed by its real baseline."""
     from ..evaluation.results import METRICS
 
     if "unavailable" in stage:

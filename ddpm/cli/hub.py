@@ -1,4 +1,4 @@
-"""``push``, ``pull``, ``space`` and ``static``: models to and from the Hub, and the app or a page onto it."""
+"""``push``, ``pull``, ``space`` and ``static``: models to and from the Hub, and the app or a page published there."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .options import UserPath, model_option
 @click.command("push")
 @model_option(required=True)
 @click.argument("repo", metavar="USER/REPO")
-@click.option("--private", is_flag=True, help="Only for you to see; of a repo that is made by this.")
-@click.option("--license", metavar="ID", help="What others may do with it, as the Hub abbreviates it: mit, cc-by-4.0.")
+@click.option("--private", is_flag=True, help="Make the repo private, if this creates it.")
+@click.option("--license", metavar="ID", help="The licence, as the Hub abbreviates it: mit, cc-by-4.0.")
 def push_command(reference: str, repo: str, private: bool, license: str | None) -> None:
     """Publish a model on the Hub: weights, config, evaluation, and a card with samples.
 
-    The token is that of `hf auth login`, or HF_TOKEN.
+    The token comes from `hf auth login` or HF_TOKEN.
     """
     from ..media.model_card import write_model_folder
 
@@ -44,7 +44,7 @@ def push_command(reference: str, repo: str, private: bool, license: str | None) 
 @click.argument("reference", metavar="hf://USER/REPO[@REVISION]")
 @click.option("--out", type=UserPath(file_okay=False), help="Also copy the files into this plain folder.")
 def pull_command(reference: str, out: Path | None) -> None:
-    """Fetch a model from the Hub and check it; then it is there without a connection as well."""
+    """Fetch a model from the Hub and check it; from then on it also works offline."""
     HubReference.parse(reference)
     place = resolve(pinned(reference))
     model = load_model(place.reference)
@@ -62,19 +62,19 @@ def pull_command(reference: str, out: Path | None) -> None:
 @click.argument("repo_id", metavar="USER/NAME")
 @model_option(required=True)
 @click.option("--out", type=UserPath(), help="Only build the folder: a new one, or an earlier Space's.")
-@click.option("--push", is_flag=True, help="Create or update the Space, and check what is there afterwards.")
-@click.option("--private", is_flag=True, help="With --push: only for you to see.")
+@click.option("--push", is_flag=True, help="Create or update the Space, then check what is there.")
+@click.option("--private", is_flag=True, help="With --push: make the Space private.")
 def space_command(repo_id: str, reference: str, out: Path | None, push: bool, private: bool) -> None:
     """Put the app with a model on Hugging Face Spaces.
 
-    Lists the files; --push uploads them. The token is that of HF_TOKEN or `hf auth login`.
+    Lists the files; --push uploads them. The token comes from `hf auth login` or HF_TOKEN.
     """
     from ..deploy.space import PLAN, push_space, space_files, summary, write_space
 
     if out and push:
         raise click.UsageError("give either --out, which only builds, or --push")
     if private and not push:
-        raise click.UsageError("--private says how to --push")
+        raise click.UsageError("--private goes with --push")
     check = check_token if push else check_repo_id
     check(repo_id)
     files = space_files(reference)
@@ -88,30 +88,30 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
         click.echo(PLAN, err=True)
         click.echo(push_space(files, repo_id, private=private))
     else:
-        click.echo("nothing was written: --out FOLDER keeps it, --push makes it a Space", err=True)
+        click.echo("nothing was written: --out FOLDER saves the files, --push uploads them", err=True)
 
 
 @click.command("static")
 @model_option(required=True)
 @click.option("--out", type=UserPath(), help="The folder to build: a new one, or an earlier page's.")
 @click.option("--push", metavar="USER/NAME", help="Create or update this static Space, which is free.")
-@click.option("--private", is_flag=True, help="With --push: only for you to see.")
+@click.option("--private", is_flag=True, help="With --push: make the Space private.")
 @click.option("--weights", type=click.Choice(["fp16", "fp32"]), default="fp16", help="How the page stores them.")
-@click.option("--app-url", metavar="URL", help="Where the full app is, for a link at the foot of the page.")
-@click.option("--repo-url", metavar="URL", help="The same of the repository.")
-@click.option("--runtime", type=UserPath(dir_okay=False), help="onnxruntime-web's .tgz.  [default: by npm]")
+@click.option("--app-url", metavar="URL", help="Address of the full app, linked at the foot of the page.")
+@click.option("--repo-url", metavar="URL", help="Address of the repository, linked there too.")
+@click.option("--runtime", type=UserPath(dir_okay=False), help="onnxruntime-web's .tgz.  [default: from npm]")
 def static_command(
     reference: str, out: Path | None, push: str | None, private: bool, weights: str, app_url: str | None,
     repo_url: str | None, runtime: Path | None,
 ) -> None:  # fmt: skip
-    """Make a page that runs a model in the visitor's own browser, from static files alone."""
+    """Build a page of static files that runs a model in the visitor's own browser."""
     from ..deploy.space import push_space, total_bytes, write_space
     from ..deploy.static_page import static_files
 
     if not out and not push:
         raise click.UsageError("give --out FOLDER, --push USER/NAME, or both")
     if private and not push:
-        raise click.UsageError("--private says how to --push")
+        raise click.UsageError("--private goes with --push")
     links = {"The full app": app_url, "The repository": repo_url}
     for url in filter(None, links.values()):
         if not url.startswith(("https://", "http://")):

@@ -27,27 +27,27 @@ def viz_group() -> None:
 @viz_group.command("schedules")
 @click.option(
     "--schedules",
-    help="Names, separated by commas, each with what differs from its defaults: linear,cosine:cosine_s=0.02  "
-    "[default: all; none beside --config]",
+    help="Names, separated by commas, each with any fields that are not at its defaults: linear,cosine:cosine_s=0.02  "
+    "[default: all; none with --config]",
 )
 @click.option("--config", type=UserPath(), help="Draw the schedule of this YAML, and its sampler's steps.")
 @click.option(
     "--num-timesteps",
     type=int,
-    help="T, of --schedules that do not say :num_timesteps= themselves.  [default: the config's, or 1000]",
+    help="T, for --schedules without a :num_timesteps= of their own.  [default: the config's, or 1000]",
 )
 @click.option("--over", type=click.Choice(["t", "share", "log_snr"]), default="t", help="The x axis; share is t / T.")
 @click.option(
     "--num-steps",
     "--steps",
     type=int,
-    help="Of the sampler whose timesteps are marked.  [default: the config's, or 10]",
+    help="Steps of the sampler whose timesteps are marked.  [default: the config's, or 10]",
 )
 @click.option(
     "--spacing", type=click.Choice(SPACINGS), help="Which timesteps it visits.  [default: the config's, or trailing]"
 )
 @click.option("--image", type=UserPath(), help="The image to noise.  [default: a photograph]")
-@click.option("--seed", type=int, default=0, help="Of the noise, which is one for all schedules.")
+@click.option("--seed", type=int, default=0, help="Seed of the noise, which all schedules share.")
 @click.option(
     "--out",
     type=UserPath(),
@@ -57,8 +57,8 @@ def viz_schedules(
     schedules: str | None, config: Path | None, num_timesteps: int | None, over: str, num_steps: int | None,
     spacing: str | None, image: Path | None, seed: int, out: Path | None,
 ) -> None:  # fmt: skip
-    """Draw the noise schedules, as the Schedules page does: OUT has their curves, and beside it are written the
-    timesteps that a sampler visits (OUT_steps) and an image under their noise (OUT_noised)."""
+    """Draw the noise schedules, as the Schedules page does: their curves in OUT, and beside it the timesteps that a
+    sampler visits (OUT_steps) and an image under their noise (OUT_noised)."""
     from ..media.drawers import save_chart
     from ..media.schedule_figures import lines, noise_like, save_noised, schedules_chart, steps_chart
 
@@ -83,7 +83,7 @@ def viz_schedules(
 
 
 def _clean_image(path: Path | None) -> Tensor:
-    """The image of a file, or the photograph that the Schedules page shows first: (1, 3, 64, 64) in [-1, 1]."""
+    """The image in a file, or the photograph that the Schedules page shows first: (1, 3, 64, 64) in [-1, 1]."""
     from ..data import photographs, to_float
     from ..image_folder.decode import read_image
 
@@ -91,8 +91,8 @@ def _clean_image(path: Path | None) -> Tensor:
 
 
 @viz_group.command("curves")
-@click.option("--run", help="A run by its name.")
-@click.option("--log-dir", type=UserPath(), help="In its place: a run's logs folder.")
+@click.option("--run", help="The run's name.")
+@click.option("--log-dir", type=UserPath(), help="Instead of --run: the logs folder of a run.")
 @click.option("--out", type=UserPath(), help="The folder to write into.  [default: curves in the run's folder]")
 def viz_curves(run: str | None, log_dir: Path | None, out: Path | None) -> None:
     """Draw the training curves of a run."""
@@ -132,7 +132,7 @@ def export_command(reference: str, out: Path) -> None:
 
 @click.command("models")
 def models_command() -> None:
-    """List the models that can be sampled, and the classes that they can be asked for."""
+    """List the models that can be sampled, and their classes."""
     for name in shipped_models():
         click.echo(f"{name}  (shipped)  {_what_it_draws(name)}")
     for reference in (*(f"run:{name}" for name in trained_runs()), *hub_models()):

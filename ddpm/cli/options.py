@@ -1,4 +1,4 @@
-"""What several commands share: which model, how it is sampled, and names to write."""
+"""Options that several commands share: the model, how it is sampled, and names of files to write."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..storage.places import pinned, reference_of
 
 
 class UserPath(click.Path):
-    """A path, in which ~ is home even where the shell leaves it alone, as in ``--out=~/digits.png``."""
+    """A path with ~ expanded, even where the shell does not expand it, as in ``--out=~/digits.png``."""
 
     def __init__(self, **how: Any):
         super().__init__(path_type=Path, **how)
@@ -45,7 +45,7 @@ class NameIn(click.Choice):
 
 
 class SamplingCommand(click.Command):
-    """A command with the options of all samplers there are when it runs, behind those that it was defined with."""
+    """A command that adds the options of all samplers that are registered when it runs, after its own."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         *own, help_option = super().get_params(ctx)
@@ -60,7 +60,7 @@ def _as_option(setting: Setting) -> click.Option:
 
 
 def model_option(**how: Any) -> Callable:
-    """--model REF; a Hub model is fetched, and means the same commit for the rest of the command."""
+    """--model REF; a Hub model is fetched, and pinned to its commit for the rest of the command."""
     return click.option(
         "--model", "reference", metavar="REF", help="Shipped name, run:NAME, path or hf://user/repo[@revision].",
         callback=lambda context, parameter, reference: reference and pinned(reference), **how,
@@ -92,7 +92,7 @@ _WHAT = (
 
 
 def model_options(command: Callable) -> Callable:
-    """Which model, and how it is sampled; what is left out is the model's own default."""
+    """Which model, and how it is sampled; options left out take the model's defaults."""
     return _with_options(command, (*_WHICH, *_SAMPLER, *_WHAT))
 
 
@@ -116,7 +116,7 @@ def open_model(reference: str | None, config: Path | None, device: str) -> Model
 
 
 def labels_of(model: Model, text: str | None) -> list[int] | None:
-    """The labels that --labels means, checked against the model; left out, it is all classes in turn."""
+    """The labels given by --labels, checked against the model; by default all classes in turn."""
     if text is None:
         return list(range(model.num_classes)) or None
     if text.strip() == "none":
@@ -130,7 +130,7 @@ def labels_of(model: Model, text: str | None) -> list[int] | None:
 
 
 def indices_of(text: str | None, num_samples: int) -> Sequence[int]:
-    """The images that --indices means; left out, it is the first --num-samples."""
+    """The images given by --indices; by default the first --num-samples."""
     if text is None:
         return range(num_samples)
     indices = numbers("--indices", text)
@@ -140,7 +140,7 @@ def indices_of(text: str | None, num_samples: int) -> Sequence[int]:
 
 
 def numbers(option: str, text: str) -> list[int]:
-    """What an option means that takes whole numbers between commas."""
+    """Parse an option that takes whole numbers, separated by commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -152,7 +152,7 @@ def default_name(kind: str, settings: SamplingConfig, seed: int, count: int) -> 
 
 
 def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
-    """Refuse a name to write whose suffix says something else, before any work is done."""
+    """Refuse a file to write that has another suffix, before any work is done."""
     if path and path.suffix.lower() not in suffixes:
         *most, last = suffixes
         expected = f"{', '.join(most)} or {last}" if most else last

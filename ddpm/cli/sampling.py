@@ -32,7 +32,7 @@ precision_option = click.option(
     "--precision",
     type=click.Choice(["auto", *PRECISIONS]),
     default="fp32",
-    help="Of the network; auto takes what the device is fast at. In fp32 a picture is the same on most machines.",
+    help="Of the network; auto takes one that is fast on the device. fp32 gives the same images on most machines.",
 )
 
 
@@ -52,7 +52,7 @@ def sample_group() -> None:
     type=UserPath(),
     help="Also write arrays images uint8 (N,H,W,C), labels (N,) and class_names.",
 )
-@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images at once.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, help="Images per batch.")
 @click.option(
     "--compile", "compiled", is_flag=True, help="Compile the network first: takes minutes, for many images on a GPU."
 )
@@ -88,12 +88,12 @@ def sample_grid(
 @ladder_options
 @click.option("--num-samples", type=click.IntRange(1), default=16, help="How many images to compare.")
 @click.option("--steps", "columns", metavar="5,10,20", help="Steps to compare.  [default: 5, 10, 20, ... up to T]")
-@click.option("--budgets", metavar="5,10,20", help="Instead of steps: at most so many network evaluations an image.")
+@click.option("--budgets", metavar="5,10,20", help="Instead of steps: at most this many network evaluations per image.")
 @click.option("--out", type=UserPath(), help="The PNG to write.  [default: in the model's folder]")
 def sample_ladder(reference, config, device, labels, seed, num_samples, columns, budgets, out, **given):
-    """Compare samplers: the same noise in few steps and in many, each beside DDIM with all steps.
+    """Compare samplers: the same noise with few steps and with many, each beside DDIM with all steps.
 
-    Prints a Markdown table and writes a chart of PSNR to the reference over network evaluations.
+    Prints a Markdown table and writes a chart of PSNR to DDIM with all steps, over network evaluations.
     """
     from ..evaluation.ladder import STEPS, Climbed, climb, closeness, reference_rung, rungs, within
     from ..media.drawers import save_chart
@@ -143,7 +143,7 @@ def sample_ladder(reference, config, device, labels, seed, num_samples, columns,
     help="The .gif, .mp4 or .png (a strip of frames) to write.  [default: a GIF in the model's output folder]",
 )
 def sample_traj(reference, config, device, labels, seed, precision, num_samples, indices, fps, out, **given):
-    """Write the way from noise to image as an animation."""
+    """Write an animation of the way from noise to image."""
     from ..media.images import ANIMATIONS, Trajectory, png_bytes
 
     check_suffix("--out", out, *ANIMATIONS, ".png")

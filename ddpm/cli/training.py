@@ -21,22 +21,22 @@ from ..models import Model
 from ..sampling import generate
 from .options import UserPath, labels_of
 
-if TYPE_CHECKING:  # torch's optimizers take their time to import
+if TYPE_CHECKING:  # torch's optimizers are slow to import
     from ..training.distributed import World
     from ..training.runs import Run
 
 
-SAY_EVERY = 10.0  # seconds between two lines of progress that nobody watches
+SAY_EVERY = 10.0  # seconds between lines of progress when no terminal shows them
 
 accept_option = click.option(
-    "--accept-changed-data", is_flag=True, help="Resume even where the images have changed, which is not exact."
+    "--accept-changed-data", is_flag=True, help="Resume even if the images have changed, which is not exact."
 )
 
 
 @click.command("train")
 @click.option("--config", "path", type=UserPath(), required=True, help="A YAML such as configs/digits.yaml.")
 @click.option("--run", help="Name of the run.  [default: the config's name]")
-@click.option("--resume", is_flag=True, help="Go on from the run's latest checkpoint.")
+@click.option("--resume", is_flag=True, help="Continue from the run's latest checkpoint.")
 @accept_option
 @click.option(
     "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
@@ -60,13 +60,13 @@ def train_command(
 
 
 def config_of(path: Path, run: str | None, overrides: tuple[str, ...]) -> Config:
-    """The config that --config, --set and --run mean together."""
+    """The config that --config, --set and --run give together."""
     config = load_config(path, list(overrides))
     return config if run is None else renamed(config, run)
 
 
 def train_run(config: Config, world: World, resume: bool, accept_changed_data: bool = False) -> Run | None:
-    """Train a run, and tell of it in the process that leads; None where it is finished already."""
+    """Train a run, with its progress printed by the leading process; None if the run is already finished."""
     from ..training.loop import images_per_step
     from ..training.preflight import check, refuse
     from ..training.runs import Run, finished_text, is_finished
@@ -76,7 +76,7 @@ def train_run(config: Config, world: World, resume: bool, accept_changed_data: b
     if resume and is_finished(folder, config):
         echo(finished_text(folder, config))
         return None
-    findings = [] if resume else check(config)  # what goes on was told when it began
+    findings = [] if resume else check(config)  # a resumed run printed its findings when it began
     refuse(findings)
     how = {"resume": resume, "accept_changed_data": accept_changed_data, "world": world}
     with interruptible() as interrupted, Run(config, folder, **how, tell=_Preparing(echo, interrupted)) as going:
@@ -99,14 +99,14 @@ def train_run(config: Config, world: World, resume: bool, accept_changed_data: b
             if world.leads:
                 listener(event)
     if going.status.state == "stopped":
-        echo(f"interrupted; saved at step {state.step:,}, go on with --resume", err=True)
+        echo(f"interrupted; saved at step {state.step:,}, continue with --resume", err=True)
     else:
         echo(f"done in {state.elapsed / 60:.1f} min; sample it: python -m ddpm sample grid --model run:{config.name}")
     return going
 
 
 class _Preparing:
-    """Says now and then what is being done before the first step, and ends it when that is asked for."""
+    """Prints now and then what is happening before the first step, and stops it on request."""
 
     def __init__(self, echo: Callable, interrupted: threading.Event):
         self.echo, self.interrupted, self.spoke = echo, interrupted, time.monotonic()
@@ -122,7 +122,7 @@ class _Preparing:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts as ever."""
+    """An event that SIGTERM and the first Ctrl-C set; the second Ctrl-C interrupts as usual."""
     asked = threading.Event()
 
     def ask(number: int, frame: Any) -> None:
@@ -206,7 +206,7 @@ def list_runs() -> None:
     "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
 )
 def runs_launch(path: Path, run: str | None, overrides: tuple[str, ...]) -> None:
-    """Train in the background; the run goes on when this terminal closes."""
+    """Train in the background; the run continues when this terminal closes."""
     from ..training.preflight import check
     from ..training.queue import launch
 
@@ -267,7 +267,7 @@ def runs_kill(folder: RunFolder) -> None:
 @click.argument("run")
 @accept_option
 def runs_resume(run: str, accept_changed_data: bool) -> None:
-    """Go on from the latest checkpoint."""
+    """Continue from the latest checkpoint."""
     from ..training.queue import launch
 
     launch(load_config(run_named(run).config), resume=True, accept_changed_data=accept_changed_data)
@@ -284,7 +284,7 @@ def runs_delete(folder: RunFolder) -> None:
 @click.command("train-classifier")
 @click.option("--epochs", type=click.IntRange(1), default=12, help="Passes over MNIST's training images.")
 @click.option("--seed", type=int, default=0)
-@click.option("--out", type=UserPath(), help="The .safetensors to write.  [default: among the outputs]")
+@click.option("--out", type=UserPath(), help="The .safetensors to write.  [default: in the output folder]")
 def train_classifier_command(epochs: int, seed: int, out: Path | None) -> None:
     """Train the digit classifier that judges samples."""
     import torch

@@ -1,4 +1,4 @@
-"""The section ``data`` of a config: which images, and how they are read."""
+"""The config section ``data``: which images, and how they are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DataConfig(Section):
     title: ClassVar = "data"
 
     dataset: Annotated[str, OneOf(DATASETS)] = setting(
-        "mnist", "What to learn from. digits is inside the package; the others are downloaded once; folder is your own."
+        "mnist", "The training images. digits is in the package; the others are downloaded once; folder is your own."
     )
     path: str | None = setting(None, "The folder of images, for the dataset 'folder' only; its subfolders are classes.")
     image_size: int = setting(
@@ -39,12 +39,12 @@ class DataConfig(Section):
         "white", "What shows where an image is transparent: white, black, or a colour such as #336699. For folders."
     )
     digest: str | None = setting(
-        None, "Which images a folder held when it was trained on: SHA-256 of their content. Training fills it in."
+        None, "SHA-256 of the content of the folder's images when it was trained on. Training fills it in."
     )
     val_fraction: float = setting(
         0.05,
-        "Part of the training images held out to measure the validation loss. More is a steadier number, and "
-        "fewer images to learn from.",
+        "Part of the training images held out to measure the validation loss. More gives a steadier number and "
+        "leaves fewer images to learn from.",
         "0 to 1",
         gt=0,
         lt=0.5,
@@ -78,7 +78,7 @@ class DataConfig(Section):
         if not names:
             return None
         for name in names:
-            # Surrogates are what Python makes of a file name that is not UTF-8; no file of ours can hold them.
+            # Python turns the bytes of a file name that is not UTF-8 into surrogates, which our files cannot hold.
             if not 1 <= len(name) <= MAX_NAME or any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name):
                 raise ValueError(
                     f"must have names of 1 to {MAX_NAME} characters without line breaks, control characters or bytes "
@@ -107,10 +107,10 @@ class DataConfig(Section):
 
     @property
     def folder(self) -> Path:
-        """``path`` from the root of the file system, with ~ as home."""
+        """``path`` as an absolute path, with ~ expanded."""
         return user_path(self.path).absolute()
 
     @property
     def known_class_names(self) -> tuple[str, ...]:
-        """The names of the dataset's classes, as far as they are known before it is read; () where they are not."""
+        """The names of the dataset's classes if they are known before it is read, else ()."""
         return self.class_names or DATASETS[self.dataset].class_names

@@ -1,4 +1,4 @@
-"""Configs read, changed and written: YAML, ``section.field=value`` overrides, and what differs between two configs."""
+"""Read, change and write configs: YAML, ``section.field=value`` overrides, and the differences between two configs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def config_from_dict(
 ) -> Config:
     """Validate a nested dict; every fault is one line ``source, line N: section.field: what is wrong``.
 
-    ``lines`` says where in ``source`` the fields stand, as ``yaml_text.lines_of`` does.
+    ``lines`` has the line of each field in ``source``, as from ``yaml_text.lines_of``.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
@@ -37,17 +37,17 @@ def config_from_dict(
 
 
 def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> ScheduleConfig:
-    """Validate the section ``schedule`` alone; faults as ``config_from_dict`` words them."""
+    """Validate the section ``schedule`` alone, with the error messages of ``config_from_dict``."""
     return checked(ScheduleConfig, dict(values), source, {})
 
 
 def data_from_dict(values: Mapping[str, Any], source: str = "data") -> DataConfig:
-    """Validate the section ``data`` alone; faults as ``config_from_dict`` words them."""
+    """Validate the section ``data`` alone, with the error messages of ``config_from_dict``."""
     return checked(DataConfig, dict(values), source, {})
 
 
 def checked(section: type[Section], values: Any, source: str, lines: Mapping[str, int | None]) -> Any:
-    """``values`` as a section, or as the whole config."""
+    """Validate ``values`` as a section, or as the whole config."""
     try:
         return section.model_validate(values)
     except ValidationError as error:
@@ -55,8 +55,8 @@ def checked(section: type[Section], values: Any, source: str, lines: Mapping[str
 
 
 def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
-    """``config`` with another schedule, and with what that asks of the rest: no more sampling steps than timesteps, and
-    v-prediction where the terminal SNR is zero."""
+    """A copy of ``config`` with another schedule and the changes that it requires: no more sampling steps than
+    timesteps, and v-prediction if the terminal SNR is zero."""
     values = config.model_dump(mode="json") | {"schedule": schedule.model_dump(mode="json")}
     values["sampling"]["num_steps"] = min(config.sampling.num_steps, schedule.num_timesteps)
     if schedule.zero_terminal_snr and config.diffusion.prediction_type == "eps":
@@ -67,7 +67,7 @@ def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
 def config_from_yaml(text: str, source: str = "YAML", overrides: Sequence[str] = ()) -> Config:
     """Parse and validate YAML text; faults name their line. ``overrides`` are 'section.field=value' strings on top."""
     values = config_values(text, source)
-    values = {} if values is None else values  # an empty file is the defaults
+    values = {} if values is None else values  # an empty file means the defaults
     lines: dict[str, int | None] = {**lines_of(text)}
     for override in overrides:
         lines[_override(values, override)] = None  # it no longer comes from the file
@@ -75,7 +75,7 @@ def config_from_yaml(text: str, source: str = "YAML", overrides: Sequence[str] =
 
 
 def config_values(text: str, source: str = "YAML") -> Any:
-    """The values of a config's YAML text, unchecked; what stands in a field of text is text, such as ``name: 2024``."""
+    """The values of a config's YAML text, not validated; text fields stay text, as in ``name: 2024``."""
     return parse_yaml(text, source, holds_text)
 
 
@@ -99,10 +99,10 @@ def with_overrides(config: Config, overrides: list[str]) -> Config:
 
 
 def renamed(config: Config, name: str) -> Config:
-    """A copy of ``config`` under another name, which is taken as it is.
+    """A copy of ``config`` under another name, taken literally.
 
     Raises:
-        ConfigError: a run cannot be called that.
+        ConfigError: not a valid name for a run.
     """
     return config_from_dict(config.model_dump(mode="json") | {"name": name}, "run")
 
@@ -129,7 +129,7 @@ def _override(values: Any, override: str) -> str:
 
 
 def _given(path: str, value: str) -> Any:
-    """What ``--set path=value`` means: what YAML would read, and for a field of text what was typed, quoted or not."""
+    """The value that ``--set path=value`` sets: parsed as YAML, or for a text field as typed, quoted or not."""
     field, text = field_at(path), value.strip()
     if field is None or not holds_text(path) or text[:1] in ("'", '"') or get_origin(field.annotation) is tuple:
         return parse_yaml(value, f"--set {path}", lambda _: holds_text(path))
@@ -137,11 +137,11 @@ def _given(path: str, value: str) -> Any:
 
 
 def change(values: Any, path: str, value: Any) -> None:
-    """Set ``section.field`` in a nested dict; another schedule takes the parameters of the former with it, other images
-    the names of their classes and their path.
+    """Set ``section.field`` in a nested dict. A change of schedule removes the old one's parameters; a change of images
+    removes their path and class names.
 
     Raises:
-        ConfigError: the sections of ``path`` are none in ``values``.
+        ConfigError: ``path`` names a section that is not one in ``values``.
     """
     *sections, field = path.split(".")
     node = values
@@ -152,7 +152,7 @@ def change(values: Any, path: str, value: Any) -> None:
     if path == "data.dataset" and value != "folder":
         node.pop("path", None)
     if path in ("data.dataset", "data.path") and value != node.get(field):
-        node.pop("class_names", None)  # of the former images
+        node.pop("class_names", None)  # they belong to the old images
     if path == "schedule.name" and value != node.get("name", "linear"):
         for parameter in {name for spec in SCHEDULES.values() for name in spec.options}:
             node.pop(parameter, None)
@@ -160,7 +160,7 @@ def change(values: Any, path: str, value: Any) -> None:
 
 
 def differences(old: Config, new: Config) -> dict[str, tuple[Any, Any]]:
-    """The fields in which two configs differ, ``{"training.epochs": (old value, new value)}``; names aside."""
+    """The fields in which two configs differ, ``{"training.epochs": (old value, new value)}``, except ``name``."""
     before, after = old.model_dump(mode="json"), new.model_dump(mode="json")
     return {
         f"{section}.{field}": (before[section].get(field), after[section].get(field))

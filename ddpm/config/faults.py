@@ -1,4 +1,4 @@
-"""How a config's fault is worded: the field, what is wrong with it, what would be right, and the line it stands on."""
+"""Error messages about configs: the field, what is wrong with it, what would be right, and the line."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def worded(
     lines: Mapping[str, int | None] = MappingProxyType({}),
     path: tuple[str, ...] = (),
 ) -> ConfigError:
-    """What pydantic found wrong with the section at ``path``, in our words: a line for each fault.
+    """Reword pydantic's errors about the section at ``path``, one line for each fault.
 
-    ``lines`` says where in ``source`` the fields stand.
+    ``lines`` has the line of each field in ``source``.
     """
     faults = tuple(_explain(error, fields_of, lines, path))
     texts = (
@@ -54,7 +54,7 @@ def _explain(
 
 
 def _printable(field: str) -> str:
-    """A key of a config, which may hold line breaks or be of any length."""
+    """A config's key for a message, where it may hold line breaks or be of any length."""
     return field if field.isprintable() and len(field) <= 200 else shown(field)
 
 
@@ -78,9 +78,9 @@ def _line(field: str, lines: Mapping[str, int | None]) -> int | None:
 
 
 def shown(value: Any) -> str:
-    """What stands in a config, which may be of any length."""
+    """A config's value for a message, cut off if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no integer of more than 4,300 digits
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
         return "a number with too many digits"
     return text if len(text) <= 200 else f"{text[:200]}..."

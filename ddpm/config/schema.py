@@ -1,4 +1,4 @@
-"""The config: its sections, and what they demand of each other."""
+"""The config: its sections, and the checks that they fit each other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Config(Section):
 
     name: str = setting("run", "Name of the run and of its folder.")
     data: DataConfig = DataConfig()
-    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)  # anew: what is registered later counts
+    schedule: ScheduleConfig = Field(default_factory=ScheduleConfig)  # a factory: schedules registered later count
     diffusion: DiffusionConfig = DiffusionConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -86,15 +86,15 @@ class Config(Section):
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The names of the classes that the model can be asked for, in the order of their labels: those of the dataset,
-        else "0", "1", ...; () for an unconditional model."""
+        """Names of the classes that the model can draw, in the order of their labels: the dataset's, else "0", "1",
+        ...; () for an unconditional model."""
         if not self.model.num_classes:
             return ()
         return self.data.known_class_names or tuple(map(str, range(self.model.num_classes)))
 
     @property
     def noun(self) -> str:
-        """What its images are called, one of them: digit or image."""
+        """The noun for one of its images: digit or image."""
         info = DATASETS.get(self.data.dataset)
         return "digit" if info and info.class_names == NUMERALS else "image"
 
@@ -114,19 +114,19 @@ def check_num_steps(num_steps: int, num_timesteps: int) -> None:
 
 
 def field_at(path: str) -> FieldInfo | None:
-    """The field ``section.field``; None where there is no such."""
+    """The field ``section.field``; None if there is none."""
     *sections, name = path.split(".")
     return fields_of(Config, sections).get(name)
 
 
 def holds_text(path: str) -> bool:
-    """Whether a field takes text alone, or a list of texts."""
+    """Whether a field takes only text, or a list of texts."""
     field = field_at(path)
     return field is not None and _kinds(field.annotation) - {NoneType, ...} == {str}
 
 
 def _kinds(annotation: Any) -> set[Any]:
-    """The types of the values that an annotation allows, those of a list's items among them."""
+    """The types of the values that an annotation allows, including those of a list's items."""
     if get_origin(annotation) is Literal:
         return {type(value) for value in get_args(annotation)}
     return set().union(*map(_kinds, get_args(annotation))) if get_args(annotation) else {annotation}

@@ -1,4 +1,4 @@
-"""What a section of the config is: fields with defaults, units and ranges, and faults that name the field."""
+"""Base classes for sections of the config: fields with defaults, units and ranges, and errors that name the field."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .faults import worded
 
 
 def setting(default: Any, description: str, unit: str = "", **limits: Any) -> Any:
-    """A field with its default; the rest is that of an option."""
+    """A field with its default; the other arguments are those of ``option``."""
     return option(description, unit, default=default, **limits)
 
 
@@ -49,13 +49,13 @@ class Section(BaseModel, metaclass=_Meta):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     title: ClassVar[str] = ""
-    """What the config calls it: data, schedule, ...; "" for the config itself."""
+    """Its name in the config: data, schedule, ...; "" for the config itself."""
 
     @classmethod
     def worded(
         cls, error: ValidationError, source: str, lines: Mapping[str, int | None] = MappingProxyType({})
     ) -> ConfigError:
-        """What pydantic found wrong with it; ``lines`` says where in ``source`` the fields of the config stand."""
+        """Reword pydantic's errors about it; ``lines`` has the line of each of the config's fields in ``source``."""
         path = (cls.title,) if cls.title else ()
         return worded(error, lambda at: fields_of(cls, at[len(path) :]), source, lines, path)
 
@@ -73,7 +73,7 @@ class Section(BaseModel, metaclass=_Meta):
 
 
 class OneOf:
-    """Of a field: its text is a name in a registry, which may have grown since this module was imported."""
+    """Restricts a field to the names in a registry, which may have grown since this module was imported."""
 
     def __init__(self, registry: Mapping[str, Any]):
         self.registry = registry
@@ -82,7 +82,7 @@ class OneOf:
         return core_schema.no_info_before_validator_function(self._check, handler(source))
 
     def offered(self) -> tuple[str, ...]:
-        """The names that a person may choose."""
+        """The names offered to users."""
         return tuple(name for name, entry in self.registry.items() if getattr(entry, "offered", True))
 
     def _check(self, name: Any) -> Any:
@@ -93,17 +93,17 @@ class OneOf:
 
 
 class OpenSection(Section, extra="allow"):
-    """A section that also has the options of what a registry holds as fields, flat beside its own."""
+    """A section that also has the options of a registry's entries as fields, beside its own."""
 
     registry: ClassVar[Mapping[str, Any]]
     named_by: ClassVar[str]
     """The field that holds the name of one of the registry's entries."""
     keeps_all: ClassVar[bool] = False
-    """Whether the options of all entries are fields at any time, or those of the named one alone."""
+    """Whether the options of all entries are fields, or only those of the named one."""
 
     @classmethod
     def known_fields(cls) -> dict[str, FieldInfo]:
-        """Its own fields and the options of all entries. Where only those of one count, their default is None: each
+        """Its own fields and the options of all entries. If only the named entry's count, their default is None: each
         entry has its own."""
         options = {name: info for entry in cls.registry.values() for name, info in entry.options.items()}
         if not cls.keeps_all:
@@ -163,8 +163,8 @@ def _options_model(entries: tuple[Any, ...]) -> type[Section]:
 
 
 def stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
-    """``values`` without the fields that have none, which take their defaults, such as ``training:`` with nothing under
-    it. A key that nobody knows stays, to be refused."""
+    """``values`` without empty fields, such as ``training:`` with nothing under it, which take their defaults. An
+    unknown key stays, to be refused."""
     known = section.known_fields()
     return {key: value for key, value in values.items() if value is not None or key not in known}
 

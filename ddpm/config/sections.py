@@ -1,4 +1,4 @@
-"""The sections of a config but ``data``: every field has its default, its unit and its range here."""
+"""The config's sections except ``data``: every field with its default, unit and range."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_WIDTH = 8192  # channels of a level
 
 
 class ScheduleConfig(OpenSection):
-    """The noise schedule; beside these fields it has the parameters of the schedule that ``name`` names, no others."""
+    """The noise schedule; besides these fields it has the parameters of the schedule that ``name`` names, no others."""
 
     title: ClassVar = "schedule"
     registry: ClassVar = SCHEDULES
@@ -26,7 +26,7 @@ class ScheduleConfig(OpenSection):
     )
     num_timesteps: int = setting(
         1000,
-        "T, how finely training cuts the way from image to noise. Sampling may take fewer steps.",
+        "T, the number of steps from image to noise in training. Sampling may take fewer.",
         "timesteps",
         ge=2,
         le=10_000,
@@ -59,13 +59,13 @@ class DiffusionConfig(Section):
         "learns soonest.",
     )
     loss: Literal["mse", "l1", "huber"] = setting(
-        "mse", "Distance of prediction and target. l1 and huber mind outliers less."
+        "mse", "Distance between prediction and target. l1 and huber are less sensitive to outliers."
     )
     weighting: Literal["uniform", "min_snr"] = setting(
-        "uniform", "Weight of the loss over t. min_snr holds back the nearly clean images at small t."
+        "uniform", "Weight of the loss over t. min_snr gives less to the nearly clean images at small t."
     )
     min_snr_gamma: float = setting(
-        5.0, "Where min_snr caps the SNR. Smaller holds back more of the small t.", "SNR", gt=0, le=100
+        5.0, "Where min_snr caps the SNR. Smaller gives less weight to more of the small t.", "SNR", gt=0, le=100
     )
 
 
@@ -74,7 +74,7 @@ class ModelConfig(Section):
 
     base_channels: int = setting(
         32,
-        "Width of the first level. Twice the width is four times the parameters and the work, and more detail learnt.",
+        "Width of the first level. Doubling it takes four times the parameters and the work, and learns more detail.",
         "channels",
         ge=8,
         le=512,
@@ -106,12 +106,12 @@ class ModelConfig(Section):
         lt=1,
     )
     num_classes: int = setting(
-        0, "Classes to ask for when sampling; 0 for a model that draws whatever it likes.", "classes", ge=0, le=1000
+        0, "Classes that sampling can ask for; 0 for a model that draws any of its images.", "classes", ge=0, le=1000
     )
     patch_size: Literal[1, 2, 4] = setting(
         1,
-        "Squares of this many pixels are folded into channels before the first level: 2 costs a quarter, and loses "
-        "fine detail unless stem_channels is set.",
+        "Squares with sides of this length are folded into channels before the first level: 2 costs a quarter, and "
+        "loses fine detail unless stem_channels is set.",
         "pixels",
     )
     stem_channels: int = setting(
@@ -153,7 +153,7 @@ class TrainingConfig(Section):
         le=100_000,
     )
     batch_size: int = setting(
-        128, "Images that a step averages over. More is steadier and needs more memory.", "images", ge=1, le=8192
+        128, "Images per training step. More is steadier and needs more memory.", "images", ge=1, le=8192
     )
     learning_rate: float = setting(
         2e-4,
@@ -164,7 +164,7 @@ class TrainingConfig(Section):
     )
     warmup_steps: int = setting(
         200,
-        "The learning rate rises over these, then falls to zero on a cosine. More is safer at a high rate.",
+        "The learning rate rises over these steps, then falls to zero along a cosine. More is safer at a high rate.",
         "steps",
         ge=0,
     )
@@ -176,7 +176,7 @@ class TrainingConfig(Section):
         le=1,
     )
     grad_clip: float = setting(
-        1.0, "Longer gradients are cut to this norm. Smaller calms a loss that jumps.", "L2 norm", gt=0
+        1.0, "Gradients are clipped to this norm. Smaller calms a loss that jumps.", "L2 norm", gt=0
     )
     ema_decay: float = setting(
         0.9995,
@@ -188,13 +188,13 @@ class TrainingConfig(Section):
     )
     label_dropout: float = setting(
         0.15,
-        "Part of the labels withheld, so that the model also learns to draw without one. Guidance needs some.",
+        "Part of the labels dropped, so that the model also learns to draw without one. Guidance needs some.",
         "0 to 1",
         ge=0,
         lt=1,
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = setting(
-        "auto", "Mixed precision is up to twice as fast; auto takes what the device is fast at."
+        "auto", "Mixed precision is up to twice as fast; auto takes one that is fast on the device."
     )
     compile: bool = setting(
         False,
@@ -204,24 +204,24 @@ class TrainingConfig(Section):
     device: str = setting(
         "auto", "Where to train: auto, cpu, cuda, cuda:N or mps. auto takes a GPU where there is one."
     )
-    seed: int = setting(0, "Decides first weights, order, noise and timesteps: same seed, same run.", "number", ge=0)
+    seed: int = setting(0, "Decides initial weights, order, noise and timesteps: same seed, same run.", "number", ge=0)
     log_every: int = setting(
-        20, "Between two records of the metrics. More makes the curves smoother and slower to move.", "steps", ge=1
+        20, "Interval between records of the metrics. Longer gives smoother curves that move later.", "steps", ge=1
     )
     val_every: int = setting(
         500,
-        "Between two validations, each with a checkpoint: a crash loses at most this many steps.",
+        "Interval between validations, each with a checkpoint: a crash loses at most this many steps.",
         "steps",
         ge=1,
     )
     sample_every: int = setting(
-        1000, "Between two sample grids. Each costs the time of a few dozen steps.", "steps", ge=1
+        1000, "Interval between sample grids. Each costs the time of a few dozen steps.", "steps", ge=1
     )
 
 
 class SamplingConfig(OpenSection):
-    """How a model is sampled unless the caller says otherwise; a model carries its own. Beside these fields it has the
-    options of all samplers, so that one may change the sampler and keep them."""
+    """A model's default sampling settings, stored with it. Besides these fields it has the options of all samplers, so
+    that they survive a change of sampler."""
 
     title: ClassVar = "sampling"
     registry: ClassVar = SAMPLERS
@@ -236,7 +236,7 @@ class SamplingConfig(OpenSection):
     num_steps: int = setting(50, "Timesteps that the sampler visits. More is slower and usually better.", "steps", ge=1)
     spacing: Literal[SPACINGS] = setting(
         "trailing",
-        "Which timesteps are visited; trailing starts where the noise is strongest, quadratic as well, and takes "
+        "Which timesteps are visited; trailing and quadratic start where the noise is strongest, and quadratic takes "
         "smaller steps where there is less.",
     )
     guidance_scale: float = setting(

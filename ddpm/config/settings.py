@@ -1,4 +1,4 @@
-"""What a form or a manual has to know of every field of the config, read off the config itself."""
+"""What a form or a manual needs to know about every config field, read from the config itself."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Setting:
     help: str
     """Description, range and default, as Markdown."""
     limits: Mapping[str, float] = field(default_factory=dict)
-    """Of a number: some of ``ge``, ``gt``, ``le`` and ``lt``."""
+    """For a number: some of ``ge``, ``gt``, ``le`` and ``lt``."""
 
     @property
     def field(self) -> str:
         return f"{self.section}.{self.name}"
 
     def to_text(self, value: Any) -> str:
-        """A value as one would type it; lists without brackets."""
+        """A value as a user would type it; lists without brackets."""
         if value is None:
             return ""
         if self.kind == "switch":
@@ -53,7 +53,7 @@ class Setting:
         return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
     def from_text(self, text: str) -> Any:
-        """What was typed as YAML would read it; what YAML cannot read stays text, for the config to refuse."""
+        """Read typed text as YAML; what YAML cannot read stays text, for the config to refuse."""
         if self.kind == "text":
             return text or None
         try:
@@ -65,8 +65,8 @@ class Setting:
     def stops(self, *values: float) -> list[float]:
         """Round numbers for a slider over the whole range, and the given ``values`` among them, in order.
 
-        They are spread over orders of magnitude where the range spans two or more of them. A range that comes down to
-        0 without reaching it starts two orders below the smallest default.
+        They are spaced logarithmically if the range spans two or more orders of magnitude. A range that excludes its
+        lower limit of 0 starts two orders below the smallest default.
 
         Raises:
             ConfigError: the field has no upper or no lower limit.
@@ -112,9 +112,9 @@ def sampler_settings(sampler: str | None = None) -> list[Setting]:
 
 
 def applies(setting: Setting, values: Any) -> bool:
-    """Whether a field is there to be set beside the others in the nested dict ``values``."""
+    """Whether a field can be set, given the others in the nested dict ``values``."""
     chosen = {name: section if isinstance(section, dict) else {} for name, section in values.items()}
-    if setting.field in ("data.class_names", "data.digest"):  # training reads them off the folder
+    if setting.field in ("data.class_names", "data.digest"):  # training reads them from the folder
         return False
     if setting.field in ("data.path", "data.background"):
         return chosen.get("data", {}).get("dataset") == "folder"
@@ -164,5 +164,5 @@ def _own(name: str) -> str:
 
 
 def _defaults(name: str) -> dict[str, float]:
-    """The defaults of a parameter that each schedule has its own of."""
+    """A parameter's default in each schedule that has it; {} for other fields."""
     return {schedule: spec.defaults[name] for schedule, spec in SCHEDULES.items() if name in spec.options}

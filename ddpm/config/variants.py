@@ -1,7 +1,7 @@
 """Schedules in a line of text, as a link and the command line write them: ``linear,cosine:cosine_s=0.02``.
 
-A comma separates schedules; after a schedule's name come, each behind a colon, the fields of ``ScheduleConfig`` that
-are not at the schedule's defaults.
+Commas separate schedules. After a schedule's name come the fields of ``ScheduleConfig`` that differ from its defaults,
+each after a colon.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..schedule import SCHEDULES
 from .edit import schedule_from_dict
 from .schema import ScheduleConfig
 
-MAX_VARIANTS = 12  # more curves than these no one tells apart
+MAX_VARIANTS = 12  # nobody can tell more curves apart
 
 
 def parse_schedule(text: str, **defaults: Any) -> ScheduleConfig:
@@ -53,7 +53,7 @@ def schedules_text(schedules: Sequence[ScheduleConfig]) -> str:
 
 
 def changes(schedule: ScheduleConfig) -> dict[str, Any]:
-    """The fields that are not at the defaults of the schedule's name."""
+    """The fields that differ from the defaults of the schedule's name."""
     default = ScheduleConfig(name=schedule.name)
     return {name: value for name, value in schedule if value != getattr(default, name)}
 

@@ -1,4 +1,4 @@
-"""YAML text of configs, and of nothing else that YAML can be: with the line of every key."""
+"""Read and write the subset of YAML that configs need, with the line of every key."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NUMBERS = {  # YAML 1.1's, without base 60; its floats as YAML 1.2 has them: 1.1
                     r"|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)", "-+0123456789."),
 }  # fmt: skip
 GUESSED = {*NUMBERS, f"{TAG}bool"}
-"""What plain text is taken for by its looks, beside null."""
+"""The types that plain text is taken for by its form, besides null."""
 KINDS = {yaml.ScalarNode: GUESSED | {NULL, STR}, yaml.SequenceNode: {f"{TAG}seq"}, yaml.MappingNode: {f"{TAG}map"}}
 """All that a config needs, and all that is ever constructed."""
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that constructs what a config needs and refuses the rest: dates, sets, merges, base 60, what an
-    explicit tag calls a number and is none, and aliases, by which a few lines can mean more than memory holds."""
+    """SafeLoader that constructs what a config needs and refuses the rest: dates, sets, merges, base 60, text that an
+    explicit tag calls a number, and aliases, with which a few lines can expand to more than memory holds."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -47,7 +47,7 @@ for _tag, (_form, _first) in NUMBERS.items():
 
 
 def _fault_of(node: yaml.Node, loader: _Loader) -> str:
-    """What is wrong with the tag of a node, "" where nothing is."""
+    """What is wrong with the tag of a node, "" if nothing is."""
     if node.tag not in KINDS[type(node)]:
         return (
             f"leave out the tag {_shown(node.tag.replace(TAG, '!!'))}: values are numbers, true, false, null and text"
@@ -78,8 +78,8 @@ def parse_yaml(text: str, source: str = "YAML", is_text: Callable[[str], bool] =
     """Parse YAML text; a syntax error is a ConfigError that names ``source``, line and column.
 
     Args:
-        is_text: whether a field, such as ``data.path``, takes text or a list of texts. There 2024, no and 1e3 are read
-            as they are written, and a name does not become a number, a switch or a date. The whole is the field "".
+        is_text: whether a field, such as ``data.path``, takes text or a list of texts. In it 2024, no and 1e3 stay as
+            written, and a name does not become a number, a switch or a date. "" stands for the whole document.
     """
     try:
         loader = _Loader(text)
@@ -99,7 +99,7 @@ def parse_yaml(text: str, source: str = "YAML", is_text: Callable[[str], bool] =
 
 
 def _keep_text(node: yaml.Node, field: str, is_text: Callable[[str], bool]) -> None:
-    """Have the plain scalars of text fields constructed as text; null is no value there too, except in a list."""
+    """Read the plain scalars of text fields as text; null still means no value, except in a list."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             _keep_text(value, f"{field}.{key.value}".lstrip("."), is_text)

@@ -1,8 +1,8 @@
-"""Public mode: the app on a machine that strangers use. What it does not do there, and how much of the rest.
+"""Public mode: what the app refuses and limits on a machine that strangers use.
 
-DDPM_PUBLIC=1 turns it on, and SPACE_ID, which a Hugging Face Space sets; DDPM_PUBLIC=0 turns it off even there. What is
-run, stopped and deleted in public mode is decided by whoever owns the machine, on its command line: training,
-evaluations, reports and deletion are off on the pages, without a quota. Every limit stands in ``Limits``.
+DDPM_PUBLIC=1 turns it on, as does SPACE_ID, which a Hugging Face Space sets; DDPM_PUBLIC=0 turns it off even there. In
+public mode only the owner of the machine decides what is run, stopped and deleted, on its command line: on the pages
+training, evaluations, reports and deletion are off altogether. ``Limits`` has every limit.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Limits:
-    """How much one request may ask for; the defaults are those of a machine of one's own."""
+    """How much one request may ask for; the defaults are for your own machine."""
 
     evaluations: float = math.inf
-    """Looks of the network at an image: images x evaluations of each. $DDPM_MAX_EVALUATIONS in public mode."""
+    """Network evaluations: images x evaluations of each. $DDPM_MAX_EVALUATIONS in public mode."""
     values: float = math.inf
-    """Numbers in the images of one picture: images x channels x height x width. They are kept while a visitor stays."""
+    """Values in the images of one picture: images x channels x height x width. They are kept while a visitor stays."""
     work: float = 500e9
-    """Of one look of a network at one image, see ``Cost.work``: about 7 s on 2 cores, which nobody can stop."""
+    """Of one network evaluation of one image, see ``Cost.work``: about 7 s on 2 cores, which nobody can stop."""
     memory: int = 2_000_000_000
-    """Bytes that such a look may take."""
+    """Bytes that such an evaluation may take."""
     picture_memory: int = 8_000_000_000
-    """Bytes that a look at all images of a picture may take."""
+    """Bytes that an evaluation of all images of a picture may take."""
     upload_megabytes: int = 10
     session_upload_megabytes: int = 30
-    """Of all files that one visitor has uploaded and not taken back."""
+    """Of all files that one visitor has uploaded and not removed."""
     server_upload_megabytes: int = 200
-    """Of those of all visitors."""
+    """Of the files of all visitors."""
     upload_pixels: int = MAX_PIXELS
     config_characters: int = 20_000
-    """Of a config's YAML; one with every field spelt out has 2,000."""
+    """Of a config's YAML; one that states every field has 2,000."""
     field_characters: int = 4_096
     """Of any other field of text: as long as the longest path. A browser's value is cut there."""
     widgets: int = 1_000
-    """Whose values one message may bring; a page has up to a hundred."""
+    """Whose values one message from a browser may carry; a page has up to a hundred."""
 
 
 def is_public() -> bool:
-    """Whether strangers use this copy.
+    """Whether this copy serves strangers.
 
     Raises:
         ConfigError: DDPM_PUBLIC is neither 1 nor 0.
@@ -66,10 +66,10 @@ def is_public() -> bool:
 
 
 def limits() -> Limits:
-    """The limits that hold here and now.
+    """The limits that apply now.
 
     Raises:
-        ConfigError: DDPM_PUBLIC or DDPM_MAX_EVALUATIONS cannot be understood.
+        ConfigError: DDPM_PUBLIC or DDPM_MAX_EVALUATIONS is not valid.
     """
     if not is_public():
         return Limits()
@@ -96,8 +96,8 @@ def check_evaluations(count: int, what: str, remedy: str) -> None:
 
 
 def most_images(evaluations: int, values: int) -> int | None:
-    """How many images one request may have, each of which takes so many ``evaluations`` and has so many ``values``;
-    None where there is no limit, 0 where not even one is possible."""
+    """How many images one request may have, given the ``evaluations`` and ``values`` of one image; None if there is no
+    limit, 0 if not even one is possible."""
     here = limits()
     most = min(here.evaluations / max(1, evaluations), here.values / max(1, values))
     return None if math.isinf(most) else math.floor(most)
@@ -122,7 +122,7 @@ def check_images(count: int, evaluations: int, values: int) -> None:
 
 
 def check_memory(count: int, model: Model) -> None:
-    """Refuse a picture whose images take more memory at once than there is for one.
+    """Refuse a picture whose images together take more memory than one picture may.
 
     Raises:
         ConfigError: says how many images are possible.
@@ -146,7 +146,7 @@ def forbid(what: str) -> None:
 
 
 def published(config: Config) -> Config:
-    """The config of a run as a page shows it: in public mode another name stands for the folder of its images."""
+    """A run's config as a page shows it: in public mode with a stand-in for the path of its images."""
     if not is_public() or config.data.path is None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"path": "your/images"})})
@@ -169,10 +169,10 @@ def check_config(config: Config) -> None:
 
 
 def extra_models() -> list[str]:
-    """$DDPM_MODELS, the model references that are offered in public mode beside the shipped models.
+    """$DDPM_MODELS, the model references offered in public mode besides the shipped models.
 
     Raises:
-        ConfigError: one of them is neither run:NAME nor hf://user/repo; a path would stand on the page.
+        ConfigError: one of them is neither run:NAME nor hf://user/repo; a path would be visible on the page.
     """
     found = [reference.strip() for reference in os.environ.get("DDPM_MODELS", "").split(",") if reference.strip()]
     for reference in found:
@@ -189,7 +189,7 @@ def shows_run(name: str) -> bool:
 
 
 def check_model(reference: str) -> None:
-    """Refuse what is no model of this public page, a path above all.
+    """Refuse a model that this public page does not offer, above all a path.
 
     Raises:
         ModelError: in public mode, for a model that is neither shipped nor in $DDPM_MODELS.
@@ -199,7 +199,7 @@ def check_model(reference: str) -> None:
 
 
 def check_cost(model: Model) -> None:
-    """Refuse a model of which one look at one image takes too long or too much memory for the app.
+    """Refuse a model if one network evaluation of one image takes too long or too much memory for the app.
 
     Raises:
         ModelError: says what it takes and what is possible.
@@ -212,8 +212,8 @@ def check_cost(model: Model) -> None:
     ):
         if needed > limit:
             raise ModelError(
-                f"{model.source} takes {needed / 1e9:,.1f} {unit} for one look at one image, and {limit / 1e9:,.1f} "
-                f"are the most here{elsewhere}"
+                f"{model.source} takes {needed / 1e9:,.1f} {unit} for one evaluation of one image, and "
+                f"{limit / 1e9:,.1f} are the most here{elsewhere}"
             )
 
 
@@ -221,12 +221,12 @@ def check_cost(model: Model) -> None:
 
 
 def redacted(text: str) -> str:
-    """The text as strangers may read it: in public mode no folder of this machine is left in it."""
+    """Remove this machine's folders from a text in public mode, so that strangers may read it."""
     try:
         if not is_public():
             return text
     except ConfigError:
-        pass  # as long as nobody knows, strangers may be reading
+        pass  # undecided: assume that strangers are reading
     known = {
         data_dir(): "data",
         output_dir(): "outputs",

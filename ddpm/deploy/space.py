@@ -1,6 +1,6 @@
 """A Hugging Face Space of the app with one model: its files, which ``hub`` publishes.
 
-They are taken from the tree that runs, without git: a container of the app can build a Space as well.
+They come from the folder of the running code, without git: a container of the app can build a Space as well.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..storage.places import is_on_hub
 from ..storage.publish import publish
 
 ROOT = Path(__file__).resolve().parents[2]
-APP = (  # all that the app needs, and nothing else: secrets and what lies about by chance stay at home
+APP = (  # all that the app needs, and nothing else: secrets and stray files stay behind
     "Dockerfile",
     "requirements.txt",
     "requirements.lock",
@@ -36,11 +36,11 @@ APP = (  # all that the app needs, and nothing else: secrets and what lies about
     "ddpm/**/*.py",
     "ddpm/deploy/static/*",
     "ddpm/media/templates/*",
-    "ddpm/evaluation/mnist_classifier.safetensors",  # by which the Playground says what it sees
+    "ddpm/evaluation/mnist_classifier.safetensors",  # with which the Playground names what it sees
     "configs/*.yaml",
     "docs/glossary.md",  # which the pages show
 )
-TAG = "ddpm-lab"  # in the front matter: by it a folder is known again
+TAG = "ddpm-lab"  # in the front matter, which identifies a folder as built by this app
 STATIC = "static"  # the Hub's name for a Space without a server
 PLAN = (
     "Hugging Face asks for a paid plan (PRO, Team or Enterprise) to create a Docker Space, which this app needs. "
@@ -58,7 +58,7 @@ def space_files(reference: str) -> dict[str, bytes]:
 
     Raises:
         ModelError: no such model, or it cannot be exported.
-        HubError: the app is not where this library is.
+        HubError: the app's files are not beside this library.
     """
     files = {}
     for pattern in APP:
@@ -81,7 +81,7 @@ def _readme(reference: str, config: Config) -> str:
 
 
 def static_readme(reference: str, config: Config, runtime: str) -> str:
-    """The same of a static page, see ``static_page``. The headers let its WebAssembly use several threads."""
+    """The README of a static page, see ``static_page``. The headers let its WebAssembly use several threads."""
     headers = {
         "cross-origin-embedder-policy": "require-corp",
         "cross-origin-opener-policy": "same-origin",
@@ -107,7 +107,7 @@ def _front_matter(reference: str, sdk: str, about: str) -> dict[str, Any]:
 
 
 def image_bytes(files: Mapping[str, bytes]) -> int:
-    """How large the container's image will be, about: the base image, the packages, and the files."""
+    """The approximate size of the container's image: the base image, the packages, and the files."""
     return BASE_BYTES + PACKAGES_BYTES + total_bytes(files)
 
 
@@ -116,7 +116,7 @@ def total_bytes(files: Mapping[str, bytes]) -> int:
 
 
 def summary(files: Mapping[str, bytes]) -> str:
-    """How much there is to send, and how large the image becomes, in words."""
+    """The sizes of the upload and of the container's image, in words."""
     return (
         f"{len(files)} files, {size_text(total_bytes(files))}; as a container about {image_bytes(files) / 1e9:.1f} GB "
         f"(estimated: with python:3.11-slim and the packages of requirements.txt, torch for CPUs)"
@@ -124,8 +124,8 @@ def summary(files: Mapping[str, bytes]) -> str:
 
 
 def write_space(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write the files of a Space into an empty folder, or over an earlier Space of the same kind, of which nothing
-    remains but what a Space does not have, such as .git.
+    """Write the files of a Space into an empty folder, or over an earlier Space of the same kind, replacing everything
+    except what does not belong to a Space, such as .git.
 
     Raises:
         ConfigError: the folder holds something else.
@@ -145,7 +145,7 @@ def write_space(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def sdk_of(folder: Path) -> str | None:
-    """Of which kind the Space is that was built in a folder, docker or static; None where there is none."""
+    """The kind of Space that was built in a folder, docker or static; None if there is none."""
     try:
         return _sdk((folder / "README.md").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # also not UTF-8
@@ -165,7 +165,7 @@ def zip_bytes(files: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
-            entry = zipfile.ZipInfo(name)  # of 1980, and not of now
+            entry = zipfile.ZipInfo(name)  # dated 1980: the time of day must not change the bytes
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return buffer.getvalue()
@@ -175,7 +175,7 @@ def push_space(files: Mapping[str, bytes], repo_id: str, *, token: str | None = 
     """Create or update a Space; returns its address.
 
     Raises:
-        HubError: see ``ddpm.storage.publish``; where the Hub will not create it, with the plan that it asks for.
+        HubError: see ``ddpm.storage.publish``; if the Hub refuses to create it, with the plan that it requires.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_space(files, Path(folder))

@@ -1,7 +1,7 @@
-"""A model as a folder of static files: a page that runs it in the visitor's own browser, without a server behind it.
+"""A model as a folder of static files: a page that runs it in the visitor's own browser, with no server to compute.
 
-The network goes as ONNX, the schedule as JSON, the samplers and the noise as JavaScript (``ddpm/static``);
-onnxruntime-web runs the network, by WebGPU where there is, else by WebAssembly.
+The network is stored as ONNX, the schedule as JSON, the samplers and the noise as JavaScript (``ddpm/deploy/static``);
+onnxruntime-web runs the network, with WebGPU if available, else with WebAssembly.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ ASSETS = Path(__file__).parent / "static"
 RUNTIME = "onnxruntime-web@1.30.0"
 INTEGRITY = "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 SCRIPTS = ("ort.wasm.bundle.min.mjs", "ort.webgpu.bundle.min.mjs")
-BINARIES = ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.asyncify.wasm")  # of the one, of the other
-RUNTIME_BYTES = 10_500_000  # of these four, gzipped
+BINARIES = ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.asyncify.wasm")  # of ort.wasm, of ort.webgpu
+RUNTIME_BYTES = 10_500_000  # of these four files, gzipped
 MAX_BYTES = 25_000_000
 MAX_STEPS = 100
 SAMPLERS = ("ddim", "dpmpp_2m")  # as many as sampling.js has
@@ -52,11 +52,11 @@ def static_files(
     Args:
         weights: how they are stored, fp16 or fp32; the network computes in float32 either way.
         links: texts and addresses for the foot of the page.
-        runtime: the archive of ``RUNTIME``, where it is at hand; else npm is asked for it, once for this machine.
+        runtime: the archive of ``RUNTIME``, if you have it; else npm fetches it, once per machine.
 
     Raises:
         ModelError: no such model, or one that cannot be exported: too large, or a pipeline of diffusers.
-        DDPMError: the runtime cannot be had, or is not the one that is expected.
+        DDPMError: the runtime cannot be fetched, or is not the expected one.
     """
     model = load_model(reference)
     _check_exportable(model, weights)
@@ -91,7 +91,7 @@ def _check_exportable(model: Model, weights: str) -> None:
 
 
 def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
-    """What the page needs to know beside the network."""
+    """What the page needs to know besides the network."""
     config, sampling, schedule = model.config, model.config.sampling, model.schedule
     total, most = schedule.num_timesteps, min(schedule.num_timesteps, MAX_STEPS)
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
@@ -99,7 +99,7 @@ def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
     return {
         "name": config.name,
         "about": f"The model is “{config.name}”: {size} pixels, trained on {config.data.dataset}, "
-        f"{parameters / 1e6:.2f} million parameters, made a page by python -m ddpm static.",
+        f"{parameters / 1e6:.2f} million parameters, turned into a page by python -m ddpm static.",
         "links": dict(links),
         "shape": config.image_shape,
         "numClasses": config.model.num_classes,
@@ -119,9 +119,9 @@ def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
 
 
 def onnx_bytes(model: Model, weights: str = "fp32") -> bytes:
-    """The network as ONNX: x (N, C, H, W), t (N,) and, where it has classes, y (N,) to output (N, C, H, W), of any N.
+    """The network as ONNX: x (N, C, H, W), t (N,) and, if it has classes, y (N,) to output (N, C, H, W), for any N.
 
-    ``weights`` fp16 halves the file: each weight is stored in half precision and cast as the network is loaded.
+    ``weights`` fp16 halves the file: each weight is stored in half precision and cast when the network is loaded.
     """
     batch = torch.export.Dim("batch", min=1, max=1 << 16)
     inputs = {"x": torch.zeros(2, *model.config.image_shape), "t": torch.zeros(2, dtype=torch.long)}
@@ -129,7 +129,7 @@ def onnx_bytes(model: Model, weights: str = "fp32") -> bytes:
         inputs["y"] = torch.zeros(2, dtype=torch.long)
     network = model.network.to("cpu", memory_format=torch.contiguous_format)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter's own, on its own future
+        warnings.simplefilter("ignore")  # the exporter warns about its own future
         program = torch.onnx.export(
             network, tuple(inputs.values()), dynamo=True, input_names=list(inputs), output_names=["output"],
             dynamic_shapes={name: {0: batch} for name in inputs}, verbose=False,
@@ -158,7 +158,7 @@ def _store_in_half_precision(graph: Any) -> None:
 
 
 def _runtime_files(archive: Path | None) -> dict[str, bytes]:
-    """Of onnxruntime-web what the page loads; WebAssembly gzipped, which not every file server does on the way."""
+    """The files of onnxruntime-web that the page loads; WebAssembly gzipped, since not every file server does that."""
     content = _runtime_archive(archive)
     with tarfile.open(fileobj=io.BytesIO(content)) as package:
 
@@ -188,7 +188,7 @@ def _fetch_runtime(target: Path) -> None:
     remedy = f"`npm pack {RUNTIME}` elsewhere makes a .tgz, which --runtime takes"
     npm = shutil.which("npm")
     if not npm:
-        raise DDPMError(f"{RUNTIME} comes from npm, which is not here: install Node.js, or {remedy}")
+        raise DDPMError(f"{RUNTIME} comes from npm, which is not installed here: install Node.js, or {remedy}")
     with tempfile.TemporaryDirectory() as folder:
         command = [npm, "pack", RUNTIME, "--pack-destination", folder, "--silent"]
         done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True)

@@ -27,7 +27,7 @@ class CalibrationRow:
     """Means over the images at one timestep.
 
     ``..._ci95`` is half the width of a 95 % confidence interval of the mean: 1.96 standard errors over the images, each
-    noised once (the normal interval; what another noise would change is part of it).
+    noised once (the normal interval, which includes the variation due to the noise).
     """
 
     t: int
@@ -107,10 +107,10 @@ def image_errors(
     batch_size: int = 250,
     device: torch.device | str = "cpu",
 ) -> Iterator[ImageErrors]:
-    """Noise every image once at every timestep and compare what the denoiser predicts with the truth.
+    """Noise every image once at every timestep and compare what the denoiser predicts with the ground truth.
 
     Args:
-        denoise: must not clip, for the identity of the two errors holds before clipping.
+        denoise: must not clip, since the identity of the two errors holds before clipping.
         images: (N, C, H, W) in [-1, 1].
         timesteps: each in 0..T-1.
         seed: image k at timestep t has the noise of (seed, t, k), whatever the batch size and the denoiser.
@@ -139,14 +139,14 @@ def image_errors(
 def calibrate(
     model: Model, images: Tensor, timesteps: Sequence[int], seed: int = 0, batch_size: int = 250
 ) -> Iterator[CalibrationRow]:
-    """``image_errors`` of a model that is told no class, as means over the images."""
+    """``image_errors`` of a model that is given no class, as means over the images."""
     denoise = model.denoiser(clip=False)
     for errors in image_errors(denoise, model.schedule, images, timesteps, seed, batch_size, model.device):
         yield errors.row()
 
 
 def table_of(rows: list[CalibrationRow]) -> dict[str, Any]:
-    """Calibration rows as columns, named as the seed report names them and beyond."""
+    """Calibration rows as columns, with the names of the seed report, and further columns."""
     columns: dict[str, Any] = {name: [getattr(row, name) for row in rows] for name in COLUMNS}
     if any(row.ssim is None for row in rows):
         columns["ssim"] = columns["ssim_ci95"] = unavailable("SSIM needs images of 6 pixels or more: read PSNR instead")

@@ -59,7 +59,7 @@ class Classifier(nn.Module):
 @cache
 def load_classifier() -> Classifier:
     """The shipped classifier, in eval mode. Treat it as read-only: all callers share one."""
-    with torch.inference_mode(False):  # else nobody could ever compute gradients through it
+    with torch.inference_mode(False):  # otherwise no gradient could ever pass through it
         model = Classifier()
         load_weights(model, read_safetensors(SHIPPED, model), str(SHIPPED))
     return model.eval().requires_grad_(False)
@@ -80,7 +80,7 @@ def extract_features(images: Tensor, batch_size: int = 500) -> Tensor:
 
 
 def accuracy(model: Classifier, images: ImageSet, batch_size: int = 500) -> float:
-    """The share of images that the classifier labels right."""
+    """The share of images that the classifier labels correctly."""
     with torch.inference_mode():
         hits = sum(
             int((model(to_float(part)).argmax(1) == labels).sum())

@@ -1,12 +1,12 @@
 """The evaluation of a model in stages: calibration on the test set, then one stage for each way of sampling.
 
-The protocol is one for all: averaged weights, a fixed seed, classes balanced where the model has any, guidance 1 unless
-asked otherwise, and beside each result what produced it. A stage that is in an earlier result already, made by the same
-weights in the same way, is taken from there, so that an interrupted evaluation goes on where it was. What it lacks (a
-metric that is younger, or one that could not be had then and can be now) is computed alone, from samples drawn again.
+All models share one protocol: averaged weights, a fixed seed, balanced classes if the model has any, guidance 1 unless
+asked otherwise; each result records what produced it. A stage that an earlier result already has, made by the same
+weights in the same way, is reused, so that an interrupted evaluation continues where it stopped. If it lacks a metric,
+one that is newer or that was unavailable then and is available now, only that is computed, from samples drawn again.
 
 The result is a dict for JSON: ``calibration``, a stage such as ``ddim_50steps`` for each way of sampling, each with its
-``made_by``, and ``made_by`` of the whole. A number that could not be had is ``{"unavailable": "<reason and remedy>"}``,
+``made_by``, and ``made_by`` of the whole. A number that is unavailable is ``{"unavailable": "<reason and remedy>"}``,
 and so may be a stage, or a part of one.
 """
 
@@ -64,7 +64,7 @@ class StageDone:
     """Nothing of it was computed."""
     results: dict[str, Any] = field(repr=False)
     added: tuple[str, ...] = ()
-    """What was computed of a stage that was there already."""
+    """What was added to a stage that existed already."""
 
 
 Event = StageProgress | StageDone
@@ -96,22 +96,22 @@ class _Evaluation:
         return samples and samples * evaluations(method.settings, self.model.schedule, bool(self.model.num_classes))
 
     def samples_for(self, method: Method, measures: Sequence[Measure]) -> list[int]:
-        """Those of the samples that some measures look at."""
+        """Those of the samples that some measures use."""
         seed = self.protocol.seed
         return sorted({index for measure in measures for index in measure.needs(method.num_samples, seed)})
 
     def decisive(self, method: Method | None) -> dict[str, Any]:
-        """What decides a stage: where it is another, the stage is another too."""
+        """What identifies a stage: if any of it differs, it is another stage."""
         how = {"model": self.model.reference, "sha256": self.model.sha256,
                "dataset": self.model.config.data.dataset, "seed": self.protocol.seed}  # fmt: skip
         if digest := self.real.digest:
             how["digest"] = digest
-        if method is None:  # a table with the classes holds the one without: not asked for, they stay if they are there
+        if method is None:  # a table with the classes includes the one without: unrequested, it stays
             return how | ({"per_class": True} if self.protocol.per_class else {})
         return how | {"num_samples": method.num_samples, "settings": method.settings.model_dump(mode="json")}
 
     def circumstances(self) -> dict[str, Any]:
-        """What there was to measure with. What could not be had for want of it is computed when it is there."""
+        """What was available to measure with. Metrics that lacked one of these are computed once it is available."""
         return {
             DATASET: not self.real.missing,
             LPIPS: not isinstance(self.lpips, MetricError),
@@ -119,7 +119,7 @@ class _Evaluation:
         }
 
     def lacking(self, method: Method | None, stage: dict[str, Any]) -> list[Measure] | None:
-        """What is to be computed of a stage that was made before; None where it is the whole."""
+        """What remains to be computed of a stage that was made before; None if it is the whole stage."""
         made_by, now = stage.get("made_by", {}), self.circumstances()
         if not _same(made_by, self.decisive(method)):
             return None
@@ -172,14 +172,14 @@ class _Evaluation:
         return table
 
     def sampling(self, method: Method, measures: Sequence[Measure]) -> Iterator[StageProgress]:
-        classes, looks, batches, counting = list(range(self.model.num_classes)) or None, Counter(), [], threading.Lock()
+        classes, nfe, batches, counting = list(range(self.model.num_classes)) or None, Counter(), [], threading.Lock()
         indices = self.samples_for(method, measures)
 
-        def count_looks(network, inputs, output) -> None:
-            with counting:  # the parts of a batch are looked at in threads of their own
-                looks.update(made=len(inputs[0]), untold=len(inputs[0]))
+        def count_evaluations(network, inputs, output) -> None:
+            with counting:  # the parts of a batch are evaluated in separate threads
+                nfe.update(total=len(inputs[0]), unreported=len(inputs[0]))
 
-        hook = self.model.network.register_forward_hook(count_looks)
+        hook = self.model.network.register_forward_hook(count_evaluations)
         try:
             for first in range(0, len(indices), BATCH_SIZE):
                 part = indices[first : first + BATCH_SIZE]
@@ -188,17 +188,17 @@ class _Evaluation:
                 for step in steps:
                     if step.t >= 0:
                         text = f"{first:,} of {len(indices):,} samples, t = {step.t} of the next {len(part)}"
-                        yield self.advance(method.name, text, looks.pop("untold"))
+                        yield self.advance(method.name, text, nfe.pop("unreported"))
                 batches.append(step.x0.clamp(-1, 1).cpu())
         finally:
             hook.remove()
-        yield self.advance(method.name, f"judging {len(indices):,} samples", looks["untold"])
+        yield self.advance(method.name, f"judging {len(indices):,} samples", nfe["unreported"])
         images = torch.cat(batches) if batches else torch.empty(0, *self.model.config.image_shape)
         asked = torch.tensor(repeat_labels(classes, indices)) if classes else None
         found = judge(Judged(images, asked, self.real, self.lpips, indices, method.num_samples), measures)
-        return {"network_evaluations": looks["made"] / max(1, len(indices)), "num_samples": method.num_samples, **found}
+        return {"network_evaluations": nfe["total"] / max(1, len(indices)), "num_samples": method.num_samples, **found}
 
-    # -- a stage as a whole, and what was missing of one -----------------------------------------------------------
+    # -- a whole stage, and what was missing from one --------------------------------------------------------------
 
     def made(self, method: Method | None) -> Iterator[StageProgress]:
         """A stage from the beginning."""
@@ -209,16 +209,16 @@ class _Evaluation:
         return result | {"made_by": how | {"versions": versions(), "seconds": _since(started)}}
 
     def completed(self, method: Method, stage: dict[str, Any], measures: Sequence[Measure]) -> Iterator[StageProgress]:
-        """A stage with what it lacked, which says how that was made; the rest stays as it is."""
+        """A stage completed with what it lacked, which records how that was made; the rest stays as it is."""
         started = time.perf_counter()
         found = _without_nan((yield from self.sampling(method, measures)))
-        real, anew = stage["reference"], found["reference"]
+        real, fresh = stage["reference"], found["reference"]
         if "unavailable" in real:
-            real = anew
-        else:  # what cannot be had now does not take the place of what could be had before
+            real = fresh
+        else:  # what is unavailable now does not replace what was available before
             beside = [name for measure in measures if measure.beside for name in measure.names]
-            real = real | {name: anew.get(name, anew) for name in beside
-                           if "unavailable" not in anew or name not in real}  # fmt: skip
+            real = real | {name: fresh.get(name, fresh) for name in beside
+                           if "unavailable" not in fresh or name not in real}  # fmt: skip
         names = [name for measure in measures if measure not in OF_REAL_ALONE for name in measure.names]
         how = self.circumstances() | {"versions": versions()}
         made_by = stage["made_by"] | {
@@ -241,7 +241,7 @@ def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:
 
 
 def evaluate_to(path: Path, model: Model, protocol: Protocol) -> Iterator[Event]:
-    """``evaluate``, its result written to ``path`` after every stage and continued from what ``path`` holds."""
+    """``evaluate``, continued from what ``path`` holds, with the result written there after every stage."""
     for event in evaluate(model, protocol, read_results(path) if path.is_file() else None):
         if isinstance(event, StageDone):
             write_results(path, event.results)
@@ -252,8 +252,8 @@ def evaluate(model: Model, protocol: Protocol, previous: dict[str, Any] | None =
     """Evaluate a model, stage by stage; the last event holds everything, as a dict for JSON.
 
     Args:
-        previous: an earlier result. Its stages are kept where they are of the same weights, and not computed again
-            where they were made in the same way.
+        previous: an earlier result. Its stages of the same weights are kept; those made in the same way are not
+            computed again.
 
     Raises:
         ConfigError: settings that the model does not allow, or LPIPS weights that are not there.
@@ -275,13 +275,13 @@ def evaluate(model: Model, protocol: Protocol, previous: dict[str, Any] | None =
 
 
 def _same(made_by: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    if "settings" in made_by:  # one that is younger than the result had its default
+    if "settings" in made_by:  # a setting newer than the result had its default
         made_by = made_by | {"settings": SamplingConfig().model_dump(mode="json") | made_by["settings"]}
     return {key: made_by.get(key) for key in wanted} == wanted
 
 
 def _still_valid(previous: dict[str, Any], sha256: str) -> dict[str, Any]:
-    """The stages of an earlier result that are of these weights; where one is damaged, that it is."""
+    """The stages of an earlier result that are of these weights; a damaged one says that it is."""
     whole = previous.get("made_by", {})
     return {name: stage for name, stage in sound(previous).items()
             if name != "made_by" and sha256 and stage.get("made_by", whole).get("sha256") == sha256}  # fmt: skip
@@ -309,7 +309,7 @@ def versions() -> dict[str, str]:
 
 
 def _without_nan(value: Any) -> Any:
-    """``value`` with every number that JSON does not know replaced by why it is missing."""
+    """``value`` with every number that JSON cannot hold replaced by why it is missing."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""An evaluation as a job: a process of its own, with a status on disk as a run has one."""
+"""An evaluation as a job: a separate process, with a status on disk like that of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = 1000  # of an evaluation, which its status counts as steps
 
 
 def launch(model: Model, *, num_samples: int, all_methods: bool = False, per_class: bool = False) -> None:
-    """Start ``python -m ddpm eval`` for a model that lies on this machine.
+    """Start ``python -m ddpm eval`` for a model on this machine.
 
     Raises:
         ModelError: the model is being evaluated already.
@@ -34,10 +34,10 @@ def launch(model: Model, *, num_samples: int, all_methods: bool = False, per_cla
 
 
 def stop(folder: EvaluationFolder) -> None:
-    """End an evaluation at once; its finished stages are kept, and taken from there by the next.
+    """Kill an evaluation; its finished stages are kept, and reused by the next.
 
     Raises:
-        ModelError: its process is somebody else's, or does not end.
+        ModelError: its process belongs to another user, or does not end.
     """
     jobs.kill(folder)
 
@@ -46,7 +46,7 @@ def recorded(folder: EvaluationFolder, events: Iterator[Event]) -> Iterator[Even
     """Pass the events of an evaluation on, and keep its status up to date."""
     me = psutil.Process()
     status = Status(state="running", pid=me.pid, process_started=me.create_time(), total_steps=PARTS)
-    if read_status(folder).pid != me.pid:  # nobody launched this one, and the log is of another
+    if read_status(folder).pid != me.pid:  # not launched as a job, so the log is of another one
         folder.log.unlink(missing_ok=True)
     write_status(folder, status)
     written = time.monotonic()

@@ -1,8 +1,8 @@
-"""All metrics of a set of samples, each beside the same metric of real images, as a dict for JSON.
+"""All metrics of a set of samples, each beside its real baseline, as a dict for JSON.
 
 A number alone says little: noise is diverse, and 500 real images are some distance from the other real images too. So
-``reference`` holds what as many real images reach: training images in the place of samples where a distance to the test
-set is taken, test images for the rest.
+``reference`` holds the real baseline, the score of as many real images: training images where the metric is a distance
+to the test set, test images for the rest.
 """
 
 from __future__ import annotations
@@ -38,22 +38,22 @@ EXTREMES = 8  # how many of the nearest, best and worst samples are named
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Images (N, C, H, W) in [-1, 1] that are judged, and what is computed of them once."""
+    """Images (N, C, H, W) in [-1, 1] to judge, and what is computed from them once."""
 
     images: Tensor
     labels: Tensor | None
-    """The classes (N,) that they were asked to be of; None: of no class."""
+    """The classes (N,) that were requested; None if none were."""
     real: RealImages
     lpips: Distance | MetricError
     """The network, or why there is none."""
     indices: Sequence[int] | None = None
-    """Which samples of a larger set they are; None: they are the set."""
+    """Which samples of a larger set they are; None if they are the whole set."""
     set_size: int = 0
-    """Of that larger set."""
+    """The size of that larger set."""
 
     @property
     def count(self) -> int:
-        """Of the whole set."""
+        """The size of the whole set."""
         return len(self.images) if self.indices is None else self.set_size
 
     def at(self, indices: Sequence[int]) -> Tensor:
@@ -69,13 +69,13 @@ class Judged:
 
     @cached_property
     def probabilities(self) -> Tensor:
-        """The classifier's, (N, 10)."""
+        """The classifier's probabilities, (N, 10)."""
         self.real.check_classifier()
         return classify(self.images)
 
     @property
     def confidence(self) -> Tensor:
-        """The classifier's in the class that was asked for, where none was in the one that it sees, (N,)."""
+        """The classifier's confidence in the class requested, or if none was, in the one that it sees, (N,)."""
         if self.labels is None:
             return self.probabilities.amax(1)
         return self.probabilities[torch.arange(len(self.labels)), self.labels]
@@ -86,13 +86,13 @@ class Measure(NamedTuple):
 
     names: tuple[str, ...]
     compute: Callable[[Judged], tuple]
-    """Their values, or a MetricError that says why they cannot be had, and the remedy."""
+    """Their values, or a MetricError that says why they are unavailable, and the remedy."""
     beside: Callable[[RealImages, int], ImageSet] | None = None
-    """The real images of which the same is computed; None where that says nothing."""
+    """The real images for the baseline; None if a baseline would say nothing."""
     depends_on: tuple[str, ...] = ()
-    """What a result notes of how it was made, and where it has changed these metrics are computed anew."""
+    """Keys of a result's ``made_by``: if the value of one has changed, these metrics are computed again."""
     needs: Callable[[int, int], Sequence[int]] = lambda count, seed: range(count)
-    """(number of samples, seed) -> those of them that it looks at."""
+    """(number of samples, seed) -> those of them that it uses."""
 
     def of(self, judged: Judged) -> dict[str, Any]:
         """The metrics by name, or for each of them the reason why it cannot be computed."""
@@ -103,7 +103,7 @@ class Measure(NamedTuple):
 
 
 def judge(judged: Judged, measures: Sequence[Measure] | None = None) -> dict[str, Any]:
-    """Metrics of samples, all unless told which, and in ``reference`` those of as many real images."""
+    """Metrics of samples, all by default, and in ``reference`` those of as many real images."""
     measures = measures_of(judged.real) if measures is None else measures
     found: dict[str, Any] = {}
     for measure in measures:
@@ -123,7 +123,7 @@ def reference(
         "what": f"distance, precision and recall: {train:,} training images{balanced} against the "
         f"{len(real.test):,} of the test set; diversity: {test:,} test images; label accuracy: the whole test set"
     }
-    judged: dict[Callable, Judged] = {}  # those that stand beside several measures are looked at once
+    judged: dict[Callable, Judged] = {}  # images that serve several measures are judged once
     for measure in measures:
         if measure.beside is None:
             continue
@@ -173,7 +173,7 @@ def _extremes(judged: Judged) -> tuple[list[int], list[int]]:
 
 
 def _memorisation(judged: Judged) -> tuple[dict[str, Any]]:
-    """How near the samples come to a training image, against how near test images of their class do.
+    """How close the samples come to a training image, relative to how close test images of their class do.
 
     A ratio of about 1 is as new as a test image; far below 1 is a copy. Of samples that copy nothing, about 1 % lie
     below the 1 % quantile of the test images.
@@ -182,7 +182,7 @@ def _memorisation(judged: Judged) -> tuple[dict[str, Any]]:
     real.check()
     found, level = nearest(judged.images, real.train.images), real.neighbour_levels(judged.labels, len(judged.images))
     if not (level > 0).all():
-        raise MetricError("half of the test images are copies of training images: split the data anew")
+        raise MetricError("half of the test images are copies of training images: split the data again")
     ratio, of_test = found.distance / level, real.test_neighbours
     closest = ratio.argsort()[:EXTREMES].tolist()
     values = {
@@ -207,7 +207,7 @@ def _memorisation(judged: Judged) -> tuple[dict[str, Any]]:
 
 DATASET, LPIPS, CLASSIFIER = "dataset_found", "lpips_found", "classifier_sha256"  # of ``made_by`` of a stage
 SEEN = (DATASET, CLASSIFIER)
-# A name here is a key of a stage's result; how it is shown stands in ``ddpm.evaluation.structure``.
+# A name here is a key of a stage's result; ``ddpm.evaluation.structure`` says how it is shown.
 MEASURES = [
     Measure(
         ("lpips_diversity",),
@@ -234,7 +234,7 @@ MEASURES = [
     Measure(("surest", "least_sure"), _extremes, None, (CLASSIFIER,)),
     Measure(("nearest_training_image",), _memorisation, None, (DATASET,)),
 ]
-# Samples have the classes balanced, the test set has not: what real images reach that have them as often as they come.
+# Samples have balanced classes, the test set does not: the real baseline with the classes in their natural proportions.
 OF_REAL_ALONE = (
     Measure(("frechet_distance_natural",), _frechet, RealImages.as_samples_unbalanced, SEEN, lambda count, seed: ()),
 )
@@ -248,15 +248,15 @@ def metric(
     beside: Callable[[RealImages, int], ImageSet] | None = RealImages.as_tests,
     depends_on: tuple[str, ...] = SEEN,
 ) -> Callable[[Callable[[Judged], float]], Callable[[Judged], float]]:
-    """Enter a metric of one number, a function of ``Judged``, under its name: evaluations compute it, and reports,
-    cards and pages show it. In results that were stored before, it is said to be missing.
+    """Register a metric of one number, a function of ``Judged``, under its name: evaluations compute it, and reports,
+    cards and pages show it. Results that were stored before show it as missing.
 
     Args:
         label, form, meaning: how it is shown, as in ``Metric``.
         beside, depends_on: as in ``Measure``.
 
     Raises:
-        ConfigError: a metric of another function has this name.
+        ConfigError: another metric has this name.
     """
 
     def entered(function: Callable[[Judged], float]) -> Callable[[Judged], float]:

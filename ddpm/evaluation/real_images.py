@@ -1,4 +1,4 @@
-"""The real images that samples are measured with, and what is computed of them once."""
+"""The real images that samples are compared with, and what is computed from them once."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..errors import DataError, MetricError
 from .classifier import extract_features
 from .metrics import Nearest, nearest
 
-TEST_NEIGHBOURS = 1000  # test images whose nearest training image is looked for, as the level of not copying
+TEST_NEIGHBOURS = 1000  # test images whose distance to the nearest training image sets the level of not copying
 
 
 @dataclass(frozen=True, eq=False)
 class RealImages:
-    """The images that samples are measured with, and what is computed of them once."""
+    """The images that samples are compared with, and what is computed from them once."""
 
     config: DataConfig
     train: ImageSet | None
@@ -29,7 +29,7 @@ class RealImages:
     seed: int = 0
     conditional: bool = True
     digest: str | None = None
-    """Of a folder, as it is now."""
+    """For a folder, as it is now."""
     _references: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -42,7 +42,7 @@ class RealImages:
             return cls(config, None, None, str(error), seed, conditional)
 
     def check(self) -> None:
-        """Raise MetricError where the dataset is missing."""
+        """Raise MetricError if the dataset is missing."""
         if self.missing:
             raise MetricError(self.missing)
 
@@ -56,7 +56,7 @@ class RealImages:
         return extract_features(images)
 
     def check_classifier(self) -> None:
-        """Raise MetricError where the shipped classifier does not know such images."""
+        """Raise MetricError if the shipped classifier does not know such images."""
         if self.config.dataset == "mnist" and self.config.image_size >= 28:
             return
         if self.config.dataset == "digits":
@@ -80,12 +80,12 @@ class RealImages:
 
     @cached_property
     def test_neighbours(self) -> Nearest:
-        """The nearest training image of the first test images: how near an image comes that is no copy."""
+        """The training image nearest to each of the first test images: how close images come that are no copies."""
         return nearest(self._neighbour_images.scaled(), self.train.images)
 
     def neighbour_levels(self, labels: Tensor | None, count: int) -> Tensor:
-        """(count,): the median distance of test images of each sample's class, since a 1 is always near to another 1;
-        of all test images where ``labels`` is None."""
+        """(count,): the median distance of test images of each sample's class, since a 1 is always close to another 1;
+        of all test images if ``labels`` is None."""
         distance, classes = self.test_neighbours.distance, self._neighbour_images.labels
         level = distance.median().expand(count).clone()
         for label in () if labels is None else classes.unique():
@@ -99,16 +99,16 @@ class RealImages:
         return (self.test_neighbours.distance / level).quantile(share).item()
 
     def draw(self, images: ImageSet, count: int) -> ImageSet:
-        """``count`` images at random (all, where there are fewer), the classes in turn where samples are."""
+        """``count`` images at random (all, if there are fewer), the classes in turn if those of the samples are."""
         return class_by_class(self._shuffled(images), count) if self.conditional else self._shuffled(images)[:count]
 
-    # Those that stand beside ``count`` samples, each for the measures that say so.
+    # The images to compare with ``count`` samples; each measure names one of these.
 
     def as_samples(self, count: int) -> ImageSet:
         return self.draw(self.train, count)
 
     def as_samples_unbalanced(self, count: int) -> ImageSet:
-        """The classes as often as they come."""
+        """The classes in their natural proportions."""
         return self._shuffled(self.train)[:count]
 
     def as_tests(self, count: int) -> ImageSet:
@@ -122,12 +122,12 @@ class RealImages:
 
 
 def splits(config: DataConfig) -> tuple[ImageSet, ImageSet, str | None]:
-    """Training and test images, and of a folder its digest as it is now.
+    """Training and test images, and the current digest of a folder.
 
     Raises:
         DataError: the dataset is missing, and cannot be downloaded.
     """
-    if config.dataset == "folder":  # a model that does not say which images it held is of an earlier version
+    if config.dataset == "folder":  # a model that does not say which images it held is from an earlier version
         opened = open_folder(config, earlier=config.digest is None)
         return opened.split("train"), opened.split("test"), opened.manifest.digest
     return load_dataset(config, "train"), load_dataset(config, "test"), None

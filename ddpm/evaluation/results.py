@@ -1,4 +1,4 @@
-"""The results of evaluations: where they lie, how they are read and written, and how their numbers are to be shown."""
+"""The results of evaluations: where they are stored, how they are read and written, and how their numbers are shown."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .structure import METRICS, Summary, fault_of
 Stage = Mapping[str, Any]
 
 
-# What a stage holds of its samples besides.
+# What else a stage holds about its samples, besides metrics.
 DETAILS = ("kid_std", "confusion_matrix", "class_histogram", "surest", "least_sure", "nearest_training_image")
 
 
 def unavailable(reason: Exception | str) -> dict[str, str]:
-    """What stands in the place of a number that cannot be computed: why, and the remedy."""
+    """What replaces a number that cannot be computed: why, and the remedy."""
     return {"unavailable": str(reason)}
 
 
@@ -38,9 +38,9 @@ LACKING = unavailable("it has not been computed yet: evaluate again, which compu
 
 
 def folder_of(model: Model) -> EvaluationFolder:
-    """Where the evaluation and the report of a model go: the folder of its run; for weights that are of no run
-    ``model-<name>`` beside the runs, since a run of that name has results of its own, and for those of the Hub
-    ``model-<user>--<repo>``, since many there have one name."""
+    """Where a model's evaluation and report go: the folder of its run; for weights without a run, ``model-<name>``
+    beside the runs, since a run of that name has its own results; for Hub models, ``model-<user>--<repo>``, since many
+    of them share a name."""
     if is_on_hub(model.reference):
         return EvaluationFolder.named(f"model-{HubReference.parse(model.reference).repo_id.replace('/', '--')}")
     if run := model.run:
@@ -49,7 +49,7 @@ def folder_of(model: Model) -> EvaluationFolder:
 
 
 def read_results(path: Path) -> dict[str, Any]:
-    """Read an evaluation; a stage that is damaged is unavailable in it, with what is wrong.
+    """Read an evaluation; a damaged stage becomes unavailable, with what is wrong.
 
     Raises:
         DataError: the file cannot be read, or is no evaluation.
@@ -67,20 +67,20 @@ def read_results(path: Path) -> dict[str, Any]:
 
 
 def sound(results: Stage) -> dict[str, Any]:
-    """An evaluation whose damaged stages are unavailable, with what is wrong with them."""
+    """An evaluation with damaged stages made unavailable, with what is wrong with them."""
     return {name: stage if name == "made_by" or not (fault := fault_of(stage))
             else unavailable(f"what is stored of this stage is damaged ({fault}): evaluate again")
             for name, stage in results.items()}  # fmt: skip
 
 
 def write_results(path: Path, results: Stage) -> None:
-    """Write an evaluation; a number that JSON does not know is a ValueError."""
+    """Write an evaluation; a number that JSON cannot hold is a ValueError."""
     write_text(path, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def find_results(model: Model) -> dict[str, Any]:
-    """The evaluation of a model: what lies in its output folder, completed by the shipped stages, those beside its
-    weights. So the results that a model is shipped with stay in sight while it is evaluated anew.
+    """The evaluation of a model: that in its output folder, completed by the shipped stages beside its weights, so that
+    the results that a model is shipped with stay visible while it is re-evaluated.
 
     Raises:
         MetricError: there is none, or only one of other weights; says how to make it.
@@ -106,7 +106,7 @@ def find_results(model: Model) -> dict[str, Any]:
 
 
 def _with_all_keys(stage: Stage) -> dict[str, Any]:
-    """A stage in which every metric that it lacks is said to be missing."""
+    """A stage with every metric that it lacks marked as missing."""
 
     def lacking(part: Stage, keys: Iterable[str]) -> dict[str, Any]:
         return {key: LACKING for key in keys if key not in part}
@@ -140,8 +140,8 @@ def stage_label(stage: Stage) -> str:
 
 
 def share_ci95(stage: Stage, key: str) -> float | None:
-    """Half the width of the 95 % interval of a share of the samples, normal approximation of the binomial; None for
-    what is no share of the samples."""
+    """Half the width of the 95 % interval of a share of the samples, normal approximation of the binomial; None for a
+    metric that is no such share."""
     share = stage.get(key)
     if key not in ("precision", "label_accuracy") or not isinstance(share, int | float):
         return None
@@ -155,20 +155,20 @@ def headline(stages: Mapping[str, Stage], settings: SamplingConfig) -> str:
 
 
 class Series(NamedTuple):
-    """Stages that differ in their number of steps alone, so that a line may join them: the cheapest first."""
+    """Stages that differ only in their number of steps, so that a line may join them: the cheapest first."""
 
     sampler: str
     num_samples: int
     label: str
-    """What tells it from the others: DDIM, n = 1,000, guidance scale 2.0."""
+    """What distinguishes it from the others: DDIM, n = 1,000, guidance scale 2.0."""
     stages: list[Stage]
 
 
 def series_of(stages: Iterable[Stage]) -> list[Series]:
-    """What of some stages can be compared along a line: one sampler at one setting, judged by one number of samples.
+    """Group stages that can be compared along a line: one sampler at one setting, judged on one number of samples.
 
-    More samples alone lower a Fréchet distance and raise a recall; a line from few of them to many would show that as
-    the work of the steps.
+    More samples alone lower a Fréchet distance and raise a recall; a line from few samples to many would attribute that
+    to the steps.
     """
     groups: dict[str, list[Stage]] = {}
     for stage in stages:
@@ -193,13 +193,13 @@ def _apart(stage: Stage) -> dict[str, Any]:
 
 
 def real_levels(stages: Iterable[Stage], key: str) -> dict[int, float]:
-    """A metric of real images, by how many of them: as many as there were samples. Most come first."""
+    """A metric's real baseline by the number of images, which is that of the samples; the most come first."""
     known = {stage["num_samples"]: stage["reference"].get(key) for stage in stages}
     return {count: known[count] for count in sorted(known, reverse=True) if isinstance(known[count], float)}
 
 
 def missing_stages(results: Stage) -> dict[str, str]:
-    """The ways of sampling that are unavailable as a whole, by their reason, as ``absences`` has them."""
+    """The ways of sampling that are unavailable as a whole, by their reason, as from ``absences``."""
     return absences({name: stage for name, stage in results.items() if name not in ("made_by", "calibration")})
 
 
@@ -213,8 +213,8 @@ def absences(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def missing_metrics(stages: Iterable[Stage], *, everywhere: bool = True) -> dict[str, str]:
-    """The metrics that are unavailable in some stages, by their reason, as ``absences`` has them: "KID, Recall of DDIM,
-    10 steps" where other stages have them. ``everywhere`` also counts what no stage has."""
+    """The metrics that are unavailable in some stages, by their reason, as from ``absences``: "KID, Recall of DDIM, 10
+    steps" if other stages have them. ``everywhere`` includes those that no stage has."""
     stages = list(stages)
     found: dict[str, dict[str, list[str]]] = {}  # reason: where: metrics
     for key, metric in METRICS.items():
@@ -230,22 +230,22 @@ def missing_metrics(stages: Iterable[Stage], *, everywhere: bool = True) -> dict
 
 
 def class_names(results: Stage) -> tuple[str, ...]:
-    """The names of the classes of the test images, in the order of their labels, as far as they are known: results from
-    before classes had names tell those of a dataset that has its own."""
+    """The names of the test images' classes, in the order of their labels, as far as they are known: for results from
+    before classes had names, those of a dataset that fixes them."""
     made_by = results.get("made_by", {})
     dataset = DATASETS.get(made_by.get("dataset"))
     return tuple(made_by.get("class_names", dataset.class_names if dataset else ()))
 
 
 def name_in(names: Sequence[str], label: str) -> str:
-    """The name of a class that results know by its number."""
+    """The name of a class that results store by its number."""
     return names[int(label)] if label.isdecimal() and int(label) < len(names) else label
 
 
 def results_csv(results: Stage) -> str:
-    """The numbers of an evaluation as CSV: stage, timestep, metric, value, and that of real images.
+    """The numbers of an evaluation as CSV: stage, timestep, metric, value, and the real baseline.
 
-    The calibrations of the references and of the classes are stages too: ``calibration/wiener``,
+    The calibrations to compare with and those of the classes are stages too: ``calibration/wiener``,
     ``calibration/class 3``.
     """
     buffer = io.StringIO()
@@ -265,7 +265,7 @@ def results_csv(results: Stage) -> str:
 
 
 def calibration_tables(calibration: Stage, names: Sequence[str] = ()) -> Iterator[tuple[str, Stage]]:
-    """The calibration, and what it holds to compare with, by name; none where it is unavailable."""
+    """The calibration, and those that it holds to compare with, by name; none if it is unavailable."""
     per_class = {f"class {name_in(names, k)}": table for k, table in calibration.get("per_class", {}).items()}
     others = {key: calibration.get(key, {}) for key in ("wiener", "seed_report")} | per_class
     for name, table in {"": calibration, **others}.items():

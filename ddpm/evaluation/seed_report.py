@@ -1,4 +1,4 @@
-"""The numbers of the report that this project set out to beat: the one place where they stand.
+"""The numbers of the report that this project set out to beat, stored only here.
 
 Source: "DDPM Training Report" of 24 August 2025, MNIST at 32x32, T = 1000, linear schedule, eps-prediction, evaluated
 on the averaged weights. It states neither how many images it used nor an uncertainty.

@@ -1,8 +1,8 @@
-"""What an evaluation holds: its metrics, and what it has to look like on disk. That is checked where it is read, so
-that nobody who shows it need do so.
+"""What an evaluation holds: its metrics, and its structure on disk, which is checked on reading, so that code that
+shows it need not.
 
-Keys beyond these may be there: those of other versions. What has None for a default may be missing, and may not be
-null: pydantic does not look at defaults.
+Further keys may be there: those of other versions. Fields that default to None may be missing, but must not be null:
+pydantic does not check defaults.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..config import SamplingConfig
 
 
 class Metric(NamedTuple):
-    """How a metric of samples is shown, wherever it is."""
+    """How a metric of samples is shown, everywhere."""
 
     label: str
     form: str
     meaning: str
 
     def format(self, value: Any) -> str:
-        """A number; a dash where it is unavailable, for which the reason stands elsewhere."""
+        """A number, or a dash if it is unavailable; the reason is shown elsewhere."""
         return format(value, self.form) if isinstance(value, int | float) else "–"
 
 
@@ -60,7 +60,7 @@ class Part(BaseModel):
 
 
 class Absent(Part):
-    """In the place of what could not be had."""
+    """Replaces what is unavailable."""
 
     unavailable: str
 
@@ -98,7 +98,7 @@ class Table(Columns):
 
 
 class MadeBy(Part):
-    """What every stage notes of how it was made."""
+    """What every stage records about how it was made."""
 
     model: str
     sha256: str
@@ -121,7 +121,7 @@ class SamplesMadeBy(MadeBy):
     @model_validator(mode="before")
     @classmethod
     def _as_in_json(cls, value: Any) -> Any:
-        if isinstance(value, dict) and isinstance(value.get("settings"), dict):  # in it a pair is a list
+        if isinstance(value, dict) and isinstance(value.get("settings"), dict):  # JSON stores a pair as a list
             return value | {"settings": SamplingConfig.model_validate(value["settings"])}
         return value
 
@@ -152,7 +152,7 @@ Metrics = create_model("Metrics", __base__=Part, **dict.fromkeys(METRICS, (Numbe
 
 
 class Reference(Metrics):
-    """Those of real images."""
+    """The real baseline."""
 
     class_histogram: list[Count] | Absent = None
     what: str = None
@@ -181,7 +181,7 @@ def fault_of(stage: Any, kind: type[Part] | None = None) -> str:
     """What is wrong with the structure of a stage, as "num_samples: field required"; "" for a sound one, and for one
     that is unavailable.
 
-    ``kind`` is by default that which the keys of the stage speak for.
+    ``kind`` by default follows from the keys of the stage.
     """
     if not isinstance(stage, dict):
         return "it is no table of results"

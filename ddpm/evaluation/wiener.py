@@ -1,4 +1,4 @@
-"""The best linear denoiser: what the training data's mean and covariance alone know of x0. A network should beat it."""
+"""The best linear denoiser: what the training data's mean and covariance alone tell of x0. A network should beat it."""
 
 from __future__ import annotations
 

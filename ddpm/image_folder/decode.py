@@ -1,7 +1,7 @@
-"""One image file as pixels: upright, on a ground where it is transparent, cut to a square about its middle, and scaled.
+"""Decode an image file: upright, on a background where it is transparent, cropped to a centred square, and scaled.
 
-Files come from anywhere, so nothing in them is trusted: of EXIF the orientation is read and nothing else, and whatever
-Pillow raises becomes one ``DataError`` that names the file.
+Files come from anywhere, so nothing in them is trusted: only the orientation is read from EXIF, and whatever Pillow
+raises becomes one ``DataError`` that names the file.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ..errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 MAX_PIXELS = 200_000_000  # of an image file, in any format
-MAX_MEMORY = 8 * MAX_PIXELS  # bytes that all images which are being unpacked take together: 1.6 GB
+MAX_MEMORY = 8 * MAX_PIXELS  # bytes that all images being decoded take together: 1.6 GB
 WHITE = "white"
 
-# Pillow warns at 90 million pixels and refuses 180; here MAX_PIXELS is the most, or what a caller says.
+# Pillow warns at 90 million pixels and refuses 180; the limit here is MAX_PIXELS, or the caller's.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-# A photograph with a long description is a photograph. What all texts of a PNG may unpack to stays bounded, at 67 MB.
+# A photograph may have a long description. All texts of a PNG together stay limited, to 67 MB once unpacked.
 PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-# Pillow warns of metadata that are damaged, which are not read.
+# Pillow warns of damaged metadata, which are not read.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 TURNS = {
@@ -45,9 +45,9 @@ TURNS = {
 
 
 class Depth(NamedTuple):
-    """Of an image with more than 8 bits a pixel: what its values are, and the lowest and highest among them.
+    """For an image with more than 8 bits per value: what its values are, and the lowest and highest among them.
 
-    Of ``colour``, 16 bits for each of red, green and blue, only the upper 8 can be read, and the values are of those.
+    Of ``colour``, 16 bits for each of red, green and blue, only the upper 8 can be read; the range is of those.
     """
 
     kind: Literal["integer", "float", "colour"]
@@ -90,45 +90,45 @@ def read_picture(
     file: Path | BinaryIO, size: int, channels: int, name: str = "", *,
     background: str = WHITE, max_pixels: int = MAX_PIXELS, kinds: tuple[str, ...] | None = None,
 ) -> Picture:  # fmt: skip
-    """An image file, turned as its orientation says, cut to a square about its middle, and scaled to ``size``.
+    """Read an image file: turn it upright, crop it to a centred square, and scale it to ``size``.
 
-    A JPEG much larger than that is unpacked at an eighth, a quarter or half of its size, and at least twice ``size``.
+    A JPEG much larger than that is decoded at an eighth, a quarter or half of its size, and at least twice ``size``.
 
     Args:
         file: a path, or an open file that errors call ``name``.
-        background: what shines through where the image is transparent, see ``colour``.
-        max_pixels: the most that is unpacked.
-        kinds: Pillow's names of the formats that are read; by default all that it knows.
+        background: what shows where the image is transparent, see ``colour``.
+        max_pixels: the most that is decoded.
+        kinds: Pillow's names of the formats to accept; by default all that it knows.
 
     Raises:
         DataError: it is no image of these kinds, is damaged, or has more than ``max_pixels``.
     """
     name = name or str(file)
     try:
-        with Image.open(file, formats=kinds) as image:  # which reads the header alone
+        with Image.open(file, formats=kinds) as image:  # which reads only the header
             full = image.width * image.height
             if full > max_pixels:
                 raise DataError(f"{name} has {image.width:,} x {image.height:,} pixels; {max_pixels:,} is the most")
             if image.format == "PNG":
-                image.verify()  # its checksums, without which damaged pixels would be taken for pixels
-        with Image.open(file, formats=kinds) as image:  # anew, since it cannot be read on after that
-            image.draft(None, (2 * size, 2 * size))  # does nothing but to a JPEG
+                image.verify()  # its checksums, or damaged pixels would go unnoticed
+        with Image.open(file, formats=kinds) as image:  # again, since nothing can be read after verify()
+            image.draft(None, (2 * size, 2 * size))  # affects only JPEGs
             with _unpacking(_memory(image, full)):
                 return _picture(image, size, channels, colour(background))
     except UnidentifiedImageError:
         raise DataError(f"{name} cannot be read as an image: its content is of no known kind") from None
     except (DataError, MemoryError):
         raise
-    except Exception as error:  # Pillow's readers let through whatever their parsing of a damaged file runs into
+    except Exception as error:  # Pillow's readers let through whatever error a damaged file leads to
         reason = (str(error).strip().splitlines() or [""])[0]
         raise DataError(f"{name} cannot be read as an image: {reason or type(error).__name__}") from None
 
 
 def full_range(kind: str, lowest: float, highest: float) -> tuple[float, float]:
-    """Which values become black and white, of images whose values all lie between ``lowest`` and ``highest``.
+    """Which values become black and white, for images whose values all lie between ``lowest`` and ``highest``.
 
-    Integers without a sign go from 0 to the largest number of as many bits as the highest has, at least 8, so that 12
-    bits in a file of 16 keep their 4,096 levels. Floats from 0 to 1 mean that. All else goes from lowest to highest.
+    Unsigned integers go from 0 to the largest number with as many bits as the highest, at least 8, so that 12 bits in a
+    16-bit file keep their 4,096 levels. Floats within 0 to 1 go from 0 to 1. All else goes from lowest to highest.
     """
     if kind == "integer" and lowest >= 0:
         return 0.0, float(2 ** max(8, int(highest).bit_length()) - 1)
@@ -138,12 +138,12 @@ def full_range(kind: str, lowest: float, highest: float) -> tuple[float, float]:
 
 
 def scaled_levels(values: Tensor, black: float, white: float) -> Tensor:
-    """Values as uint8, ``black`` at 0 and ``white`` at 255; all 0 where these are the same."""
+    """Values as uint8, ``black`` at 0 and ``white`` at 255; all 0 if these are the same."""
     return ((values.double() - black) * (255 / max(white - black, 1e-300))).round().clamp(0, 255).to(torch.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8; 1, which is upright, where EXIF is damaged or says something else, and for a TIFF, which Pillow turns."""
+    """1 to 8; 1, which is upright, if EXIF is damaged or says something else, and for a TIFF, which Pillow turns."""
     if image.format == "TIFF":
         return 1
     try:
@@ -155,7 +155,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _picture(image: Image.Image, size: int, channels: int, ground: tuple[int, int, int]) -> Picture:
     deep_colour = any(";16" in str(tile.args) for tile in image.tile)
-    turn = TURNS.get(_orientation(image))  # for which a PNG is unpacked, since it may stand at the end
+    turn = TURNS.get(_orientation(image))  # this decodes a PNG, whose EXIF may be at the end
     if image.mode.startswith("I") or image.mode == "F":
         values, depth = _deep(image)
         small = _cut(Image.fromarray(values), size, turn)
@@ -174,7 +174,7 @@ def _picture(image: Image.Image, size: int, channels: int, ground: tuple[int, in
 
 
 def _cut(image: Image.Image, size: int, turn: Image.Transpose | None) -> Image.Image:
-    """The square about the middle, scaled and then turned; Pillow weighs colours by their alpha."""
+    """The centred square, scaled and then turned; Pillow weights colours by their alpha."""
     side = min(image.size)
     left, top = (image.width - side) / 2, (image.height - side) / 2
     small = image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
@@ -185,7 +185,7 @@ def _deep(image: Image.Image) -> tuple[np.ndarray, Depth]:
     """The values of a grey image of integers with more than 8 bits, or of floats, as float32, and their depth."""
     values = np.asarray(image)
     kind: Literal["integer", "float"] = "float" if image.mode == "F" else "integer"
-    if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(339, (1,))[0] == 1:  # without a sign
+    if image.mode == "I" and image.format == "TIFF" and image.tag_v2.get(339, (1,))[0] == 1:  # unsigned
         values = values.view(np.uint32)
     lowest, highest = float(values.min()), float(values.max())
     if not np.isfinite([lowest, highest]).all():
@@ -200,7 +200,7 @@ _taken, _free = 0, threading.Condition()
 
 @contextmanager
 def _unpacking(memory: int) -> Iterator[None]:
-    """Wait until ``memory`` bytes more are at most ``MAX_MEMORY``, over all threads of this process."""
+    """Wait until ``memory`` more bytes fit into ``MAX_MEMORY``, over all threads of this process."""
     global _taken
     memory = min(memory, MAX_MEMORY)
     with _free:
@@ -215,7 +215,7 @@ def _unpacking(memory: int) -> Iterator[None]:
 
 
 def _memory(image: Image.Image, full: int) -> int:
-    """Bytes at the peak of unpacking: Pillow holds 4 for a pixel in colour, and as many where it has to be converted.
+    """Peak bytes of decoding: Pillow holds 4 for a pixel in colour, and as many again if it has to convert it.
 
     The decoder of a progressive JPEG holds 2 for each of its coefficients, of all ``full`` pixels.
     """

@@ -1,8 +1,8 @@
-"""What a folder of images is as a dataset: which files belong to it, what each holds, and what each is for.
+"""A folder of images as a dataset: which files belong to it, what each holds, and the split of each.
 
-A dataset is its images and their classes, told by their content: where the folder lies and what its files are called
-decides nothing. Whether an image is for training, validation or the test follows from the hash of its content alone, so
-that no other image can move it.
+A dataset is its images and their classes, identified by their content: the folder's path and the names of its files do
+not matter. Whether an image is for training, validation or the test follows from the hash of its content alone, so that
+no other image can move it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Entry(NamedTuple):
     """An image of a folder."""
 
     path: str
-    """Below the folder, with / between its parts."""
+    """Relative to the folder, with / between its parts."""
     class_name: str
-    """"" where there are no classes."""
+    """"" if there are no classes."""
     sha256: str
 
 
@@ -59,13 +59,13 @@ class Manifest:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over content and class of every image: equal where the datasets are."""
+        """SHA-256 over content and class of every image: equal for equal datasets."""
         lines = sorted(f"{entry.sha256} {entry.class_name}\n" for entry in self.entries)
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     @cached_property
     def class_names(self) -> tuple[str, ...]:
-        """In natural order: 2 before 10; () where there are none."""
+        """In natural order: 2 before 10; () if there are none."""
         return tuple(sorted({entry.class_name for entry in self.entries} - {""}, key=natural))
 
     def to_json(self) -> str:
@@ -89,7 +89,7 @@ class Manifest:
 
 
 def natural(name: str) -> tuple:
-    """A key to sort by as people do: numbers by their value, and capitals among the small letters."""
+    """A key for natural sorting: numbers by their value, and capitals among the small letters."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(part), "") if i % 2 else (-1, part.casefold()) for i, part in enumerate(parts)], name
 
@@ -98,11 +98,11 @@ def natural(name: str) -> tuple:
 
 
 def list_folder(root: Path) -> Listing:
-    """The image files of a folder: those right in it, or those of its subfolders, which are the classes.
+    """The image files of a folder: those directly in it, or those in its subfolders, which are the classes.
 
     Raises:
-        DataError: there is no such folder, it has fewer than two images, or some lie where nothing says what they are
-            for: beside class folders, or deeper than them.
+        DataError: there is no such folder, it has fewer than two images, or the class of some is unclear: they are
+            beside class folders, or deeper than them.
     """
     if not root.is_dir():
         raise DataError(f"data.path {root} is not a folder")
@@ -130,8 +130,8 @@ def list_folder(root: Path) -> Listing:
     other = [f"{name}/{one}".lstrip("/") for name, found in every.items() for one in found.other]
     empty = sorted(inside.keys() - classes.keys(), key=natural)
     notes = (
-        f"skipped, as files of the system or hidden ones: {_some(junk)}" if junk else "",
-        f"skipped, as no images by their names: {_some(other)}" if other else "",
+        f"skipped as system or hidden files: {_some(junk)}" if junk else "",
+        f"skipped, not images by their names: {_some(other)}" if other else "",
         f"no class, since no image is in it: {_some(empty)}" if empty else "",
     )
     return Listing(root, tuple(files), tuple(filter(None, notes)))
@@ -163,7 +163,7 @@ def _scan(folder: Path) -> _Scanned:
 
 
 def _first_image(root: Path, below: str) -> str | None:
-    """The first image in a folder or deeper, where links are not followed."""
+    """The first image in a folder or deeper; there, links are not followed."""
     for folder, folders, files in os.walk(root / below):
         folders[:] = [name for name in folders if not name.startswith(".") and name.lower() not in JUNK]
         for name in files:
@@ -182,15 +182,15 @@ def _some(names: Sequence[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
-# -- what for ------------------------------------------------------------------------------------------------------
+# -- splits --------------------------------------------------------------------------------------------------------
 
 
 def sides(entries: Sequence[Entry], val_fraction: float) -> list[Side]:
-    """What each image is for: ``test`` for about a tenth, of the others ``val`` for about ``val_fraction``.
+    """The split of each image: ``test`` for about a tenth, ``val`` for about ``val_fraction`` of the others.
 
-    Two numbers from 0 to 1 that are read off the hash of its content decide, so an image that is added or removed
-    moves no other, and copies go together. By chance a small folder may have no image for the test. Where it would
-    have none to validate with, the image whose number comes nearest is taken: as long as there is no other.
+    Two numbers from 0 to 1, read from the hash of its content, decide, so adding or removing an image moves no other,
+    and copies stay together. By chance a small folder may have no image for the test. If it would have none for
+    validation, the image whose number comes closest is taken, as long as there is no other.
     """
     shares = [(int(entry.sha256[:8], 16) / 2**32, int(entry.sha256[8:16], 16) / 2**32) for entry in entries]
     nearest = min((second for first, second in shares if first >= TEST_SHARE), default=1.0)
@@ -204,7 +204,7 @@ def sides(entries: Sequence[Entry], val_fraction: float) -> list[Side]:
 
 
 def changes(before: Manifest, now: Manifest) -> list[str]:
-    """What is different between two datasets, a phrase each: ``3 images added``, ``class 'cat' is now 'kitten'``."""
+    """The differences between two datasets, a phrase each: ``3 images added``, ``class 'cat' is now 'kitten'``."""
     old, new = (Counter((entry.sha256, entry.class_name) for entry in each.entries) for each in (before, now))
     gone, come = _classes_by_content(old - new), _classes_by_content(new - old)
     moved = Counter(

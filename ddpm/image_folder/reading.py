@@ -1,7 +1,7 @@
-"""Reading a folder of images, once: on all cores, with what is damaged counted and named, and the result kept.
+"""Read a folder of images once: on all cores, with damaged files counted and named, and the result cached.
 
-What is kept lies in ``.folders`` of the output folder: the hashes of files, told by size and time, and the images as
-they were read, told by the digest of the dataset and by how they are read. All of it may be deleted at any time.
+The cache is ``.folders`` in the output folder: the hashes of files, by their size and time, and the images as they were
+read, by the digest of the dataset and how they are read. All of it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from ..files import atomic_write, output_dir, remove_leftovers, write_text
 from .decode import Depth, Picture, full_range, read_picture, scaled_levels
 from .manifest import TEST_SHARE, Entry, Listing, Manifest, list_folder, sides
 
-READING = 1  # of the way in which images are read: raise it when the same files give other pixels
+READING = 1  # version of how images are read: raise it when the same files give other pixels
 MAX_UNREADABLE = 0.05  # of a folder's images
-MAX_KEPT = 4_000_000_000  # bytes of all that is kept
-QUICK = 200_000_000  # bytes of files that are hashed while somebody waits for a page
+MAX_KEPT = 4_000_000_000  # bytes of the whole cache
+QUICK = 200_000_000  # bytes of files to hash while somebody waits for a page
 TICK = 0.2  # seconds between two reports
-CORES = max(1, int(min(os.cpu_count() or 1, allowed_cores())))  # all, also where training leaves one free
+CORES = max(1, int(min(os.cpu_count() or 1, allowed_cores())))  # all, even if training leaves one free
 
 Tell = Callable[[str], None]
 T, R = TypeVar("T"), TypeVar("R")
@@ -47,7 +47,7 @@ class Folder:
     """A folder of images, read."""
 
     manifest: Manifest
-    """Of every image file, also of those that could not be read."""
+    """Of every image file, including those that could not be read."""
     entries: tuple[Entry, ...]
     images: Tensor
     """Of ``entries``: (N, C, H, W) uint8."""
@@ -56,24 +56,24 @@ class Folder:
 
 
 class Counts(NamedTuple):
-    """How many images of a folder are for what; those that turn out to be damaged are still among them."""
+    """How many images of a folder each split has, including those that turn out to be damaged."""
 
     train: int
     val: int
     test: int
     exact: bool
-    """Else what to expect: the folder is too large to hash all its files at once."""
+    """If False, these are expected counts: the folder is too large to hash all its files at once."""
 
 
 def read_folder(config: DataConfig, tell: Tell = lambda doing: None) -> Folder:
-    """Read all images of ``config.path``, or take them from where they were kept.
+    """Read all images of ``config.path``, or take them from the cache.
 
     Integers of more than 8 bits are scaled by the range of all such images of the folder, and so are floats
     (``ddpm.image_folder.decode.full_range``).
 
     Args:
-        tell: is told several times a second what is being done, as in ``reading 3,200 of 10,000 images``. What it
-            raises ends the reading within a second.
+        tell: called several times a second with what is happening, as in ``reading 3,200 of 10,000 images``. If it
+            raises, the reading stops within a second.
 
     Raises:
         DataError: the folder cannot be used as it is, or more than ``MAX_UNREADABLE`` of its images are damaged.
@@ -101,7 +101,7 @@ def find_manifest(listing: Listing, tell: Tell = lambda doing: None) -> Manifest
 
 
 def count_folder(config: DataConfig) -> Counts:
-    """How many images of ``config.path`` are for what, without unpacking one.
+    """How many images of ``config.path`` each split has, without decoding any.
 
     Raises:
         DataError: there is no such folder, too few images in it, or it cannot be used as it is.
@@ -121,7 +121,7 @@ def count_folder(config: DataConfig) -> Counts:
 
 
 class _Hashes:
-    """The hashes of a folder's files, as far as they are known from before."""
+    """The hashes of a folder's files, as far as they are cached."""
 
     def __init__(self, listing: Listing):
         self.root = listing.root
@@ -129,7 +129,7 @@ class _Hashes:
         self.path = _kept_dir() / f"hashes-{place}.json"
         self.stats = {path: os.stat(listing.root / path) for path, _ in listing.files}
         self.rows: dict[str, list] = {}
-        with suppress(OSError, ValueError):  # without it they are computed anew
+        with suppress(OSError, ValueError):  # without it they are computed again
             rows = json.loads(self.path.read_text(encoding="utf-8"))
             self.rows = {path: rows[path] for path, _ in listing.files if path in rows}
 
@@ -157,7 +157,7 @@ def _hashed(listing: Listing, tell: Tell, hashes: _Hashes) -> Manifest:
     if unknown:
         try:
             _in_threads(hashes.compute, unknown, lambda done: tell(_so_far("comparing", done, len(unknown))))
-        finally:  # so that whoever interrupts this need not wait for it again
+        finally:  # so that hashes computed before an interruption are kept
             with suppress(OSError):
                 write_text(hashes.path, json.dumps(hashes.rows))
     return Manifest.of(Entry(path, name, hashes.rows[path][2]) for path, name in listing.files)
@@ -167,7 +167,7 @@ def _hashed(listing: Listing, tell: Tell, hashes: _Hashes) -> Manifest:
 
 
 class _Read(NamedTuple):
-    """What was read of a manifest's images, and can be kept."""
+    """The images that were read from a manifest's files, as they are cached."""
 
     images: Tensor
     index: Tensor
@@ -206,7 +206,7 @@ def _read(manifest: Manifest, config: DataConfig, tell: Tell) -> _Read:
 
 
 def _to_levels(pictures: Sequence[Picture], paths: Sequence[str], root: Path) -> tuple[list[Tensor], list[str]]:
-    """All pictures as uint8, each kind of more than 8 bits scaled by the range of its whole kind."""
+    """All pictures as uint8; those of more than 8 bits are scaled by the range of all pictures of their kind."""
     levels, scaling = [picture.pixels for picture in pictures], []
     for kind in ("integer", "float", "colour"):
         which = [i for i, picture in enumerate(pictures) if picture.depth and picture.depth.kind == kind]
@@ -260,10 +260,10 @@ def _so_far(what: str, done: int, total: int) -> str:
 
 
 def _in_threads(function: Callable[[T], R], items: Sequence[T], report: Callable[[int], None]) -> list[R]:
-    """``function`` of every item, in as many threads as there are cores.
+    """Apply ``function`` to every item, in as many threads as there are cores.
 
-    ``report`` is told several times a second, and at the end, how many are done. What it raises ends the work; threads
-    that are at an item then finish it in the background.
+    ``report`` is called several times a second, and at the end, with how many are done. If it raises, the work stops;
+    threads in the middle of an item then finish it in the background.
     """
     results: list[Any] = [None] * len(items)
     done, told = 0, 0.0
@@ -279,7 +279,7 @@ def _in_threads(function: Callable[[T], R], items: Sequence[T], report: Callable
     return results
 
 
-# -- what is kept --------------------------------------------------------------------------------------------------
+# -- the cache -----------------------------------------------------------------------------------------------------
 
 
 def _kept_dir() -> Path:
@@ -292,12 +292,12 @@ def _kept_at(manifest: Manifest, config: DataConfig) -> Path:
 
 
 def _take(path: Path) -> _Read | None:
-    """The images that are kept in a file, None where it is damaged."""
+    """The images cached in a file, None if it is damaged."""
     try:
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["about"])
             read = _Read(file.get_tensor("images"), file.get_tensor("index"), about["damaged"], about["scaling"])
-        os.utime(path)  # what was not used for longest goes first
+        os.utime(path)  # the least recently used goes first
     except (OSError, SafetensorError, ValueError, KeyError, TypeError):
         path.unlink(missing_ok=True)
         return None
@@ -305,7 +305,7 @@ def _take(path: Path) -> _Read | None:
 
 
 def _keep(read: _Read, path: Path) -> tuple[str, ...]:
-    """Keep what was read; the reason, where that cannot be done."""
+    """Cache what was read; returns the reason if that cannot be done."""
     if read.images.numel() > MAX_KEPT:
         return (f"not kept for the next time: the images are more than {MAX_KEPT / 1e9:.0f} GB",)
     about = json.dumps({"damaged": read.damaged, "scaling": read.scaling})

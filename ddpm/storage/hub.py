@@ -3,8 +3,8 @@
     hf://user/repo            the newest commit of the main branch
     hf://user/repo@REVISION   a branch, a tag, or a commit, whose files never change
 
-Fetched files lie in huggingface_hub's own cache. A commit that is there is used without asking the Hub; where the Hub
-is out of reach (or ``HF_HUB_OFFLINE`` is set), a branch or tag means the commit that it was when last asked for.
+Fetched files go to huggingface_hub's own cache. A cached commit is used without asking the Hub; if the Hub is out of
+reach (or ``HF_HUB_OFFLINE`` is set), a branch or tag means the commit that it was when the Hub was last asked.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from huggingface_hub.hf_api import ModelInfo, SpaceInfo
 
 SCHEME = "hf://"
-PATIENCE = 30  # seconds that the Hub has to answer a question
+PATIENCE = 30  # seconds that the Hub has to answer
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class HubReference:
 
     @property
     def short(self) -> str:
-        """As people read it: with the first seven digits of a commit."""
+        """For display: with only the first seven digits of a commit."""
         return str(replace(self, revision=self.revision[:7])) if self.pinned else str(self)
 
 
@@ -126,7 +126,7 @@ def sizes_of(info: ModelInfo | SpaceInfo) -> dict[str, int]:
 
 
 def cached(reference: HubReference, names: Iterable[str]) -> Path | None:
-    """The folder in the cache that holds these files of a revision, None where one is missing; asks nobody."""
+    """The folder in the cache that holds these files of a revision, None if one is missing; does not ask the Hub."""
     from huggingface_hub import try_to_load_from_cache
 
     folders = set()
@@ -170,14 +170,14 @@ def fetch(
     on_progress: Callable[[int, int], None] | None = None,
     why_missing: Callable[[Iterable[str]], str | None] = lambda names: None,
 ) -> Fetched:
-    """Have files of one commit on this machine: exactly those named, all or none.
+    """Fetch files of one commit to this machine: exactly those named, all or none.
 
     Args:
-        kinds: sets of files, by name with how many bytes each may have at most, which is checked before any is
-            downloaded. Fetched is the first set that the commit has whole.
+        kinds: alternative sets of files, each a name with its maximum size in bytes, which is checked before any
+            download. The first set that the commit has complete is fetched.
         optional: likewise for files that may be missing; one that is too large counts as missing.
-        on_progress: told of the bytes there are, and of all to come.
-        why_missing: given the names of all files, says what they lack where one of ``kinds`` is missing, if it knows.
+        on_progress: called with the bytes so far and the total.
+        why_missing: given the names of all files, says why none of ``kinds`` is complete, if it knows.
 
     Raises:
         HubError: one of the files is missing or too large, the Hub refuses or is out of reach, the disk is full, ...
@@ -203,14 +203,14 @@ def fetch(
     counted = _Counted(sum(sizes[name] for name in names), on_progress or (lambda done, total: None))
     for name in names:
         folder = _download(found, name, counted)
-    if not reference.pinned:  # what the cache answers where the Hub is out of reach; it may be there to read only
+    if not reference.pinned:  # what the cache answers if the Hub is out of reach; the cache may be read-only
         with suppress(PermissionError):
             write_text(folder.parents[1] / "refs" / (reference.revision or "main"), found.revision)
     return Fetched(found, folder)
 
 
 def _download(reference: HubReference, name: str, counted: _Counted) -> Path:
-    """Have one file of a commit in the cache; returns the folder of the commit."""
+    """Download one file of a commit into the cache; returns the folder of the commit."""
     from huggingface_hub import hf_hub_download
 
     with translate_hub_errors(f"fetch {name} of {reference.short}", reference.repo_id):
@@ -219,13 +219,13 @@ def _download(reference: HubReference, name: str, counted: _Counted) -> Path:
 
 
 class _Counted:
-    """Counts the bytes of several downloads, and ends them where more come than were announced."""
+    """Counts the bytes of several downloads, and stops them if more arrive than were announced."""
 
     def __init__(self, total: int, on_progress: Callable[[int, int], None]):
         self.done, self.total, self.on_progress = 0, total, on_progress
 
     def bar(self) -> type:
-        """A progress bar as huggingface_hub wants one."""
+        """A progress bar as huggingface_hub expects one."""
         from huggingface_hub.utils import tqdm
 
         counted = self

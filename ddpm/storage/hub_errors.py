@@ -1,4 +1,4 @@
-"""What goes wrong with the Hugging Face Hub, in one line with a remedy. No token is ever in a message."""
+"""Errors of the Hugging Face Hub in one line, with a remedy. No message ever contains a token."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def translate_hub_errors(doing: str, repo_id: str, token: str | None = None) -> 
     """Turn whatever huggingface_hub raises while ``doing`` something into a ``HubError`` of one line.
 
     Raises:
-        Unreachable: nobody answered, or not in a way that more patience would not mend.
+        Unreachable: the Hub did not answer, or answered with a failure of its own, which may pass.
     """
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
@@ -47,7 +47,7 @@ def translate_hub_errors(doing: str, repo_id: str, token: str | None = None) -> 
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it came from."""
+    """An error and those that caused it."""
     seen = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
@@ -65,13 +65,13 @@ def _is_unreachable(error: BaseException) -> bool:
 
 
 def _reason(causes: list[BaseException], repo_id: str) -> str:
-    """What is behind an error that came from others, and the remedy: the first kind of this list that is among them."""
+    """The reason for a chain of errors, and the remedy: that of the first kind in this list that occurs in it."""
     import httpx2
     from huggingface_hub import constants, errors
 
     if any(getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) for cause in causes):
         return "the disk is full: make room, or let HF_HOME name a folder on another one"
-    bad_token = "the token holds characters that no token has: copy it anew"
+    bad_token = "the token holds characters that no token has: copy it again"
     for kind, text in (
         (errors.OfflineModeIsEnabled, "HF_HUB_OFFLINE is set, and it is not in the cache: unset it, or fetch it once "
                                       "while connected"),
@@ -92,7 +92,7 @@ def _reason(causes: list[BaseException], repo_id: str) -> str:
 
 
 def _answer(error: BaseException, repo_id: str) -> str:
-    """What the Hub's answer means. Who may not see a repo is told that it does not exist."""
+    """What the Hub's answer means. For those who may not see a repo, the Hub says that it does not exist."""
     from huggingface_hub import constants, errors
 
     for kind, text in (

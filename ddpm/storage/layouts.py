@@ -1,4 +1,4 @@
-"""How models lie in folders: which files describe one, where its weights are, and what reads them."""
+"""Layouts of model folders: which files describe a model, where its weights are, and what reads them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def empty_network(config: Config) -> UNet:
 def _read(folder: Path, reference: str) -> tuple[Config, UNet]:
     try:
         config = load_config(folder / CONFIG)
-    except ConfigError as error:  # it may be anybody's: its first fault is enough, in one line
+    except ConfigError as error:  # it may come from anyone: its first fault is enough, in one line
         first, *others = str(error).splitlines()
         raise ModelError(f"{first}{f' (and {len(others):,} more faults)' if others else ''}") from None
     return config, empty_network(config)
@@ -68,17 +68,17 @@ LAYOUTS = (Layout({CONFIG: MAX_YAML}, WEIGHTS, _read, _load), _pipeline("unet/",
 
 
 def layout_in(folder: Path) -> Layout | None:
-    """The layout of what describes a model in a folder, None where nothing does."""
+    """The layout of the model that a folder describes, None if it describes none."""
     return next((layout for layout in LAYOUTS if all((folder / name).is_file() for name in layout.described_by)), None)
 
 
 def layout_among(names: Container[str]) -> Layout:
-    """The layout whose files are all among these; ours where there is none."""
+    """The layout whose files are all among these; ours if there is none."""
     return next((layout for layout in LAYOUTS if all(name in names for name in layout.files)), LAYOUTS[0])
 
 
 def layout_at(weights: Path) -> tuple[Layout, Path] | None:
-    """The layout that a weights file belongs to, and its folder; None where what describes it is not there."""
+    """The layout that a weights file belongs to, and its folder; None if the files that describe it are missing."""
     for layout in LAYOUTS:
         inside = Path(layout.weights).parent.parts
         folder = Path(*weights.absolute().parent.parts[: -len(inside) or None])

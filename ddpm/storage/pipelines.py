@@ -1,8 +1,8 @@
-"""Unconditional pipelines of diffusers, opened as models: a UNet2DModel, and the betas of its scheduler.
+"""Unconditional diffusers pipelines, opened as models: a UNet2DModel, and the betas of its scheduler.
 
 A folder as ``DDPMPipeline.save_pretrained`` writes it: ``model_index.json``, and the two parts in ``unet/`` and
 ``scheduler/`` or, as in old repos, beside it. Only JSON and safetensors are read. The package diffusers builds the
-network and its schedule; it has to be installed.
+network and its schedule; it must be installed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PREDICTIONS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 
 
 class UNetFile(Section, extra="ignore"):
-    """What has to be known of a UNet2DModel before it is built; diffusers reads the rest."""
+    """What must be known about a UNet2DModel before it is built; diffusers reads the rest."""
 
     class_name: Literal["UNet2DModel"] = Field(alias="_class_name")
     sample_size: int = Field(ge=4, le=512)
@@ -56,7 +56,7 @@ class UNetFile(Section, extra="ignore"):
 
 
 class SchedulerFile(Section, extra="ignore"):
-    """What has to be known of a scheduler that noises by betas, whichever it is."""
+    """What must be known about any scheduler that noises by betas."""
 
     num_train_timesteps: int = Field(1000, ge=2, le=10_000)
     beta_schedule: str
@@ -82,11 +82,11 @@ class SchedulerFile(Section, extra="ignore"):
 
     @property
     def clips(self) -> bool:
-        """Whether x0 is clipped to -1..1, to which dynamic thresholding comes down where it has no room above 1."""
+        """Whether x0 is clipped to -1..1; dynamic thresholding amounts to that if it has no room above 1."""
         return self.thresholding or self.clip_sample
 
 
-# -- what it is as a model of ours -----------------------------------------------------------------------------------
+# -- as one of our models --------------------------------------------------------------------------------------------
 
 
 class UnknownData(Section):
@@ -115,7 +115,7 @@ class Unconditional(Section):
 
 
 class PipelineConfig(Config):
-    """How to sample a pipeline. Of its training nothing is known: ``training`` holds defaults that nobody used."""
+    """How to sample a pipeline. Nothing is known about its training: ``training`` holds defaults that nobody used."""
 
     data: UnknownData | DataConfig
     schedule: GivenSchedule
@@ -128,7 +128,7 @@ class PipelineConfig(Config):
 
 
 class PipelineNetwork(nn.Module):
-    """A UNet2DModel in the place of ``ddpm.unet.UNet``: (x_t, t, None) -> output."""
+    """A UNet2DModel that stands in for ``ddpm.unet.UNet``: (x_t, t, None) -> output."""
 
     null_label = None
 
@@ -147,7 +147,7 @@ def read_pipeline(scheduler: Path, unet: Path, reference: str) -> tuple[Pipeline
     """The config of a pipeline, and its network on the meta device, from its two JSON files.
 
     Raises:
-        ModelError: diffusers is not installed, or this is no unconditional pipeline of pixels; names file and field.
+        ModelError: diffusers is not installed, or this is not an unconditional pixel pipeline; names file and field.
     """
     described, noise = _read(unet, UNetFile), _read(scheduler, SchedulerFile)
     betas = _built(scheduler, "DDPMScheduler", {key: value for key, value in _json(scheduler).items() if key in NOISE})
@@ -167,7 +167,7 @@ def load_pipeline_weights(network: PipelineNetwork, path: Path) -> PipelineNetwo
     """The network with the weights of a file; diffusers knows the names that tensors had in its older versions.
 
     Raises:
-        ModelError: the file is damaged, or of another network.
+        ModelError: the file is damaged, or belongs to another network.
     """
     if path.name != WEIGHTS:
         raise ModelError(f"{path} is not the weights file of its pipeline, which is called {WEIGHTS}")
@@ -190,24 +190,24 @@ def load_pipeline_weights(network: PipelineNetwork, path: Path) -> PipelineNetwo
 
 
 def why_no_weights(names: Iterable[str]) -> str | None:
-    """What to say of a pipeline whose files hold its weights otherwise than in ``WEIGHTS``; None where they do not."""
+    """Why a pipeline's weights, stored otherwise than in ``WEIGHTS``, are not read; None if there are no such files."""
     found = [name.rpartition("/")[2] for name in names]
     if WEIGHTS in found:
         return None
     if any(re.fullmatch(rf"{STEM}(\.\w+)?-\d+-of-\d+\.safetensors", name) for name in found):
         return (
-            "its weights are cut into several files (sharded), and only one is read: save it anew with "
+            "its weights are split over several files (sharded), and only one is read: save it again with "
             'pipeline.save_pretrained(folder, max_shard_size="100GB")'
         )
     variants = [match[1] for name in found if (match := re.fullmatch(rf"{STEM}\.(\w+)\.safetensors", name))]
     if variants:
         return (
-            f"its weights are there as the variant {variants[0]} alone, which is not read: save it anew with "
+            f"its weights exist only as the variant {variants[0]}, which is not read: save it again with "
             f'DDPMPipeline.from_pretrained(folder, variant="{variants[0]}").save_pretrained(other_folder)'
         )
     if f"{STEM}.bin" in found:
         return (
-            f"its weights are a pickle ({STEM}.bin), which is never read: save it anew with diffusers, which writes "
+            f"its weights are a pickle ({STEM}.bin), which is never read: save it again with diffusers, which writes "
             "safetensors"
         )
     return None

@@ -1,6 +1,6 @@
 """Uploads a folder to the Hugging Face Hub in one commit, and checks what is there afterwards.
 
-A token is huggingface_hub's own affair (``HF_TOKEN``, ``hf auth login``) unless one is passed.
+huggingface_hub finds the token (``HF_TOKEN``, ``hf auth login``) unless one is passed.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ def publish(
 ) -> Published:
     """Upload a folder to the Hub in one commit, and check afterwards that it is there.
 
-    A repo that does not exist is created. Of a Space that exists, files that are not in ``folder`` are removed; they
-    stay in its history. A model's repo that holds such files is refused: it may be that of something else.
+    A repo that does not exist is created. From an existing Space, files that are not in ``folder`` are removed; they
+    stay in its history. A model's repo with such files is refused: it may hold something else.
 
     Args:
         repo_id: ``user/name``.
         token: of the Hub, with write access; None for the one that this machine is signed in with.
-        private: only for you to see; a repo that exists already and is public is refused.
-        space_sdk: of a Space: docker, static, ...
+        private: make the repo private; an existing public repo is refused.
+        space_sdk: for a Space: docker, static, ...
         message: the commit's title.
 
     Returns:
@@ -86,7 +86,7 @@ def publish(
 
 
 def check_token(repo_id: str, token: str | None = None) -> None:
-    """Ask the Hub whether it knows the token, before work that would be for nothing; see ``token_for``.
+    """Ask the Hub whether it knows the token, before work that would be wasted; see ``token_for``.
 
     Raises:
         HubError: it does not, is out of reach, or there is no token.
@@ -101,7 +101,7 @@ def token_for(repo_id: str, token: str | None = None) -> str:
     """The token to publish with: the one given, else that of this machine.
 
     Raises:
-        HubError: this is no name of a repo, or there is no token.
+        HubError: not the name of a repo, or there is no token.
     """
     from huggingface_hub import get_token
 

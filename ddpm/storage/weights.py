@@ -25,9 +25,9 @@ from ..errors import ConfigError, ModelError
 from ..files import atomic_write
 
 CHECKPOINT_FORMAT = "ddpm-lab/1"
-DIGEST = "sha256"  # in the metadata of a safetensors file of ours: of its values, see ``values_sha256``
+DIGEST = "sha256"  # in the metadata of our safetensors files: the digest of the values, see ``values_sha256``
 MAX_HEADER = 1_000_000  # bytes of a safetensors file's header: ours have 20,000
-MAX_VALUES = 1_000_000  # names and numbers of a checkpoint beside its tensors: one of mnist has 20,000
+MAX_VALUES = 1_000_000  # names and numbers of a checkpoint besides its tensors: one of mnist has 20,000
 TENSORS = re.compile(r"torch\._utils _rebuild_tensor_v2|collections OrderedDict|torch \w+Storage")
 """What a pickle of tensors names."""
 NAMING = {"GLOBAL", "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4"}
@@ -76,8 +76,8 @@ def read_checkpoint(path: Path, *needed: str) -> tuple[Config, dict[str, Any]]:
 
 
 def _checked_archive(path: Path) -> io.BytesIO:
-    """The entries of a checkpoint, packed anew once their checksums were found right. Torch looks at no checksum, and
-    may take an altered directory for another than the one whose entries were checked, so it is not given the file.
+    """Check the checksums of a checkpoint's entries and repack them. Torch checks none, and in an altered file it may
+    read another directory than the one checked here, so it never gets the file itself.
 
     Raises:
         BadZipFile: not an archive, or one that was altered, is compressed, names an entry twice, or holds more than
@@ -107,7 +107,7 @@ def _checked_archive(path: Path) -> io.BytesIO:
 
 def check_pickle(content: bytes) -> None:
     """Refuse a pickle that asks for more than tensors in dicts and lists. ``weights_only`` keeps it from running code,
-    and still lets it make, among others, a bytearray of any size.
+    but still lets it make, for example, a bytearray of any size.
 
     Raises:
         UnpicklingError: it names anything else.
@@ -119,8 +119,8 @@ def check_pickle(content: bytes) -> None:
 
 
 def _is_larger(value: Any, most: int) -> bool:
-    """Whether a value that was read stands for more than ``most`` bytes, where all that occurs twice counts twice: a
-    tensor may be of any size over one number, and a list hold the same list again and again."""
+    """Whether a value that was read stands for more than ``most`` bytes, counting repeated objects every time: a tensor
+    of any size may be a view of one number, and a list may hold the same list again and again."""
     left, rest = most, [value]
     while rest and left >= 0:
         match rest.pop():
@@ -137,7 +137,7 @@ def _is_larger(value: Any, most: int) -> bool:
 
 
 def load_weights(model: nn.Module, weights: Any, source: str) -> None:
-    """Load weights strictly: same names, same shapes and dtypes, all finite. A model on the meta device is put on the
+    """Load weights strictly: same names, same shapes and dtypes, all finite. A model on the meta device moves to the
     CPU.
 
     Raises:
@@ -148,19 +148,19 @@ def load_weights(model: nn.Module, weights: Any, source: str) -> None:
     check_fit(_infos(model.state_dict()), _infos(weights), source)
     check_finite(weights, source)
     if any(value.is_meta for value in model.state_dict().values()):
-        model.to_empty(device="cpu")  # not before it is known that they fit
+        model.to_empty(device="cpu")  # only once they are known to fit
     model.load_state_dict(weights)
 
 
 def check_finite(weights: Mapping[str, Tensor], source: str) -> None:
-    """Raise ModelError where a tensor holds NaN or infinity."""
+    """Raise ModelError if a tensor holds NaN or infinity."""
     for name, value in weights.items():
         if value.is_floating_point() and not value.isfinite().all():
             raise ModelError(f"{source} is damaged: {name} holds values that are not finite")
 
 
 class TensorInfo(NamedTuple):
-    """What the header of a safetensors file says of a tensor."""
+    """What the header of a safetensors file says about a tensor."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -169,7 +169,7 @@ class TensorInfo(NamedTuple):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[safe_open]:
-    """A safetensors file, whose header is not read before it is known how long it is."""
+    """Open a safetensors file, after a check of its header's length."""
     try:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -197,7 +197,7 @@ def read_header(path: Path) -> dict[str, TensorInfo]:
 
 
 def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a safetensors file; its header has to be that of ``network``, which may be on the meta device.
+    """The tensors of a safetensors file; its header must match ``network``, which may be on the meta device.
 
     Raises:
         ModelError: missing, truncated, altered or no safetensors file, or one of another network; names the first
@@ -241,7 +241,7 @@ def _infos(weights: Mapping[str, Tensor]) -> dict[str, TensorInfo]:
 
 
 def brief(value: object) -> str:
-    """What a file says, which may be of any length and hold line breaks, for an error's one line."""
+    """Text from a file, cut to fit an error's one line: it may be of any length and hold line breaks."""
     text = " ".join(str(value).split())
     return text if len(text) <= 100 else f"{text[:100]}..."
 
@@ -252,10 +252,10 @@ def size_of(network: nn.Module) -> int:
 
 
 def write_safetensors(model: nn.Module, path: Path) -> None:
-    """Write a network's weights atomically, with a digest of them, by which a file that was altered is known."""
+    """Write a network's weights atomically, with a digest that shows whether the file was altered."""
     weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     with atomic_write(path) as temporary:
-        # One entry alone: safetensors writes several in an order that changes, and the file's hash with it.
+        # A single entry: safetensors writes several in an order that varies, and with it the file's hash.
         save_file(weights, temporary, metadata={DIGEST: values_sha256(weights)})
 
 

@@ -1,4 +1,4 @@
-"""What the curves of a run say, where there is a known remedy."""
+"""Diagnoses from a run's curves, for problems with a known remedy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PATIENCE = 3  # validations in a row
 
 
 def advice(history: History, config: Config) -> list[str]:
-    """Sentences with what is wrong with a run and what helps; none where all is well."""
+    """Sentences on what is wrong with a run and what helps; none if all is well."""
     training = config.training
     found = []
     if (spike := _spike(history)) is not None:
@@ -23,13 +23,13 @@ def advice(history: History, config: Config) -> list[str]:
         )
     if (lowest := _overfitting(history)) is not None:
         found.append(
-            f"The validation loss has risen since step {lowest:,} while the training loss fell: the model learns the "
-            f"images by heart. Stop there (ckpts/best.pt is of that step), raise model.dropout or "
+            f"The validation loss has risen since step {lowest:,} while the training loss fell: the model memorises "
+            f"the images. Stop there (ckpts/best.pt is of that step), raise model.dropout or "
             f"training.weight_decay, or train on more images."
         )
     if _average_is_young(history):
         found.append(
-            f"The raw weights do better than their average, which is still young: it looks back over about "
+            f"The raw weights do better than their average, which is still young: it spans about "
             f"{1 / (1 - training.ema_decay):,.0f} steps. Train longer, or lower training.ema_decay "
             f"(now {training.ema_decay:g})."
         )
@@ -37,14 +37,15 @@ def advice(history: History, config: Config) -> list[str]:
 
 
 def _spike(history: History) -> int | None:
-    """The last step whose loss stands far above the records before it, which were past their first fall."""
+    """The last step whose loss stands far above the records before it, once the loss is past its initial fall."""
     loss, steps = history.column("train_loss"), history.axis("step", "train_loss")
     spikes = [i for i in range(20, len(loss)) if loss[i] > SPIKE * np.median(loss[i - 10 : i])]
     return int(steps[spikes[-1]]) if spikes else None
 
 
 def _overfitting(history: History) -> int | None:
-    """The step of the lowest validation loss, where the last ones are clearly above it and training went on to fall."""
+    """The step of the lowest validation loss, if the last ones are clearly above it while the training loss kept
+    falling."""
     loss, steps = history.column("val_loss"), history.axis("step", "val_loss")
     if len(loss) <= PATIENCE:
         return None

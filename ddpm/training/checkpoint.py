@@ -19,12 +19,12 @@ from ..files import atomic_write
 from ..storage.weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
 from .loop import TrainState
 
-# What the weights depend on: change it, and the checkpoint is of another model.
+# The fields that the weights depend on: change one, and the checkpoint belongs to another model.
 DEFINING = ("data", "schedule", "diffusion", "model")
 
 
 def save_checkpoint(state: TrainState, path: Path) -> None:
-    """Write everything that training needs to go on."""
+    """Write everything that training needs to resume."""
     _save(
         path,
         state.config,
@@ -40,7 +40,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
 
 
 def save_ema(state: TrainState, path: Path) -> None:
-    """Write the averaged weights alone, for sampling."""
+    """Write only the averaged weights, for sampling."""
     _save(path, state.config, state.step, ema=state.ema.model.state_dict())
 
 
@@ -58,7 +58,7 @@ def _save(path: Path, config: Config, step: int, **content: Any) -> None:
 def _circumstances(
     device: torch.device, precision: torch.dtype, threads: int, processes: int = 1
 ) -> dict[str, str | int]:
-    """On what the last bit of a step depends beside the state and the config."""
+    """What the last bit of a step depends on besides the state and the config."""
     return {
         "torch": str(torch.__version__),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
@@ -69,13 +69,13 @@ def _circumstances(
 
 
 def restore(state: TrainState, path: Path) -> list[str]:
-    """Put a checkpoint of ``save_checkpoint`` into ``state``, whose config decides from here on.
+    """Load a checkpoint of ``save_checkpoint`` into ``state``, whose config applies from here on.
 
     Returns:
-        Why going on is not exact to the bit, one reason each; empty where it is.
+        Why resuming is not bit-exact, one reason each; empty if it is.
 
     Raises:
-        ModelError: unreadable, incomplete, or of another network, dataset or diffusion.
+        ModelError: unreadable, incomplete, or from another network, dataset or diffusion.
     """
     saved, content = read_checkpoint(path, "model", "ema", "optimizer", "scaler", "step", "best_val_loss", "elapsed")
     changed = differences(saved, state.config)
@@ -106,8 +106,8 @@ def _of_the_folder(field: str, saved: Config) -> bool:
 
 
 def why_inexact(path: Path, config: Config, threads: int) -> list[str]:
-    """Why a run that goes on from this checkpoint, here and with so many threads, would not be exact to the bit; empty
-    where it would.
+    """Why a run resumed from this checkpoint, on this machine with ``threads`` threads, would not be bit-exact; empty
+    if it would.
 
     Raises:
         ModelError: the checkpoint is unreadable.
@@ -120,7 +120,7 @@ def why_inexact(path: Path, config: Config, threads: int) -> list[str]:
 
 
 def _reasons(changed: Mapping[str, object], then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
-    then = {"processes": 1, **then}  # once, there was always one
+    then = {"processes": 1, **then}  # old checkpoints do not record it: there was always one
     return [
         *(f"{field} has changed" for field in changed if field.startswith("training.")),
         *(

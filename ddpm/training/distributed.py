@@ -1,7 +1,7 @@
 """Several processes that train one model: data-parallel, started by ``torchrun``.
 
 Every process draws the randomness of the whole global batch and computes its share of it, so that order, noise,
-timesteps and label dropout, and with them the learning curve, do not depend on how many there are. Gradients are
+timesteps and label dropout, and with them the learning curve, do not depend on their number. Gradients are
 averaged by DistributedDataParallel (Li et al. 2020, arXiv:2006.15704). Process 0 leads: it alone locks, writes, prints.
 """
 
@@ -22,18 +22,18 @@ from ..config import TrainingConfig
 from ..device import resolve_device
 from ..errors import ConfigError, DDPMError, one_line
 
-# torchrun ends all processes when one dies, so nobody needs a timeout to notice; and process 0 may draw for long.
+# torchrun ends all processes when one dies, so no timeout is needed to notice it; and process 0 may take long to draw.
 PATIENCE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together. By default one by itself, for which every method does nothing."""
+    """The processes that train together. By default a single one, for which every method does nothing."""
 
     rank: int = 0
     size: int = 1
     local_rank: int = 0
-    """Which of the processes on this machine, and so which of its GPUs."""
+    """This process's number on its machine, which is also that of its GPU."""
     store: dist.Store | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -41,7 +41,7 @@ class World:
         return self.rank == 0
 
     def device(self, name: str) -> torch.device:
-        """The device of this process: its own GPU where the config says cuda.
+        """The device of this process: its own GPU if the config says cuda.
 
         Raises:
             ConfigError: the config names one GPU for several processes, or a kind that cannot be shared.
@@ -86,12 +86,12 @@ class World:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether any process says so. Asked on the CPU, where no GPU has to be waited for."""
+        """Whether ``flag`` is true in any process. Exchanged on the CPU, so as not to wait for a GPU."""
         return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag))).item())
 
     @contextmanager
     def one_first(self) -> Iterator[None]:
-        """Let one process of every machine go first, such as to download what the others then find."""
+        """Let one process on every machine go first, for example to download what the others then find."""
         if self.size > 1 and self.local_rank:
             self.any(False)
         yield
@@ -111,16 +111,16 @@ class World:
 
 
 def lost_others(error: BaseException) -> BaseException:
-    """The error to show, where ``error`` is that a collective operation found nobody at the other end."""
+    """The error to show, if ``error`` says that a collective operation lost the other processes."""
     lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error))
     return DDPMError("lost the other processes") if lost else error
 
 
 @contextmanager
 def joined() -> Iterator[World]:
-    """Join the processes that ``torchrun`` started, told by its environment variables; alone without them.
+    """Join the processes that ``torchrun`` started, found by its environment variables; without them, run alone.
 
-    An error in one process ends all; the first to fail raises its own, the others exit with 1 and say nothing.
+    An error in one process ends all; the first to fail raises its own, the others exit with 1 silently.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -133,7 +133,7 @@ def joined() -> Iterator[World]:
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
         yield world
     except BaseException as error:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all now, but this one has something to say
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun ends all now, but this one has an error to report
         if world.cause(error)[0] != rank:
             raise SystemExit(1) from None
         raise lost_others(error) from None

@@ -1,4 +1,4 @@
-"""What a training will cost, told before one pays for it: parameters, work, memory, steps, and time."""
+"""What a training will cost, estimated before it starts: parameters, work, memory, steps, and time."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ BYTES_PER_PARAMETER = 20  # float32 weights, gradients, AdamW's two moments, and
 
 @dataclass(frozen=True)
 class Estimate:
-    """What follows from a config without training a step."""
+    """What can be computed from a config without training a step."""
 
     parameters: int
     macs: int
-    """Multiply-accumulates of one network evaluation of one image; a step of training does three times that."""
+    """Multiply-accumulates of one network evaluation of one image; a training step does three times that."""
     memory: int
-    """Bytes of tensors at the peak of a step of training; the process and the kernels' scratch space come on top."""
+    """Peak bytes of tensors in a training step; the process and the kernels' scratch space come on top."""
     steps: int
     """Of the whole training."""
     images: int
@@ -41,18 +41,18 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many images a training learns from, validates with, and leaves for an evaluation."""
+    """How many images are for training, for validation, and for evaluation."""
 
     train: int
     val: int
     test: int | None
-    """None where they are not taken from the same images: the dataset has a test set of its own."""
+    """None if the dataset has a separate test set, so that they are not taken from the same images."""
     exact: bool = True
-    """Else what to expect of a folder whose files would take long to look into."""
+    """If False, the expected sizes of a folder whose files would take long to read."""
 
 
 def sizes(data: DataConfig) -> Sizes:
-    """The sizes of the splits that ``load_dataset`` gives, without unpacking an image; those that are damaged count.
+    """The sizes of the splits that ``load_dataset`` gives, without decoding an image; damaged images count too.
 
     Raises:
         DataError: the dataset is a folder that is not there, or has too few images.
@@ -82,7 +82,7 @@ def estimate(config: Config) -> Estimate:
 
 def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, int, int]:
     """Parameters, multiply-accumulates, and bytes kept for the backward pass of one forward pass."""
-    kept: dict[int, tuple[torch.UntypedStorage, int]] = {}  # the storages are held, so that no address comes twice
+    kept: dict[int, tuple[torch.UntypedStorage, int]] = {}  # keeps the storages alive, so that no address is reused
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -106,15 +106,15 @@ def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, i
 
 
 def free_memory(config: Config) -> int:
-    """Bytes that are free now where ``config`` trains: of the GPU, else of the machine."""
+    """Bytes that are free now on the device that ``config`` trains on: the GPU's, else the machine's."""
     device = resolve_device(config.training.device)
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def measure_speed(config: Config, seconds: float = 1.5) -> float:
-    """Images a second that training reaches here and now: the median of real steps on random images.
+    """The current training speed on this machine, images per second: the median of real steps on random images.
 
-    Takes about ``seconds``; where a whole batch would take longer, it is measured on a part of one.
+    Takes about ``seconds``; if a whole batch would take longer, part of one is measured.
     """
     whole = images_per_step(sizes(config.data).train, config.training.batch_size)
     few = _speeds(config, min(8, whole), seconds / 4)
@@ -135,4 +135,4 @@ def _speeds(config: Config, batch_size: int, seconds: float) -> float:
             speeds.append(event.images_per_second)
         if len(speeds) >= 2 and time.perf_counter() - started > seconds:
             break
-    return statistics.median(speeds[1:])  # the first step pays for what comes only once
+    return statistics.median(speeds[1:])  # the first step includes one-time costs

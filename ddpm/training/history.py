@@ -37,7 +37,7 @@ class History:
         return [record for record in (*self.training, *self.validation) if name in record]
 
     def csv(self) -> str:
-        """All records as CSV, in the order of their steps; bands of t are columns loss_t0, loss_t1, ..."""
+        """All records as CSV, ordered by step; bands of t are columns loss_t0, loss_t1, ..."""
         rows = []
         for record in sorted((*self.training, *self.validation), key=lambda record: record["step"]):
             flat = {key: value for key, value in record.items() if key != "loss_by_t"}
@@ -51,7 +51,7 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """Read ``training_metrics.jsonl``; a last line that is being written is left out.
+    """Read ``training_metrics.jsonl``, without a last line that is still being written.
 
     Raises:
         DataError: no such file, or a line in it is no record.
@@ -83,7 +83,7 @@ def _is_measured(value: Any) -> bool:
 def smoothed(values: np.ndarray, weight: float) -> np.ndarray:
     """TensorBoard's smoothing: an exponential moving average, divided by the weight it has gathered so far.
 
-    What is not finite, as a band of t that no image fell into, stays as it is and leaves the average alone.
+    Values that are not finite, as for a band of t without images, stay as they are and do not enter the average.
     """
     result, average, gathered = values.astype(np.float64), 0.0, 0.0
     for i in np.flatnonzero(np.isfinite(values)):

@@ -1,7 +1,7 @@
-"""The dataset of a run: what it was when the run began, and whether it still is that.
+"""The dataset of a run: what it was when the run began, and whether it has changed since.
 
-Of a folder of images a run keeps the manifest beside its config, which holds the digest, the names of the classes, and
-the path from the root, so that it can go on from any directory.
+For a folder of images a run keeps the manifest beside its config. The config holds the digest, the names of the
+classes, and the absolute path, so that the run can resume from any directory.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ class Opened:
     """The dataset of a run, read."""
 
     config: Config
-    """With what was found: the classes of a folder, its digest, and where it is."""
+    """Completed with what was found: the classes of a folder, its digest, and its path."""
     train: ImageSet
     val: ImageSet
     manifest: Manifest | None = None
-    """Of a folder."""
+    """For a folder."""
     notes: tuple[str, ...] = ()
     """What was skipped, and what is odd about the images, in sentences."""
     changed: tuple[str, ...] = ()
-    """What is different from the images that the run began with, a phrase each."""
+    """How the images differ from those that the run began with, a phrase each."""
 
 
 def open_data(
     config: Config, folder: RunFolder, *, resume: bool, accept: bool = False, tell: Tell = lambda doing: None
 ) -> Opened:
-    """Read the images that a run learns from and is validated with.
+    """Read a run's training and validation images.
 
     Args:
-        accept: go on with images that have changed since the run began.
+        accept: continue with images that have changed since the run began.
         tell: see ``ddpm.image_folder.reading.read_folder``.
 
     Raises:
         DataError: the dataset cannot be used.
-        ConfigError: its classes or its content are not those that the config states.
-        ModelError: it is not what the run began with, and ``accept`` is not given, or classes were renamed.
+        ConfigError: its classes or its content differ from what the config states.
+        ModelError: it has changed since the run began, and ``accept`` is not given, or classes were renamed.
     """
     if config.data.dataset != "folder":
         return Opened(config, *(load_dataset(config.data, split) for split in ("train", "val")))
@@ -63,7 +63,7 @@ def open_data(
 
 
 def with_absolute_path(config: Config) -> Config:
-    """The config with the folder of its images from the root: where it is launched from is forgotten."""
+    """The config with an absolute path to its images, since nothing records the directory it was launched from."""
     if config.data.path is None:
         return config
     data = config.data.model_copy(update={"path": str(config.data.folder)})
@@ -71,11 +71,11 @@ def with_absolute_path(config: Config) -> Config:
 
 
 def changes_of(folder: RunFolder, config: Config) -> list[str]:
-    """What is different from the images that a run began with, a phrase each; empty where nothing is.
+    """How the images differ from those that a run began with, a phrase each; empty if they do not.
 
     Raises:
         DataError: the images are not there, or cannot be used.
-        ModelError: the run cannot go on with them, or its checkpoint is damaged.
+        ModelError: the run cannot continue with them, or its checkpoint is damaged.
     """
     if config.data.dataset != "folder":
         return []
@@ -83,10 +83,10 @@ def changes_of(folder: RunFolder, config: Config) -> list[str]:
 
 
 def check_unchanged(folder: RunFolder, config: Config) -> None:
-    """Refuse to go on with images that are not those that the run began with.
+    """Refuse to continue with other images than those that the run began with.
 
     Raises:
-        DataError, ModelError: as ``changes_of`` does, and where it finds something.
+        DataError, ModelError: as for ``changes_of``, and if it finds a change.
     """
     if changed := changes_of(folder, config):
         raise _refused(config, changed)
@@ -104,13 +104,13 @@ def _began_with(folder: RunFolder) -> _Beginning:
     saved, _ = read_checkpoint(folder.checkpoint("latest"))
     try:
         manifest = Manifest.read(folder.path / MANIFEST)
-    except DataError:  # not there, or damaged: the digest still says whether something has changed
+    except DataError:  # missing or damaged: the digest still tells whether anything has changed
         manifest = None
     return _Beginning(saved.data, manifest)
 
 
 def _check(config: Config, now: Manifest, began: _Beginning | None, accept: bool) -> list[str]:
-    """What has changed; raises where that, or what the config states, forbids to train."""
+    """What has changed; raises if that, or what the config states, rules out training."""
     data, classes = config.data, now.class_names
     stated = data.class_names or (began.data.class_names if began else None)
     changed = _changes(now, began) if began else []
@@ -130,7 +130,7 @@ def _check(config: Config, now: Manifest, began: _Beginning | None, accept: bool
         )  # fmt: skip
     if not began and data.digest not in (None, now.digest):
         raise ConfigError(
-            f"data.digest is that of other images than those in data.path {data.folder}: leave it out (--set "
+            f"data.digest belongs to other images than those in data.path {data.folder}: leave it out (--set "
             "data.digest=null) to learn from what is there"
         )
     if changed and not accept and data.digest != now.digest:
@@ -140,8 +140,8 @@ def _check(config: Config, now: Manifest, began: _Beginning | None, accept: bool
 
 def _refused(config: Config, changed: list[str]) -> ModelError:
     return ModelError(
-        f"data.path {config.data.folder} is not what this run began with: {'; '.join(changed)}; put it back, or go on "
-        "with what is there by --accept-changed-data, which is not exact"
+        f"data.path {config.data.folder} is not what this run began with: {'; '.join(changed)}; put it back, or "
+        "continue with what is there by --accept-changed-data, which is not exact"
     )
 
 
@@ -151,13 +151,13 @@ def _changes(now: Manifest, began: _Beginning) -> list[str]:
         return []
     if digest is None:
         return [UNKNOWN]
-    return changes(began.manifest, now) if began.manifest else [f"what, is not known, since its {MANIFEST} is missing"]
+    return changes(began.manifest, now) if began.manifest else [f"how is not known, since its {MANIFEST} is missing"]
 
 
 def _filled_in(config: Config, now: Manifest, began: _Beginning | None) -> Config:
-    """The config with what a folder says of itself.
+    """The config completed from its folder of images.
 
-    A run of before there were digests goes on without one: its images are split by the names of files, and its classes
+    A run that began before there were digests continues without one: its images are split by file name, and its classes
     are in alphabetical order.
     """
     earlier = began is not None and began.data.digest is None

@@ -1,4 +1,4 @@
-"""Training in a program of one's own: a config, images in memory, and a loop over events."""
+"""Training in your own program: a config, images in memory, and a loop over events."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Training:
         self._state = TrainState(config)
 
     def __iter__(self) -> Iterator[Event]:
-        """The events from where it is to the end of ``config.training.epochs``; may be left and taken up again."""
+        """The events from the current step to the end of ``config.training.epochs``; can be left and resumed."""
         return train_loop(self._state, self._images, self._held_out)
 
     @property
     def model(self) -> Model:
-        """The averaged weights as they are now, ready to sample: a copy."""
+        """A copy of the averaged weights as they are now, ready to sample."""
         network = copy.deepcopy(self._state.ema.model).eval().requires_grad_(False)
         return Model(self.config, network, f"{self.config.name}, trained in memory")
 
@@ -35,14 +35,14 @@ def train(config: Config, images: ImageSet | None = None, held_out: ImageSet | N
     """Train a model: ``training = ddpm.train(config, images)``, then ``for event in training: ...``.
 
     Args:
-        config: what to train. Where ``images`` are given, its section ``data`` is made to say what they are: dataset
+        config: what to train. If ``images`` are given, its section ``data`` is changed to describe them: dataset
             ``arrays``, their size, channels and class names; val_fraction and horizontal_flip stay.
-        images: those to learn from, as of ``ImageSet.from_arrays``; by default the dataset that the config names.
-        held_out: those to validate with; by default val_fraction of ``images``.
+        images: for training, as from ``ImageSet.from_arrays``; by default the dataset that the config names.
+        held_out: images for validation; by default val_fraction of ``images``.
 
     Raises:
         ConfigError: the config does not fit the images' size or labels.
-        DataError: no image would be left to learn from or to validate with, or the two sets differ in size.
+        DataError: no image would be left for training or for validation, or the images of the two differ in size.
     """
     if images is None:
         if held_out is not None:
@@ -63,7 +63,7 @@ def train(config: Config, images: ImageSet | None = None, held_out: ImageSet | N
 
 
 def _describing(config: Config, images: ImageSet) -> Config:
-    """The config with a section ``data`` that says what the images are."""
+    """The config with a section ``data`` that describes the images."""
     _, channels, size, _ = images.images.shape
     values = config.model_dump(mode="json", exclude_none=True)
     kept = {name: values["data"][name] for name in ("val_fraction", "horizontal_flip")}

@@ -1,7 +1,7 @@
-"""Training: a loop that yields events. Saving, plotting and printing are done by whoever listens.
+"""Training: a loop that yields events. Its callers save, plot and print.
 
-The randomness of a step is a function of (seed, step) alone, and so is the order of an epoch: a resumed run needs no
-random state to go on as if nothing had happened.
+The randomness of a step is a function of (seed, step) alone, and the order of an epoch of (seed, epoch): a run resumes
+exactly without any saved random state.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Validated:
 
 @dataclass(frozen=True)
 class Stopped:
-    """Training was asked to stop, and did after this step."""
+    """Training was asked to stop, and did so after this step."""
 
     step: int
 
@@ -113,12 +113,12 @@ def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> floa
 
 
 def steps_per_epoch(num_images: int, batch_size: int) -> int:
-    """Whole batches an epoch; the images left over come first in no other epoch, since each has its own order."""
+    """Whole batches per epoch; images left over are not carried over, since every epoch has its own order."""
     return max(1, num_images // batch_size)
 
 
 def images_per_step(num_images: int, batch_size: int) -> int:
-    """How many images a step really has: all of them, where they are fewer than ``batch_size``."""
+    """How many images a step really has: all of them, if there are fewer than ``batch_size``."""
     return min(num_images, batch_size)
 
 
@@ -136,8 +136,8 @@ def train(
 ) -> Iterator[Event]:
     """Train from ``state.step`` to the end of ``config.training.epochs``; ``state`` is up to date at every event.
 
-    ``should_stop`` is asked after every step; when it says so, a last ``Progress`` and ``Stopped`` end the training.
-    The processes of ``state.world`` get the same events, all of the whole batch.
+    ``should_stop`` is called after every step; once it returns True, a last ``Progress`` and ``Stopped`` end the
+    training. All processes of ``state.world`` get the same events, computed over the whole batch.
 
     Raises:
         ConfigError: the model's classes do not fit the dataset's labels, or the batch the number of processes.
@@ -172,7 +172,7 @@ def train(
         last = stopping or state.step == total
         validating = state.step % training.val_every == 0 or state.step == total
         sampling = state.step % training.sample_every == 0 or state.step == total
-        # A record before every checkpoint: so that a resumed run averages over the same steps as one that went through.
+        # A record before every checkpoint, so that a resumed run averages over the same steps as an uninterrupted one.
         recording = last or validating or state.step % training.log_every == 0
         if recording or sampling:
             wait_for(state.device)
@@ -210,7 +210,7 @@ def train(
             yield Stopped(state.step)
             return
         if recording or sampling:
-            mark += time.perf_counter() - now  # what validation and listeners take is not the speed of training
+            mark += time.perf_counter() - now  # the time of validation and of callers is not the speed of training
 
 
 class _Window:
@@ -248,9 +248,9 @@ def _check_loss(name: str, loss: float, zero_loss: float, step: int, rate: float
 
 
 def _check_weights(state: TrainState, val_set: ImageSet, rate: float) -> float:
-    """The validation loss of the weights that a checkpoint is about to keep.
+    """Check the weights that a checkpoint is about to keep; returns their validation loss.
 
-    The losses of a window are from before its last step, so they cannot speak for what that step made of the weights.
+    The losses of a window date from before its last step, so they say nothing about the weights after that step.
     """
     loss = validate(state, val_set, network=state.model)
     _check_loss("validation loss", loss, _zero_validation_loss(state, val_set), state.step, rate)
@@ -272,12 +272,12 @@ def _train_step(state, network, schedule, weights, images: Tensor, labels: Tenso
     eps = torch.randn_like(x0)
     if state.world.size > 1:
         x0, t, eps, y = (None if v is None else v[state.world.share(len(images))] for v in (x0, t, eps, y))
-        # What is drawn from here on are masks of dropout, which must not be the same in every process.
+        # From here on only dropout masks are drawn, which must differ between processes.
         torch.manual_seed(derive_seed("dropout", training.seed, state.step, state.world.rank))
 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    state.optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph writes where gradients lay
+    state.optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph writes where gradients were
     kind = {"prediction_type": config.diffusion.prediction_type, "loss": config.diffusion.loss, "weights": weights}
     with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
         per_image = diffusion_loss(schedule, network, x0, t, eps, y, **kind)
@@ -315,7 +315,7 @@ def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256, *, net
 
 
 def _zero_validation_loss(state: TrainState, val_set: ImageSet) -> float:
-    """What ``validate`` would give a network that predicts zero."""
+    """What ``validate`` would return for a network that predicts zero."""
     schedule, diffusion = state.config.schedule.build(), state.config.diffusion
     total = sum(
         zero_loss(schedule, x0, t, eps, prediction_type=diffusion.prediction_type, loss=diffusion.loss).sum().item()
@@ -329,7 +329,7 @@ def validation_batches(
 ) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
     """(x0, t, eps, y) of the validation: labels given, the same noise each time, t spread evenly over 0..T-1.
 
-    Of every batch, this process gets its share; none where there are fewer images than processes.
+    This process gets its share of every batch, or none of a batch with fewer images than processes.
     """
     config = state.config
     generator = torch.Generator().manual_seed(derive_seed("validation"))

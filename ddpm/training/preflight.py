@@ -1,6 +1,6 @@
-"""What is known to go wrong in a training before its first step: from its config, and from a look at its images.
+"""Problems of a training that show before its first step, from its config and its images.
 
-Each finding names the field to change, and where one value of it would be right by itself, that value.
+Each finding names the field to change and, if one value of it would fix the problem by itself, that value.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from ..spacing import spaced_timesteps, starting_point
 from .estimate import Sizes, sizes
 from .loop import images_per_step, steps_per_epoch
 
-FEW = 10  # images, of which a mean says little
+FEW = 10  # images, whose mean says little
 TOO_FEW = 2  # images to evaluate with
-COLOUR = 24  # levels between the channels of a pixel; compression alone makes less
+COLOUR = 24  # levels between the channels of a pixel; compression alone causes less
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not fit."""
+    """A problem, or something worth knowing."""
 
     field: str
     """The field of the config to change, ``training.warmup_steps``."""
     text: str
-    """What is wrong and what comes of it: a sentence without its full stop."""
+    """What is wrong and its consequence: a sentence without its full stop."""
     value: Any = None
-    """What would fit the field; None where it takes more than that."""
+    """A value that would fit the field; None if that is not enough."""
     instead: str = ""
-    """What would help as well."""
+    """An alternative remedy."""
     kind: Literal["fault", "warning", "note"] = "warning"
-    """With a fault no training begins; a note is good to know, and nothing is wrong."""
+    """A fault prevents the training; a note only informs."""
 
     def __str__(self) -> str:
         fits = "" if self.value is None else f"{shown(self.value)} would fit"
@@ -52,7 +52,7 @@ class Finding:
 
 
 class Facts(NamedTuple):
-    """What has to be known of a dataset; None where it is no folder, or cannot be told."""
+    """What the checks need to know about a dataset; None if it is no folder, or if it is unknown."""
 
     sizes: Sizes
     class_folders: int | None = None
@@ -78,7 +78,7 @@ def _coloured(paths: Sequence[Path]) -> bool | None:
     for path in paths[:FEW]:
         try:
             pixels = read_image(path, 64, 3).int()
-        except DataError:  # the training names it, and says what it makes of it
+        except DataError:  # the training reports it
             continue
         return bool(((pixels.amax(0) - pixels.amin(0)) > COLOUR).float().mean() > 0.01)
     return None
@@ -88,7 +88,7 @@ def check(config: Config, known: Facts | None = None) -> list[Finding]:
     """``preflight`` on this machine, with the facts of the config's own dataset unless they are ``known``.
 
     Raises:
-        ConfigError: the device or the precision is not to be had here.
+        ConfigError: the device or the precision is not available here.
         DataError: see ``facts``.
     """
     resolve_precision(config.training.precision, resolve_device(config.training.device))
@@ -96,7 +96,7 @@ def check(config: Config, known: Facts | None = None) -> list[Finding]:
 
 
 def preflight(config: Config, known: Facts) -> list[Finding]:
-    """What does not fit in a training; empty where all is well."""
+    """The problems of a training; empty if all is well."""
     return [*_of_the_images(config, known), *_of_the_steps(config, known.sizes), *_of_the_schedule(config)]
 
 
@@ -108,7 +108,7 @@ def refuse(findings: Sequence[Finding]) -> None:
 
 
 def shown(value: Any) -> str:
-    """A value as YAML and ``--set`` have it."""
+    """A value as YAML and ``--set`` write it."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -144,7 +144,7 @@ def _of_the_steps(config: Config, have: Sizes) -> Iterator[Finding]:
     if images_per_step(have.train, training.batch_size) < training.batch_size:
         fits = 2 ** max(0, int(math.log2(max(1, have.train / 4))))
         yield Finding(
-            "training.batch_size", f"{training.batch_size:,} images to a step, and there are {have.train:,} in all: an "
+            "training.batch_size", f"{training.batch_size:,} images per step, and there are {have.train:,} in all: an "
             "epoch is a single step", fits,
         )  # fmt: skip
     if steps <= training.warmup_steps:
@@ -158,8 +158,7 @@ def _of_the_steps(config: Config, have: Sizes) -> Iterator[Finding]:
     if horizon > steps:
         yield Finding(
             "training.ema_decay",
-            f"the averaged weights, which are sampled, are to look back over {horizon:,.0f} steps, and there are "
-            f"{steps:,}",
+            f"the averaged weights, which are sampled, would span {horizon:,.0f} steps, and there are {steps:,}",
             round(max(0.0, 1 - 10 / steps), 4),
             instead="more epochs",
         )
@@ -183,7 +182,7 @@ def _of_the_schedule(config: Config) -> Iterator[Finding]:
                 yield Finding(field, text, value)
                 return
         except ConfigError:
-            continue  # as zero terminal SNR under eps-prediction
+            continue  # such as zero terminal SNR with eps-prediction
     yield Finding("schedule.name", text)
 
 
@@ -193,7 +192,7 @@ CURES = (
     ("schedule.zero_terminal_snr", True),
     ("schedule.name", "cosine"),
 )
-"""What may let a sampler start from noise alone, in the order in which it is tried."""
+"""Changes that may let a sampler start from noise alone, in the order in which they are tried."""
 
 
 def _count(number: int, what: str) -> str:

@@ -1,7 +1,7 @@
 """The queue of training runs: launched, stopped and deleted from anywhere.
 
 At most $DDPM_MAX_RUNS (default 1) run at once. The others wait in a queue that is nothing but their status files;
-whoever launches, ends or looks starts the next.
+launching, ending or listing runs starts the next.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ def going() -> list[str]:
 
 
 def free_threads() -> int:
-    """How many threads are left to others by the runs and evaluations that go now."""
+    """How many threads the current runs and evaluations leave free."""
     evaluations = (EvaluationFolder(path.parents[1]) for path in output_dir().glob("*/logs/evaluation_status.json"))
     running = sum(read_status(folder).state == "running" for folder in (*all_runs(), *evaluations))
     return max(1, THREADS - running * threads_per_run())
 
 
 def free_name(name: str) -> str:
-    """``name`` where no run has it yet, else the first of name-2, name-3, ... that is free."""
+    """``name`` if no run has it yet, else the first of name-2, name-3, ... that is free."""
     names = (f"{name[:60]}-{number}" if number > 1 else name for number in itertools.count(1))
     return next(name for name in names if not RunFolder.named(name).path.exists())
 
@@ -44,9 +44,9 @@ def launch(config: Config, *, resume: bool = False, accept_changed_data: bool = 
     """Queue a run, and start it when there is room.
 
     Raises:
-        ModelError: a run of that name is there already, or with ``resume`` nothing to resume, or other images than it
-            began with, which ``accept_changed_data`` lets pass.
-        ConfigError, DataError: it cannot begin, see ``ddpm.training.preflight``. The name is not taken then.
+        ModelError: a run of that name exists already; or with ``resume``, there is nothing to resume, or its images
+            have changed without ``accept_changed_data``.
+        ConfigError, DataError: it cannot begin, see ``ddpm.training.preflight``. The name stays free then.
     """
     config = with_absolute_path(config)
     folder = RunFolder.named(config.name)
@@ -69,7 +69,7 @@ def launch(config: Config, *, resume: bool = False, accept_changed_data: bool = 
 
 
 def advance_queue() -> None:
-    """Start queued runs, the oldest first, while fewer than ``max_runs`` go."""
+    """Start queued runs, the oldest first, while fewer than ``max_runs`` are running."""
     if not any(read_status(folder).state == "queued" for folder in all_runs()):
         return
     lock = output_dir() / ".queue.lock"

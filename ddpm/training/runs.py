@@ -1,6 +1,6 @@
-"""Runs: training whose truth is on disk, in a run folder.
+"""Runs: training whose state is on disk, in a run folder.
 
-Whoever trains a run holds its lock, keeps ``status.json`` up to date and writes a record before it passes an event on.
+The process that trains a run locks it, keeps ``status.json`` up to date, and records every event before passing it on.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ def all_runs() -> list[RunFolder]:
 
 
 def refusal(folder: RunFolder, resume: bool) -> str | None:
-    """Why a run cannot be begun in ``folder``, which is not empty, or not be resumed, and what works; None where it
-    can."""
+    """Why a run cannot begin in ``folder``, which is not empty, or cannot be resumed, and what to do instead; None if
+    it can."""
     if folder.checkpoint("latest").is_file():
         there = f"{folder.path} holds a run already"
         return None if resume else f"{there}: continue it with --resume or choose another --run"
     if not folder.exists() and not folder.metrics.exists():
         holds_none = f"{folder.path} holds no run"
         return f"nothing to resume: {holds_none}" if resume else f"{holds_none} and is not empty: choose another --run"
-    ended = f"run {folder.path.name} ended before its first checkpoint: {_anew(folder)}"
+    ended = f"run {folder.path.name} ended before its first checkpoint: {_how_to_restart(folder)}"
     return f"nothing to resume: {ended}" if resume else ended
 
 
-def _anew(folder: RunFolder) -> str:
+def _how_to_restart(folder: RunFolder) -> str:
     return f"delete it (python -m ddpm runs delete {folder.path.name}) or choose another --run"
 
 
@@ -71,10 +71,10 @@ def finished_text(folder: RunFolder, config: Config) -> str:
 
 
 class Run:
-    """A run that this process trains: use it as a context, and iterate over ``events``.
+    """A run that this process trains: use it as a context manager, and iterate over ``events``.
 
     Raises:
-        ModelError: the folder holds a run already, nothing to resume, or another process trains it.
+        ModelError: the folder holds a run already, there is nothing to resume, or another process trains it.
         ConfigError, DataError: the config or its dataset cannot be used. Nothing is written then.
     """
 
@@ -91,8 +91,8 @@ class Run:
     ):
         """``data`` are training and validation images, by default those that the config names.
 
-        Of the processes of ``world``, all of which make the same ``Run``, only the one that leads locks and writes.
-        ``tell`` is told what is being done before the first step, and ends it by raising.
+        All processes of ``world`` make the same ``Run``; only the leading one locks and writes. ``tell`` is called with
+        what is happening before the first step, and can stop it by raising.
         """
         self.config, self.folder, self.resume, self._data = config, folder, resume, data
         self.accept_changed_data, self.world, self.tell = accept_changed_data, world or World(), tell
@@ -102,7 +102,7 @@ class Run:
         try:
             return self._enter()
         except BaseException as error:
-            if self.world.leads and self._launched():  # a status says that this process is at it
+            if self.world.leads and self._launched():  # a status names this process
                 left = {"state": "stopped"} if isinstance(error, KeyboardInterrupt) else {
                     "state": "failed", "error": self.world.cause(error)[1]
                 }  # fmt: skip
@@ -111,7 +111,7 @@ class Run:
             raise
 
     def _launched(self) -> bool:
-        """Whether a job was started for this run, and this process is it."""
+        """Whether this process is the job that was started for this run."""
         status = read_status(self.folder)
         return status.state == "running" and status.pid == os.getpid()
 
@@ -182,8 +182,8 @@ class Run:
             if isinstance(error, KeyboardInterrupt):
                 self._set(state="stopped", eta=None)
             elif error is not None:
-                explained = self._told(error)
-                with suppress(OSError):  # a full disk takes no status either, which must not hide why
+                explained = self._with_way_on(error)
+                with suppress(OSError):  # a full disk takes no status either, which must not hide the cause
                     self._set(state="failed", error=self.world.cause(explained)[1], eta=None)
                 if explained is not error:
                     raise explained from None
@@ -192,8 +192,8 @@ class Run:
         finally:
             self._lock.__exit__(None, None, None)
 
-    def _told(self, error: BaseException) -> BaseException:
-        """The error that ended the training, with what can be gone on with."""
+    def _with_way_on(self, error: BaseException) -> BaseException:
+        """The error that ended the training, and how to continue."""
         explained = lost_others(
             _explained(
                 error,
@@ -204,9 +204,9 @@ class Run:
         if not isinstance(explained, DDPMError):
             return error
         left = (
-            f"run {self.folder.path.name} had no checkpoint yet: {_anew(self.folder)}"
+            f"run {self.folder.path.name} had no checkpoint yet: {_how_to_restart(self.folder)}"
             if self.saved is None
-            else f"--resume goes on from the checkpoint of step {self.saved:,}"
+            else f"--resume continues from the checkpoint of step {self.saved:,}"
         )
         return type(explained)(f"{explained}; {left}")
 
@@ -250,8 +250,8 @@ class Run:
 
 
 def _explained(error: BaseException, remedy: str) -> BaseException:
-    """The error that says when and what to do, where ``error`` is that memory ran out; else ``error`` itself."""
-    told = isinstance(error, RuntimeError) and "memory" in str(error)  # the CPU's allocator has no class of its own
+    """For an out-of-memory error, one that says when it happened and what to do; else ``error`` itself."""
+    told = isinstance(error, RuntimeError) and "memory" in str(error)  # the CPU's allocator has no error class
     if not told and not isinstance(error, MemoryError | torch.OutOfMemoryError):
         return error
     return DDPMError(f"out of memory {remedy}")
@@ -259,7 +259,7 @@ def _explained(error: BaseException, remedy: str) -> BaseException:
 
 @contextmanager
 def _lock(folder: RunFolder) -> Iterator[None]:
-    """Hold the run for this process; the lock goes with the process, however that ends."""
+    """Lock the run for this process; the lock is released when the process ends, however it ends."""
     folder.path.mkdir(parents=True, exist_ok=True)
     with open(folder.lock, "a+") as file:
         try:
@@ -275,7 +275,7 @@ def _lock(folder: RunFolder) -> Iterator[None]:
 
 
 def _forget_after(metrics: Path, step: int) -> None:
-    """Drop the records of steps that a resumed run will take again, and a last line that a kill cut short."""
+    """Drop the records of steps that a resumed run will repeat, and a last line that a kill cut short."""
     if metrics.is_file():
         lines = metrics.read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]

@@ -1,7 +1,7 @@
-"""What a page's link asks of its widgets, what of it had to be left out, and how a page comes back as it was left.
+"""Read what a page's link asks of its widgets, report what was left out, and restore a page as it was left.
 
-Streamlit seeds widgets from the link, and drops what they do not take without a word. It empties the link of a page
-that is left: who comes back, by the browser's Back or by our own list of pages, would find the defaults.
+Streamlit sets widgets from the link, and silently drops what they do not accept. It empties the link of a page that is
+left: visitors who come back, by the browser's Back or by our own list of pages, would find the defaults.
 """
 
 import math
@@ -21,7 +21,7 @@ WHILE = 30  # seconds
 
 
 def read_link() -> None:
-    """Keep what the link asks for, before any widget is there, and drop what says nothing."""
+    """Store what the link asks for, before there are any widgets, and drop values that cannot be used."""
     _come_back()
     new = {key: st.query_params.get_all(key) for key in st.query_params if key not in st.session_state}
     silent = [key for key, values in new.items() if not all(map(_says_something, values))]
@@ -29,26 +29,26 @@ def read_link() -> None:
     for key in silent:
         del st.query_params[key]
     if silent:
-        _read_link_anew()
+        _update_initial_link()
 
 
 def translate(key: str, translated: Callable[[str], str]) -> None:
-    """Let the widget of that key, which is not there yet, take what the link says in other words."""
+    """Translate what the link says for the widget of that key, which does not exist yet."""
     asked = st.session_state.get(ASKED, {})
     said = asked.get(key, [])
     if (new := [translated(value) for value in said]) != said:
         asked[key] = st.query_params[key] = new
-        _read_link_anew()
+        _update_initial_link()
 
 
-def _read_link_anew() -> None:
-    """Widgets read the link as it came, of which Streamlit keeps a copy."""
+def _update_initial_link() -> None:
+    """Widgets read the link as it first arrived, of which Streamlit keeps a copy: bring that up to date."""
     with get_script_run_ctx().session_state.query_params() as link:
         link.set_initial_query_params_from_current()
 
 
 def _come_back() -> None:
-    """Where a page is opened again without a link of its own, take the one that it was left with."""
+    """If a page is reopened without a link of its own, restore the one that it was left with."""
     page = get_script_run_ctx().page_script_hash
     links: dict[str, dict[str, list[str]]] = st.session_state.setdefault(LEFT, {})
     before = st.session_state.get(PAGE, page)
@@ -75,7 +75,7 @@ def _link() -> dict[str, list[str]]:
 
 
 def tell_what_was_left_out() -> None:
-    """Name what the link asked for and no widget took. Call it when all widgets are there."""
+    """List what the link asked for and no widget took. Call it after all widgets."""
     asked: dict[str, list[str]] = st.session_state.pop(ASKED, {})
     left_out = [
         as_code(f"{key}={', '.join(values)}"[:60]) for key, values in asked.items() if not _was_taken(key, values)
@@ -90,8 +90,8 @@ def tell_what_was_left_out() -> None:
 
 
 def _says_something(value: str) -> bool:
-    """Whether a value of a link says anything: Streamlit reads none from an empty one, even where a choice is required,
-    and breaks on numbers without end."""
+    """Whether a value of a link can be used: Streamlit reads an empty one as no choice, even if one is required, and
+    breaks on numbers that are not finite."""
     try:
         return math.isfinite(float(value))
     except ValueError:
@@ -99,7 +99,7 @@ def _says_something(value: str) -> bool:
 
 
 def _was_taken(key: str, values: list[str]) -> bool:
-    """Whether the widget of that key says what the link does; True where there is no such widget."""
+    """Whether the widget of that key has the link's value; True if there is no such widget."""
     state = get_script_run_ctx().session_state._state
     widget = state.get_widget_id_from_key(key)
     about = widget and state.get_widget_metadata(widget)

@@ -13,7 +13,7 @@ RESERVED = (ALL, NO_CLASS, "all")
 
 
 def texts(names: Sequence[str]) -> list[str]:
-    """Class names as a widget offers them, beside its words for all and for none."""
+    """Class names as a widget offers them, besides its words for all and for none."""
     return [f"“{name}”" if name in RESERVED else name for name in names]
 
 

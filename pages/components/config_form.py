@@ -17,14 +17,14 @@ from ddpm.escaping import as_code
 from .models import computing
 from .public import foreign, show_error
 
-# The one truth, which every widget is set from before it is drawn. It is no widget's own value: a browser that has not
-# heard yet of a change sends back what it last showed, and would undo the change.
+# The single source of truth, from which every widget is set before it is drawn. It is not a widget's own value: a
+# browser that has not yet received a change sends back what it last showed, and would undo the change.
 TEXT = "train_text"
 EDITION = "train_edition"  # counts the changes that the YAML editor did not make itself
 STALE = "train_stale"  # whether the fields have yet to be set to a text that they did not make themselves
 TOUCHED = "train_touched"  # what is not in the text yet: by widget, a function that returns the fields to change
 AS_TEXT = "train_as_text"  # whether the text was last changed as text, and not by a field
-MOST_FAULTS = 20  # told at once
+MOST_FAULTS = 20  # shown at once
 TITLES = {
     "data": "Data",
     "schedule": "Schedule",
@@ -40,7 +40,7 @@ class Draft:
     """The config as it stands in the editor."""
 
     values: dict[str, Any]
-    """Nested, as the YAML says; the last that could be read where it cannot now."""
+    """Nested, as in the YAML; if that cannot be read now, the last that could."""
     config: Config | None
     faults: tuple[Fault, ...]
     readable: bool
@@ -48,7 +48,7 @@ class Draft:
     def value(self, setting: Setting) -> Any:
         section = self.values.get(setting.section)
         given = section.get(setting.name, setting.default) if isinstance(section, dict) else setting.default
-        if given is None and self.config:  # a parameter that the chosen schedule has a default of its own for
+        if given is None and self.config:  # a parameter for which the chosen schedule has its own default
             return getattr(getattr(self.config, setting.section), setting.name)
         return given
 
@@ -112,10 +112,10 @@ def _read() -> Draft:
 
 
 def _parsed() -> Any:
-    """The values of the editor's text, unchecked.
+    """The values of the editor's text, not validated.
 
     Raises:
-        ConfigError: it is no YAML, or longer than any config.
+        ConfigError: it is not YAML, or longer than any config.
     """
     if len(st.session_state[TEXT]) > (most := limits().config_characters):
         raise ConfigError(f"has more than {most:,} characters, which are the most of a config")
@@ -123,7 +123,7 @@ def _parsed() -> Any:
 
 
 def _write(changes: dict[str, Any]) -> None:
-    """Change fields in the editor's text, unless that has since become one without a place for them."""
+    """Change fields in the editor's text, unless it has since become text without a place for them."""
     st.session_state[AS_TEXT] = False
     try:
         values = _parsed() or {}
@@ -142,13 +142,13 @@ def _write(changes: dict[str, Any]) -> None:
 
 
 def set_field(field: str, value: Any) -> None:
-    """Change a field from elsewhere than the field itself, which has to follow."""
+    """Change a field from outside its own widget, which then has to follow."""
     st.session_state[TOUCHED][field] = lambda: {field: value}
     st.session_state[STALE] = True
 
 
 def form(current: Draft, base: Config | None, origin: str) -> None:
-    """All fields, a tab a section; the help of each also names the value that ``base``, called ``origin``, has."""
+    """All fields, one tab per section; the help of each also names the value that ``base``, called ``origin``, has."""
     sections, different = all_settings(), differences(Config(), base) if base else {}
     tabs = st.tabs([TITLES[name] for name in sections])  # a label that changed would close its tab
     for tab, (name, settings) in zip(tabs, sections.items(), strict=True):
@@ -190,24 +190,24 @@ def field(setting: Setting, current: Draft, help: str) -> None:
 
 
 def put(key: str, value: Any) -> None:
-    """Set a widget where it must be: setting it would wipe out what is being typed into it."""
+    """Set a widget only if it must change: setting it would wipe out what is being typed into it."""
     if key not in st.session_state or (st.session_state[STALE] and st.session_state[key] != value):
         st.session_state[key] = value
 
 
 def taking(key: str, take: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """What makes a widget of this key hand over its new values to ``take``, which returns the fields that change."""
+    """Arguments that make a widget of this key pass its new values to ``take``, which returns the fields to change."""
     return {"key": key, "on_change": _touched, "args": (st.session_state[TOUCHED], key, take)}
 
 
 def _touched(touched: dict, key: str, take: Callable[[Any], dict[str, Any]]) -> None:
-    # Noted only: reading and writing YAML waits for its turn, on the page. And where the next request waits already, as
-    # it does when one types fast, Streamlit ends a callback for good at its first look into the session.
+    # Only noted: reading and writing YAML waits for its turn, on the page. And if the next request is waiting already,
+    # as when someone types fast, Streamlit aborts a callback when it first accesses the session.
     touched[key] = lambda: take(st.session_state[key]) if key in st.session_state else {}
 
 
 def _take() -> None:
-    """Bring into the text what the visitor changed: all that came together at once."""
+    """Apply to the text what the visitor changed: all pending changes together."""
     touched = st.session_state[TOUCHED]
     taken = dict(touched)
     if changes := {field: value for take in taken.values() for field, value in take().items()}:
@@ -217,14 +217,14 @@ def _take() -> None:
 
 
 def editor(current: Draft, height: int) -> None:
-    """The YAML itself, and below it, with their lines, the faults that it is to be corrected for."""
+    """The YAML itself, and below it its faults, with their lines."""
     edition = st.session_state[EDITION]
     key = f"train_yaml_{edition}"
     put(key, st.session_state[TEXT])
     with st.container(key="train_yaml"):
         st.text_area(
             "YAML", **taking(key, lambda text: _edited(edition, text)), height=height,
-            help="The same config as text; what is left out takes its default. Changes count when you leave the box "
+            help="The same config as text; fields left out take their defaults. Changes apply when you leave the box "
             "or press Ctrl+Enter.",
         )  # fmt: skip
     lines = st.session_state[TEXT].splitlines()
@@ -240,7 +240,7 @@ def editor(current: Draft, height: int) -> None:
 
 
 def _edited(edition: int, text: str) -> dict[str, Any]:
-    if edition == st.session_state[EDITION]:  # else the browser sends what stood there before a field was changed
+    if edition == st.session_state[EDITION]:  # else the browser sent the text from before a field was changed
         st.session_state[TEXT] = text
         st.session_state[AS_TEXT] = st.session_state[STALE] = True
     return {}

@@ -19,7 +19,7 @@ from .runs import any_active
 
 @st.cache_resource(show_spinner=False, max_entries=64)
 def _kept(what: str, of: str) -> list[Any]:
-    """A place to keep what is known of a config. One cannot wait for one's turn inside a cache."""
+    """Stores what is known about a config. Inside a cached function one could not wait for a turn."""
     return []
 
 
@@ -32,8 +32,8 @@ def _estimate(config: Config) -> Estimate:
 
 
 def _speed(config: Config) -> float | None:
-    """Images a second on this machine; None in public mode, where none is trained, and while a run is going, which a
-    measurement would slow and be slowed by."""
+    """Images per second on this machine; None in public mode, where nothing is trained, and while a run is going, since
+    it and the measurement would slow each other."""
     kept = _kept("speed", f"{config_to_yaml(_speed_depends_on(config))}{known_of(config.data)}")
     if not (kept or is_public() or any_active()):
         with computing("speed", threads=threads_per_run()):
@@ -75,10 +75,10 @@ def show_costs(config: Config | None, place) -> None:
         cells.metric(label, value or "–", help=meaning, width="content")
     time = cells.empty()
     if is_public():
-        meaning = "Measured on a machine of your own, by the same page there."
+        meaning = "The same page measures it on a machine of your own."
         time.metric("Time here", "–", help=meaning, width="content")
         return
-    if told and told.memory > (free := free_memory(config)):  # measuring it could end this server
+    if told and told.memory > (free := free_memory(config)):  # measuring it could crash this server
         place.warning(
             f"This training needs {told.memory / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free here now: "
             "lower base_channels under Model, or batch_size under Training."
@@ -96,7 +96,7 @@ def show_costs(config: Config | None, place) -> None:
 
 
 def _speed_depends_on(config: Config) -> Config:
-    """The config without what has no part in the speed, so that it is not measured anew for another name or seed."""
+    """The config without what does not affect the speed, so that another name or seed needs no new measurement."""
     training = config.training.model_dump(include={"batch_size", "precision", "device"})
     return Config(data=config.data, model=config.model, diffusion=config.diffusion, schedule=config.schedule,
                   training=training, sampling={"num_steps": 1})  # fmt: skip

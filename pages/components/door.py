@@ -1,10 +1,10 @@
-"""The door of the server: whom it serves under which name, and how much a visitor may bring along.
+"""The door of the server: under which names it answers, and how much a visitor may upload.
 
-It stands before all that Streamlit answers, see ``streamlit_app.py``. Without it, any web site could drive an app that
-has no login on 127.0.0.1: its own name, looked up anew, leads to that address (DNS rebinding), and the browser then
-takes the app for a part of the site. What gives it away is the name, in the headers Host and Origin.
+It comes before everything that Streamlit answers, see ``streamlit_app.py``. Without it, any web site could control an
+app that has no login on 127.0.0.1: the site's own name, looked up again, leads to that address (DNS rebinding), and the
+browser then takes the app for a part of the site. Only the name in the headers Host and Origin gives it away.
 
-``ddpm`` is imported late: it loads torch, and the server is to answer before that.
+``ddpm`` is imported late: it loads torch, and the server should answer before that.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from streamlit.runtime import get_instance
 NAMES = "DDPM_HOSTS"
 UPLOAD = re.compile(r".*/_stcore/upload_file/(?P<session>[^/]+)/[^/]+/?")
 UPLOAD_SECONDS = 300  # for one file: 10 MB on a line of 300 kbit/s
-FILE_BYTES = 10_000  # that a file counts beside its content: a million empty ones fill the memory too
+FILE_BYTES = 10_000  # that a file counts on top of its content: a million empty ones fill the memory too
 MOST_TOLD = 100  # names that were refused, in the log
 
 
@@ -53,8 +53,8 @@ def own_names() -> tuple[str, ...]:
 def is_own(host: str, names: Iterable[str], address: str) -> bool:
     """Whether a server that listens on ``address`` is meant by ``host``, as a browser names it: ``name[:port]``.
 
-    It is by a name of this machine or of ``names``. It is by a number where the server listens on the network: a page
-    of another site cannot have one for its own name.
+    It is if ``host`` is a name of this machine or one of ``names``, and, if the server listens on the network, if it is
+    an IP address: a page of another site cannot have one for its own name.
     """
     try:
         parts = urlsplit(f"//{host}")
@@ -63,7 +63,7 @@ def is_own(host: str, names: Iterable[str], address: str) -> bool:
         return False
     if parts.netloc != host or "@" in host or not name:
         return False
-    listening = address.strip("[]").lower() or "0.0.0.0"  # of Streamlit: on all
+    listening = address.strip("[]").lower() or "0.0.0.0"  # Streamlit's default: all
     known = {"localhost", listening, os.environ.get("SPACE_HOST", "").lower(), *names}
     local = (_number(listening) and _number(listening).is_loopback) or listening == "localhost"
     if number := _number(name):
@@ -83,12 +83,12 @@ def _number(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
 
 
 class Door:
-    """An ASGI layer: refuses what comes under a foreign name or brings too much, and lets the rest through."""
+    """An ASGI layer: refuses requests under a foreign name and uploads that are too large, and passes on the rest."""
 
     def __init__(self, app: ASGIApp):
         self._app, self._names, self._told = app, own_names(), set()
         self._coming: Counter[str] = Counter()  # bytes of the uploads that are under way, by session
-        # Streamlit has a check of origins too, for which a proxy that puts another name into Host is a foreign site.
+        # Streamlit checks origins too, but takes a proxy that puts another name into Host for a foreign site.
         here = [f"https://{name}" for name in self._names if "*" not in name]
         config.set_option("server.corsAllowedOrigins", [*config.get_option("server.corsAllowedOrigins"), *here])
 
@@ -105,7 +105,7 @@ class Door:
             await self._app(scope, receive, send)
 
     def _foreign(self, asked: HTTPConnection) -> str:
-        """Why a request is not for this server; "" where it is."""
+        """Why a request is not for this server; "" if it is."""
         address = config.get_option("server.address") or ""
         # An origin is scheme://host; of a page that has none of its own it is "null".
         origins = [origin.partition("://")[2] for origin in asked.headers.getlist("origin")]
@@ -137,7 +137,7 @@ class Door:
 
     @contextmanager
     def _counted(self, session: str, size: int):
-        """Count an upload in as long as it is under way; yields why it cannot be taken, "" where it can."""
+        """Count an upload while it is under way; yields why it is refused, "" if it is not."""
         from ddpm.deploy.public import limits
 
         here, files = limits(), get_instance().uploaded_file_mgr.file_storage
@@ -167,7 +167,7 @@ def _is_public() -> bool:
 
     try:
         return is_public()
-    except ConfigError:  # which every page tells
+    except ConfigError:  # every page reports it
         return True
 
 

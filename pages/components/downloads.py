@@ -20,7 +20,7 @@ def downloads(shown: Shown, timesteps: list[int]) -> None:
         format_func=lambda k: f"t = {timesteps[k]}" if timesteps[k] >= 0 else "result",
         placeholder="all of them",
         key="play_frames",
-        help="With all of them, the strip shows no more than eleven.",
+        help="If all are chosen, the strip shows no more than eleven.",
     )
     name = f"{file_name_of(request.reference)}_seed{request.seed}"
     names, labels = cached_model(request.reference).class_names, repeat_labels(request.labels, request.indices)

@@ -1,4 +1,4 @@
-"""An evaluation on a page: its numbers beside those of real images, and what is not available."""
+"""An evaluation on a page: its numbers beside the real baseline, and what is not available."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,14 +19,14 @@ CARD = 160  # pixels, so that four metrics stand side by side, and two on a phon
 
 
 def missing(reasons: Mapping[str, str]) -> None:
-    """Why something is not available, a line a reason: what ``ddpm.evaluation.results.absences`` gives."""
+    """Why something is not available, one line per reason, as from ``ddpm.evaluation.results.absences``."""
     for reason, names in reasons.items():
-        # No caption: Streamlit pales those, their links below a contrast that can be read.
+        # Not a caption: Streamlit makes those paler, and the links in them too pale to read.
         st.markdown(f":small[:material/info: **{as_markdown(names)}** not available: {foreign(reason)}.]")
 
 
 def cards(stage: Stage) -> None:
-    """The metrics that there are, real images below each; and why the others are missing."""
+    """The available metrics, each with its real baseline below; and why the others are missing."""
     with st.container(horizontal=True, gap="medium"):
         for key, metric in METRICS.items():
             if isinstance(stage.get(key), int | float):
@@ -111,14 +111,14 @@ def _calibration_table(tables: Mapping[str, Stage]) -> None:
     }
     about = st.column_config.Column(
         help="Relative difference of both sides of MSE(noise) = SNR · MSE(image), which hold before clipping. Above "
-        "1e-4 it would be a fault of the program."
+        "1e-4 it would be a bug in the program."
     )
     st.dataframe({name: values for name, values in columns.items() if set(values) != {"–"}}, hide_index=True,
                  column_config={"identity": about})  # fmt: skip
     known = any(key in table for key in REFERENCES)
     st.caption(
         f"Over {table['num_images']:,} test images, one noise each; ± is a 95 % confidence interval of the mean."
-        + ("" if known else " What there is to compare with is known for all classes together only.")
+        + ("" if known else " The columns to compare with exist only for all classes together.")
     )
 
 

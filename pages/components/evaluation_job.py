@@ -1,4 +1,4 @@
-"""A new evaluation, started from a page as a process of its own, and the report of what there is."""
+"""A new evaluation, started from a page as a separate process, and the report on existing results."""
 
 import tempfile
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from .public import foreign, off, show_error
 
 
 def report_html(reference: str, who: str) -> bytes:
-    """The report of a model as one file; others have their turn between its sections."""
+    """The report of a model as one file; other visitors get their turn between its sections."""
     forbid("Writing a report")
     with tempfile.TemporaryDirectory() as folder, computing("report", who=who) as turn:
         return write_report(reference, Path(folder), say=lambda section: turn.give_way()).html.read_bytes()
@@ -47,28 +47,28 @@ def evaluation_job(model: Model) -> None:
             left = f", {duration(status.eta)} left" if status.eta is not None else ""
             st.progress(status.step / job.PARTS, f"{foreign(status.doing or 'starting')}{left}")
             st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=_tried, args=(job.stop, folder),
-                      help="What is finished is kept: the next evaluation goes on from there.")  # fmt: skip
+                      help="What is finished is kept: the next evaluation continues from there.")  # fmt: skip
         elif status.error:
             show_error(status.error)
         elif folder.status.is_file() and status.state == "stopped":
-            st.caption("Stopped. Its finished stages are kept: **Evaluate** goes on from there.")
+            st.caption("Stopped. Its finished stages are kept: **Evaluate** continues from there.")
 
     follow()
     with st.container(horizontal=True, gap="medium", vertical_alignment="bottom"):
         count = st.select_slider(
             "Samples", [16, 100, 200, 500, 1000, 2000, 5000, 10000], 500, key="eval_count", width=260,
-            help="Of each way of sampling. Fréchet distances need more than 96, and 10,000 to be firm.",
+            help="For each way of sampling. Fréchet distances need more than 96, and 10,000 to be reliable.",
         )  # fmt: skip
         methods = st.toggle(
             "All methods", key="eval_all",
             help="DDIM in 10, 20, 50 and 100 steps, the other samplers, and DDPM in all steps on at most 64 samples.",
         )  # fmt: skip
-        per_class = st.toggle("Per class", key="eval_per_class", help="The calibration for every class as well.")
+        per_class = st.toggle("Per class", key="eval_per_class", help="Calibrate every class by itself as well.")
         st.button(
             "Evaluate", type="primary", icon=":material/fact_check:", key="eval_start", disabled=live,
             on_click=_tried, args=(job.launch, model),
             kwargs={"num_samples": count, "all_methods": methods, "per_class": per_class},
-            help="Runs on when you leave. What is known already, made in the same way, is not computed again.",
+            help="Continues when you leave. Results already made in the same way are not computed again.",
         )  # fmt: skip
     if problem := st.session_state.pop("eval_problem", None):
         show_error(problem)

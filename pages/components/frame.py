@@ -1,4 +1,4 @@
-"""The frame that all pages share: title, one sentence, links, and the box that says what one is looking at."""
+"""The frame that all pages share: title, one sentence, links, and the box that explains the page."""
 
 import ast
 import re
@@ -20,24 +20,24 @@ from .incoming import guard
 from .memory import keep_modules
 from .public import off, show_error
 
-guard()  # here, which every page imports before it has a widget
+guard()  # here, since every page imports this before it has a widget
 
 
 class Page(NamedTuple):
-    """A page as the others link to it: what it says of itself as ``PAGE``, which is read without running it."""
+    """A page as the others link to it: its own description, ``PAGE``, which is read without running the page."""
 
     path: str
-    """Of its script, from the root of the project."""
+    """Of its script, relative to the root of the project."""
     label: str
     icon: str
     about: str
-    """What one can do there."""
+    """What visitors can do there."""
     off_in_public: str = ""
     """Why it is off in public mode, if it is."""
 
 
 def _pages() -> tuple[Page, ...]:
-    """Home, and every script in the folder pages, in the order that they ask for."""
+    """Home, and every script in the folder pages, in the order that they state."""
     found = []
     for path in FOLDER.glob("*.py"):
         body = ast.parse(path.read_text(encoding="utf-8")).body
@@ -61,7 +61,7 @@ def _icon(size: int = 64) -> Image.Image:
 
 
 def shown_pages() -> list[Page]:
-    """Those of ``PAGES`` that are there: all but the ones that are off in public mode."""
+    """The available ones of ``PAGES``: all but those that are off in public mode."""
     public = is_public()
     return [page for page in PAGES if not (public and page.off_in_public)]
 
@@ -94,7 +94,7 @@ def page(title: str, sentence: str) -> None:
 
 
 def share_link(reference: str, label: str = "Share") -> None:
-    """A link to the Share page with a model chosen; nothing where that page is off."""
+    """A link to the Share page with a model chosen; nothing if that page is off."""
     if "pages/share.py" in (one.path for one in shown_pages()):
         st.page_link("pages/share.py", label=label, icon=":material/share:", query_params={"share_model": reference})
 

@@ -19,17 +19,17 @@ from .sampling import Request, Result, run
 from .shelf import Shelf
 
 MOST_BYTES = 128_000_000  # of all pictures that are kept: about forty of ten digits in 50 steps
-PREVIEW_SECONDS = 0.25  # between two pictures: faster than this is more than a slow line can carry
-KNOWN_AFTER = 1.0  # seconds after which the time left can be told
+PREVIEW_SECONDS = 0.25  # between two pictures: more often is more than a slow connection can carry
+KNOWN_AFTER = 1.0  # seconds after which the time left can be estimated
 
 _PICTURES: Shelf["Shown", Result] = Shelf(MOST_BYTES, lambda result: result.size)
 
 
 class Shown(NamedTuple):
-    """All that decides a picture: what a session keeps of it."""
+    """All that decides a picture, which is what a session keeps of it."""
 
     model: str
-    """See ``identity``: a run that trains on is another model under the same name."""
+    """See ``identity``: a run that trains further is another model under the same name."""
     request: Request
 
 
@@ -43,8 +43,8 @@ def picture_of(
     on_step: Callable[[Step], None] = lambda step: None,
     on_wait: Callable[[str], None] = lambda text: None,
 ) -> Result:
-    """The picture of a request: from those that are kept or came with the app, else drawn, by ``run``. Who asks for one
-    that is being drawn already is told how that goes, and gets the same.
+    """The picture of a request: cached, shipped with the app, or else drawn, by ``run``. Visitors who ask for one that
+    is being drawn already see its progress, and get the same.
 
     Raises:
         ConfigError: it asks for more than is allowed here, or for what the model cannot do.
@@ -69,15 +69,15 @@ def picture_of(
 
 
 def kept(shown: Shown) -> Result | None:
-    """A picture that a session has shown, where it is kept still."""
+    """A picture that a session has shown, if it is still cached."""
     return _PICTURES.get(shown)
 
 
 def picture_again(shown: Shown) -> Result:
-    """A picture that a session has shown; drawn anew where it is kept no longer.
+    """A picture that a session has shown; drawn again if it is no longer cached.
 
     Raises:
-        DDPMError: the model is not there any more.
+        DDPMError: the model no longer exists.
     """
     return kept(shown) or picture_of(shown.request, cached_model(shown.request.reference))
 
@@ -86,13 +86,13 @@ def _shipped(request: Request, model: Model) -> Result | None:
     try:
         return opening_picture(request, model)
     except (OSError, lzma.LZMAError, ValueError, KeyError) as error:
-        get_logger(__name__).warning("a picture that came with the app is damaged and is drawn anew: %s", error)
+        get_logger(__name__).warning("a picture that came with the app is damaged and is drawn again: %s", error)
         return None
 
 
 def picture_with_preview(request: Request, model: Model, picture, progress, on_stop: Callable[[], None]) -> Result:
     """``picture_of`` with a live picture in the placeholder ``picture``, and a progress bar, the time left and a way to
-    stop in ``progress``. ``on_stop`` is called when that is used."""
+    stop in ``progress``. ``on_stop`` is called when the visitor stops it."""
     with progress.container():
         bar, stop = st.progress(0.0, "Starting from noise"), st.empty()
         stop.button("Stop", icon=":material/stop_circle:", key="sampling_stop", on_click=on_stop)
@@ -110,22 +110,22 @@ def picture_with_preview(request: Request, model: Model, picture, progress, on_s
         show(enlarge(make_grid(to_uint8(step.x_t))), "Noise so far", place=picture)
 
     result = picture_of(request, model, on_step, on_wait=lambda text: bar.progress(0.0, text))
-    # By itself: what the page draws next in this place takes over from the message that empties the place, where both
-    # are sent at once, and would leave the button standing.
+    # Emptied by itself: sent together with what the page draws next in this place, the message that empties it would be
+    # replaced, and the button would stay.
     stop.empty()
     progress.empty()
     return result
 
 
 class Pace:
-    """How fast work goes on, from when one first looked at it."""
+    """The pace of some work since ``left`` was first called."""
 
     def __init__(self):
         self._first: tuple[float, float] | None = None
 
     def left(self, done: float, now: float) -> str:
-        """The time left in words, where a share ``done`` of the work is done at ``now``, in seconds; nothing before it
-        is known."""
+        """The time left in words, if a share ``done`` of the work is done at ``now``, in seconds; "" before it is
+        known."""
         if self._first is None:
             self._first = done, now
         before, since = self._first

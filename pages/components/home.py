@@ -35,7 +35,7 @@ def roll() -> None:
 
 
 def _pick(question: str, model: Model) -> int:
-    """The label of the class to draw: a few short names lie open, many are in a list."""
+    """The label of the class to draw: a few short names are all visible, many are in a list."""
     names = model.class_names
     offered, first = options("home_digit", names), min(HOME_CLASS, len(names) - 1)
     plain = all(as_markdown(name) == name for name in offered)  # pills read Markdown, and put it into the link
@@ -48,7 +48,7 @@ def _pick(question: str, model: Model) -> int:
 
 
 def _read(result: Result) -> str:
-    """What the classifier sees in the picture, where it knows such images: not always what was asked for."""
+    """What the classifier sees in the picture, if it knows such images: not always what was asked for."""
     if result.probabilities is None:
         return ""
     seen = str(int(result.probabilities[-1, 0].argmax()))
@@ -82,11 +82,11 @@ def home() -> None:
             label = _pick(f"Which {thing}?", model)
         st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
-    # As high as the picture, also before it is there: two rows of squares, a moment each.
+    # As high as the picture, even before it is there: two rows of squares, one per moment.
     st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}</style>")
     place = st.container(key="home_picture").empty()
     request = Request(reference, 1, None if label is None else (label,), model.config.sampling, seed)
-    # Each step draws something, so that the next click interrupts a picture that nobody waits for any more.
+    # Each step draws something, so that the next click interrupts a picture that nobody is waiting for any more.
     try:
         result = picture_of(
             request, model,
@@ -105,7 +105,7 @@ def home() -> None:
     st.caption(
         f"Asked for {as_markdown(asked)}{_read(result)}. Above, from pure noise to the image: {MOMENTS} of the "
         f"{request.settings.num_steps + 1} states that the sampler went through. Below each, the clean image that the "
-        "network then guessed behind it. "
+        "network predicted from it. "
         + (
             "It came with the app; **Roll again** draws another."
             if result.seconds is None

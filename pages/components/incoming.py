@@ -1,9 +1,9 @@
-"""What a browser says of its widgets, checked once for all pages.
+"""Check the widget values that a browser sends, once for all pages.
 
-Streamlit trusts the browser: a message may hold any value of any widget, of any kind and as often as it likes. After
-``guard`` every value is read by ``value_of``, which makes it one that the widget offers, or the widget's default, and
-that before a callback or a page sees it. A browser sends no others, so nothing is said about it. Links are checked in
-address.py, files by whoever reads them.
+Streamlit trusts the browser: a message may hold any value for any widget, of any kind and any number of times. After
+``guard`` every value is read by ``value_of``, which turns it into one that the widget offers, or into the widget's
+default, before a callback or a page sees it. A real browser sends no others, so this happens silently. Links are
+checked in address.py, files by the code that reads them.
 """
 
 import json
@@ -21,21 +21,21 @@ from ddpm.deploy.public import Limits
 
 MOST_FILES = 1  # of an upload; no page takes more
 WHOLE = {"int_value": "double_value", "int_array_value": "double_array_value"}
-"""By the kind in which a browser sends whole numbers, the kind that widgets of numbers have."""
+"""From the kind in which a browser sends whole numbers to the kind that widgets of numbers have."""
 TRIGGERS = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
-"""The kinds of what is pressed, and counts once."""
+"""The kinds of widgets that are pressed, and count once."""
 
 
 def value_of(state: WidgetState, widget: WidgetMetadata) -> Any:
-    """The value of a widget as its page may have it, from the message that brings it."""
+    """The value of a widget as its page may see it, from the browser's message."""
     try:
         return widget.deserializer(_offered(state, widget))
-    except StreamlitAPIException:  # a file whose name does not end as one that is asked for
+    except StreamlitAPIException:  # a file of a type that was not asked for
         return widget.deserializer(None)
 
 
 def _offered(state: WidgetState, widget: WidgetMetadata) -> Any:
-    """What the message holds as far as the widget offers it; None, which means its default, where that is nothing.
+    """The part of the message's value that the widget offers; None, which means its default, if that is nothing.
 
     Numbers out of range, and what a slider over options does not have, become the default in Streamlit's own
     deserialisers, which expect the right kind of value.
@@ -78,10 +78,10 @@ def _is_small_json(text: str) -> bool:
 
 
 def guard() -> None:
-    """Have Streamlit read every widget by ``value_of``, and keep its caches whoever asks to clear them.
+    """Make Streamlit read every widget through ``value_of``, and ignore requests to clear its caches.
 
     All widgets of all sessions are read in one place, before callbacks and at their registration. What is cached here
-    is found by what it was made from, or expires: the message that clears it, for all visitors, is of no use.
+    is keyed by what it was made from, or expires: the message that clears it, for all visitors, serves no purpose.
     """
     take, read, changed = SessionState.set_widgets_from_proto, WStates.__getitem__, SessionState._widget_changed
 
@@ -96,18 +96,18 @@ def guard() -> None:
         return read(states, widget_id)
 
     def is_changed(session: SessionState, widget_id: str) -> bool:
-        # After a run that was cut short Streamlit has forgotten that a button was not pressed, and took any value for a
-        # change: its callback ran though nobody clicked.
+        # After an interrupted run Streamlit has forgotten that a button was not pressed, and takes any value for a
+        # change: its callback ran although nobody had clicked.
         widget = session._new_widget_state.widget_metadata.get(widget_id)
         if widget is not None and widget.value_type in TRIGGERS and not session._new_widget_state.get(widget_id):
             return False
         return changed(session, widget_id)
 
-    assert hasattr(AppSession, "_handle_clear_cache_request")  # else there is nothing that it replaces
+    assert hasattr(AppSession, "_handle_clear_cache_request")  # else there is nothing to replace
     SessionState.set_widgets_from_proto = take_some
     SessionState._widget_changed = is_changed
     WStates.__getitem__ = read_checked
-    # A run that is ending and the next one may be at the values at once: going through them, while they changed, ended
-    # in a traceback once in some thousand messages that came faster than the page.
+    # A run that is ending and the next one may access the values at once: iterating over them while they changed failed
+    # about once in a thousand messages that came faster than the page.
     WStates.__iter__ = lambda states: iter(tuple(states.states))
     AppSession._handle_clear_cache_request = lambda session: None

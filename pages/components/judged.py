@@ -1,4 +1,4 @@
-"""The samples behind an evaluation, on a page: what the classifier takes them for, and what they are near to."""
+"""The samples behind an evaluation, on a page: what the classifier takes them for, and what they are close to."""
 
 import streamlit as st
 import torch
@@ -22,12 +22,12 @@ from .pictures import show
 
 @st.cache_resource(show_spinner=False, max_entries=32)
 def _kept(*key: object) -> list[torch.Tensor]:
-    """A place to keep one result of that key, for all visitors. One cannot wait for one's turn inside a cache."""
+    """Stores one result of that key, for all visitors. Inside a cached function one could not wait for a turn."""
     return []
 
 
 def _drawn(model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]) -> torch.Tensor:
-    """Samples of an evaluation, drawn anew from their seed: uint8 (N, C, H, W).
+    """Samples of an evaluation, drawn again from their seed: uint8 (N, C, H, W).
 
     Raises:
         ConfigError: drawing them takes more network evaluations than one request may have here.
@@ -49,10 +49,10 @@ def _drawn(model: Model, sha256: str, settings: SamplingConfig, seed: int, indic
 
 @st.cache_resource(show_spinner=False, max_entries=1, hash_funcs={DataConfig: DataConfig.model_dump_json})
 def _train_images(config: DataConfig, digest: str | None) -> ImageSet:
-    """Those among which an evaluation looked for the nearest; ``digest`` is that of its folder.
+    """The images among which an evaluation searched for the nearest; ``digest`` is that of its folder.
 
     Raises:
-        DataError: they are not here any more.
+        DataError: they are no longer here.
     """
     if config.dataset != "folder":
         return load_dataset(config, "train", download=False)
@@ -97,7 +97,7 @@ def seen_as(model: Model, stage: Stage) -> None:
 
 def _extremes(model: Model, stage: Stage) -> None:
     for title, key, meaning in (
-        ("Best", "surest", "Surest to be what was asked for, in the eyes of the classifier."),
+        ("Best", "surest", "Those that the classifier is surest are what was asked for."),
         ("Worst", "least_sure", "Least like what was asked for: look here for what the model gets wrong."),
     ):
         st.markdown(f"**{title}**", help=meaning)
@@ -108,7 +108,7 @@ def _extremes(model: Model, stage: Stage) -> None:
 
 
 def closest(model: Model, stage: Stage) -> None:
-    """The samples nearest to a training image, above that image: has the model learnt by heart?"""
+    """The samples nearest to a training image, above that image: has the model memorised?"""
     found, title = stage["nearest_training_image"], "Nearest training images"
     if "unavailable" in found:
         missing(absences({title: found}))

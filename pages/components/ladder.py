@@ -48,8 +48,8 @@ class Ladder:
 
 
 def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
-    """The ladders that one request may climb here, by their widest column: the reference is DDIM in all timesteps, or,
-    where those are too many for a public page, in as many as go with all these rungs."""
+    """The ladders that one request may climb here, by their widest column: the ground truth is DDIM in all timesteps,
+    or, if those are too many for a public page, in as many as it allows beside all these rungs."""
     last, most, found = model.schedule.num_timesteps, limits().evaluations, {}
     columns = [n for n in STEPS if n <= last] or [last]
     for widest in columns:
@@ -63,7 +63,7 @@ def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
 
 
 def climb_with_preview(ladder: Ladder, model: Model, place, progress) -> None:
-    """Climb, drawing every rung as it is done; what there is stays when a visitor stops it.
+    """Climb, drawing every rung as it is done; rungs that are done stay when a visitor stops it.
 
     Raises:
         ConfigError: it is more than one request may ask for here.
@@ -112,7 +112,7 @@ def _cell(ladder: Ladder, rung: Rung, label: str) -> str:
     climbed, last = ladder.climbed[rung], ladder.plan[-1]
     png = base64.b64encode(png_bytes(make_grid(to_uint8(climbed.images), gap=0))).decode()
     if rung == last:
-        near = "the reference"
+        near = "ground truth"
     elif last in ladder.climbed:
         decibels = closeness(climbed, ladder.climbed[last]).psnr
         near = "the same" if math.isinf(decibels) else f"{decibels:.1f} dB"

@@ -1,4 +1,4 @@
-"""Links that reproduce a picture: what they say, and whether what they open is the picture they were made of."""
+"""Links that reproduce a picture: making them, and checking that they open the picture they were made of."""
 
 import os
 import re
@@ -18,7 +18,7 @@ ROLLED, WEIGHTS, PIXELS = "play_rolled", "play_weights", "play_pixels"
 
 
 def rolled_images() -> dict[int, int]:
-    """How often each image was rolled anew, as the URL says: 3.1_7.2 is once image 3 and twice image 7.
+    """How often each image was re-rolled, as the URL says: 3.1_7.2 is once image 3 and twice image 7.
 
     Raises:
         ConfigError: the URL says something else.
@@ -47,15 +47,15 @@ def link_to(result: Result) -> str:
 
 
 def address() -> str:
-    """The address of this page as others can open it. That of a Space is its own, not that of the page on
-    huggingface.co which frames it."""
+    """The address of this page as others can open it. For a Space it is the Space's own, not that of the page on
+    huggingface.co that frames it."""
     url = st.context.url or ""
     host = os.environ.get("SPACE_HOST")
     return f"https://{host}{urlsplit(url).path}" if host else url
 
 
 def verdict_on_link(result: Result) -> None:
-    """Say whether this picture is the one that the link, by which the page was opened, was made of."""
+    """Say whether this is the picture that the link, with which the page was opened, was made of."""
     expected = st.query_params.get(PIXELS)
     if not expected or not st.session_state.get("play_linked"):
         return

@@ -1,7 +1,7 @@
-"""Memory that a computation has freed goes back to the system.
+"""Return the memory that a computation has freed to the system.
 
-glibc keeps it, in an arena of each thread, and every run of a page is a thread of its own: a server that many visit
-would hold what the largest picture took, as often as there are arenas.
+glibc keeps it, in one arena per thread, and every run of a page is a separate thread: a server with many visitors would
+hold what the largest picture took, once for every arena.
 """
 
 import ctypes
@@ -13,12 +13,12 @@ from collections.abc import Callable
 
 @functools.cache
 def _malloc_trim() -> Callable[[int], int] | None:
-    """glibc's; None where there is another allocator, which has habits of its own."""
+    """glibc's function; None with another allocator, which behaves differently."""
     return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def give_back() -> None:
-    """Let the system have what is free; takes milliseconds."""
+    """Return what is free to the system; takes milliseconds."""
     if trim := _malloc_trim():
         trim(0)
 
@@ -27,10 +27,10 @@ _modules = 0
 
 
 def keep_modules() -> None:
-    """Have the garbage collector pass over what modules hold, whenever there are new ones.
+    """Make the garbage collector skip what modules hold, whenever there are new ones.
 
-    Streamlit collects after every run of a page, and looking through torch and its like took 0.2 s each time. What
-    visitors hold at such a moment is passed over with it, which happens a few times in the life of a server.
+    Streamlit collects after every run of a page, and going through torch and the like took 0.2 s each time. What
+    visitors hold at such a moment is skipped too, which happens a few times in the life of a server.
     """
     global _modules
     if len(sys.modules) != _modules:

@@ -32,7 +32,7 @@ _TURNS = Turns()
 
 
 def visitor() -> str:
-    """Who is being served: the session; of code that no page runs, its thread."""
+    """Who is being served: the session, or for code outside of a page its thread."""
     context = get_script_run_ctx(suppress_warning=True)
     return context.session_id if context else f"thread {threading.get_ident()}"
 
@@ -51,10 +51,10 @@ def computing(
     Two samplings at once on the same cores take longer than one after the other: their threads wait for each other.
 
     Args:
-        kind, work: see ``Turns.turn``; of a sampling, the model and its network evaluations.
-        who: the visitor, where no page runs.
-        on_wait: shows the place in the queue; by default that is said where the page is being drawn. Drawing it is what
-            Streamlit ends a script at whose visitor has gone or clicked elsewhere, and that frees the place.
+        kind, work: see ``Turns.turn``; for sampling, the model and its network evaluations.
+        who: the visitor, if no page is running.
+        on_wait: shows the place in the queue; by default it appears where the page is being drawn. When something is
+            drawn, Streamlit ends the script of a visitor who has left or clicked elsewhere, which frees the place.
     """
     on_page = get_script_run_ctx(suppress_warning=True) is not None
     place = st.empty() if on_page and on_wait is None else None
@@ -75,10 +75,10 @@ def computing(
 
 
 def in_turn(make: Callable[..., bytes], get: Callable[[], tuple] = tuple) -> Callable[[], bytes]:
-    """For a download that is made at the click, outside of the page: in a turn of its own, one of each visitor.
+    """For a download that is made on the click, outside of the page: in a separate turn, one per visitor.
 
-    What ``make`` takes, ``get`` gets then, before the turn: the session keeps what it was given here as long as the
-    button is there.
+    ``get`` fetches the arguments of ``make`` on the click, before the turn: whatever is passed here stays in the
+    session as long as the button is there.
     """
     who = f"{visitor()}, download"
 
@@ -91,7 +91,7 @@ def in_turn(make: Callable[..., bytes], get: Callable[[], tuple] = tuple) -> Cal
 
 
 def _worth_logging(record: logging.LogRecord) -> bool:
-    """Whether an error in a download is one: that a visitor has asked for something else since is none."""
+    """Whether an error in a download is a real one, and not that the visitor has since asked for something else."""
     error = record.exc_info and record.exc_info[1]
     while error and not isinstance(error, Replaced):
         error = error.__cause__ or error.__context__
@@ -118,10 +118,10 @@ def _load(reference: str, weights: str, modified: float) -> Model:
 
 
 def cached_model(reference: str) -> Model:
-    """Load a model once for the whole server; a run that has trained on since is loaded anew.
+    """Load a model once for the whole server; a run that has trained further is loaded again.
 
     Raises:
-        ModelError: no such model, not on this public page, or one of which a single evaluation takes too much.
+        ModelError: no such model, not on this public page, or a single evaluation of it takes too much.
     """
     check_model(reference)
     weights = resolve(reference).weights
@@ -134,7 +134,7 @@ _IDENTITIES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 
 def identity(model: Model) -> str:
-    """A hash of all of a model that decides its pictures: the weights, and the parts of the config they run by."""
+    """A hash of all that decides a model's pictures: the weights, and the parts of the config that sampling uses."""
     if model.network not in _IDENTITIES:
         config = model.config
         parts = [config.schedule, config.diffusion, config.model, config.image_shape]
@@ -145,14 +145,14 @@ def identity(model: Model) -> str:
 
 
 def default_model() -> str | None:
-    """The model to show first: the shipped mnist, else whatever there is."""
+    """The model to show first: the shipped mnist, else the first there is."""
     choices = model_references()
     return "mnist" if "mnist" in choices else next(iter(choices), None)
 
 
 def model_references() -> list[str]:
-    """The models that can be chosen: in public those that the owner allows, else all that are on this machine, those of
-    the Hub by their commit."""
+    """The models that can be chosen: in public those that the owner allows, else all on this machine, with Hub models
+    by their commit."""
     others = extra_models() if is_public() else [*(f"run:{name}" for name in trained_runs()), *hub_models()]
     return [*shipped_models(), *others]
 
@@ -163,8 +163,8 @@ def file_name_of(reference: str) -> str:
 
 
 def pick_model(key: str) -> Model:
-    """A select box in the sidebar over all models, and a field for one of the Hub; stops the page with advice where
-    there is none, it cannot be used, or it is still to be downloaded."""
+    """A select box in the sidebar over all models, and a field for a Hub model; stops the page with advice if there is
+    no model, it cannot be used, or it has yet to be downloaded."""
     first = default_model()
     choices = [first, *(other for other in model_references() if other != first)]
     if first is None:
@@ -197,7 +197,7 @@ def pick_model(key: str) -> Model:
             _offer(HubReference.parse(reference), key)
         model = cached_model(reference)
     except DDPMError as error:
-        if st.session_state.get(last, reference) != reference:  # what one had does not go for a name that is wrong
+        if st.session_state.get(last, reference) != reference:  # a wrong name does not replace the model in use
             st.session_state[f"{key}_problem"], st.session_state[f"{key}_fetched"] = str(error), st.session_state[last]
             st.rerun()
         if not problem:
@@ -218,10 +218,10 @@ def _name(key: str) -> None:
 
 
 def _offer(reference: HubReference, key: str) -> None:
-    """Say what a model on the Hub is, and fetch it at a click, not before: a link must not fill anybody's disk."""
+    """Describe a model on the Hub, and fetch it only on a click: a link must not fill anybody's disk."""
     listing = _listed(reference)
     found, files = listing.reference, layout_among(listing.sizes).files
-    if cached(found, files):  # by another name
+    if cached(found, files):  # under another name
         st.session_state[f"{key}_fetched"] = str(found)
         st.rerun()
     names = [name for name in (*files, RESULTS) if name in listing.sizes]

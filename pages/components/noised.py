@@ -37,7 +37,7 @@ def _images(name: str) -> ImageSet:
 
 
 def _first_source() -> str:
-    """MNIST where it is on disk, else the photographs: of scikit-learn's 8x8 digits, enlarged, one sees a blob."""
+    """MNIST if it is on disk, else the photographs: scikit-learn's 8x8 digits, enlarged, look like blobs."""
     try:
         _images("mnist")
     except DataError:
@@ -57,7 +57,7 @@ def pick_image() -> tuple[Tensor, int] | None:
         picture = _uploaded() if source == UPLOAD else _chosen(source)
         seed = st.number_input(
             "Noise seed", step=1, key="sched_seed", width=150, bind="query-params",
-            help="One noise for all schedules and all t.",
+            help="The same noise for all schedules and all t.",
         )  # fmt: skip
     if isinstance(picture, str):
         st.info(foreign(picture))
@@ -78,7 +78,7 @@ def _chosen(source: str) -> Tensor | str:
 def _uploaded() -> Tensor | str:
     file = st.file_uploader(
         "Image file", list(KINDS), key="sched_upload", max_upload_size=limits().upload_megabytes, width=300,
-        help=f"It is cut to a square and scaled to {SIZE} x {SIZE} pixels. It stays on this server's memory only.",
+        help=f"It is cropped to a square and scaled to {SIZE} x {SIZE} pixels. It stays only in this server's memory.",
     )  # fmt: skip
     if file is None:
         return "Choose an image file above."
@@ -90,7 +90,7 @@ def _uploaded() -> Tensor | str:
 
 
 def _read(file: UploadedFile) -> Tensor | str:
-    """One upload at a time: a photograph unpacks to more than a hundred megabytes."""
+    """One upload at a time: a photograph takes more than a hundred megabytes once decoded."""
     here = limits()
     if file.size > here.upload_megabytes * 2**20:
         return f"The file has {file.size / 2**20:.1f} MB; {here.upload_megabytes} are the most."
@@ -104,7 +104,7 @@ def _read(file: UploadedFile) -> Tensor | str:
 
 
 def show_noised(drawn: list[Line], x0: Tensor, eps: Tensor, share: float) -> None:
-    """The image under every schedule: large at ``share`` of T, and small at even shares, that one among them."""
+    """The image under every schedule: large at ``share`` of T, and small at even shares, including that one."""
     shares = [i / (COLUMNS - 1) for i in range(COLUMNS)]
     at = min(range(COLUMNS), key=lambda i: abs(shares[i] - share))
     shares[at] = share

@@ -1,8 +1,8 @@
-"""The pictures that pages open with: drawn beforehand, they come with the app.
+"""The pictures that pages open with, drawn beforehand and shipped with the app.
 
-``python -m pages.components.opening`` draws them anew, in a second or two. That is due where the shipped model, its
-sampling settings or what a page opens with has changed; until then a page draws its picture itself, as any other. Each
-file is named after all that decides its picture: the weights, the parts of the config that they run by, the request.
+``python -m pages.components.opening`` draws them again, in a second or two. Run it when the shipped model, its sampling
+settings or what a page opens with has changed; until then a page draws its picture like any other. Each file is named
+after all that decides its picture: the weights, the parts of the config that sampling uses, the request.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ PLAYGROUND_IMAGES = 10
 
 
 def opening_requests(model: Model) -> list[Request]:
-    """What Home and the Playground ask for when they are opened by no link."""
+    """What Home and the Playground ask for when they are opened without a link."""
     classes, settings = tuple(range(model.num_classes)), model.config.sampling
     home = (min(HOME_CLASS, classes[-1]),) if classes else None
     return [
@@ -39,7 +39,7 @@ def opening_requests(model: Model) -> list[Request]:
 
 
 def opening_picture(request: Request, model: Model) -> Result | None:
-    """The picture of a request where it came with the app.
+    """The picture of a request, if it came with the app.
 
     Raises:
         OSError, lzma.LZMAError, ValueError: its file is damaged.
@@ -48,7 +48,7 @@ def opening_picture(request: Request, model: Model) -> Result | None:
     if not path.exists():
         return None
     with np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False) as arrays:
-        # Frames follow each other slowly: what changes from one to the next is a quarter as long.
+        # Consecutive frames differ little: their differences take a quarter of the space.
         states = torch.from_numpy(np.cumsum(arrays["states"], axis=1, dtype=np.uint8))
         change, probabilities = torch.from_numpy(arrays["change"]), torch.from_numpy(arrays["probabilities"])
         trajectory = Trajectory(arrays["timesteps"].tolist(), *states, change)
@@ -70,7 +70,7 @@ def write_opening_picture(result: Result, model: Model) -> Path:
 
 def _file(request: Request, model: Model) -> Path:
     settings = request.settings.model_dump()
-    for option in sampler_settings():  # those of other samplers decide nothing
+    for option in sampler_settings():  # those of other samplers have no effect
         if option.name not in SAMPLERS[request.settings.sampler].options:
             del settings[option.name]
     decides = json.dumps([identity(model), request.count, request.labels, request.seed, request.rolled, settings],

@@ -12,10 +12,10 @@ from ddpm.media.schedule_figures import Line, Pen
 
 
 def show(image: Image.Image | bytes, alt: str, *, place=st, width: int | str = "stretch") -> None:
-    """Show a picture, given itself or as PNG bytes, in ``place``.
+    """Show a picture, an image or PNG bytes, in ``place``.
 
-    It travels inside the page. Streamlit would keep it as a file of its own and forget that when the script has run to
-    its end, at which a browser on a slow line or a busy machine may not have asked for it yet.
+    It is sent inside the page. Streamlit would keep it as a separate file and drop that when the script has finished,
+    perhaps before a browser on a slow connection or a busy machine has asked for it.
     """
     png = image if isinstance(image, bytes) else png_bytes(image)
     place.image(f"data:image/png;base64,{base64.b64encode(png).decode()}", width=width, alt=alt)

@@ -32,15 +32,15 @@ def player(
 
     Args:
         frames: from ``frames_of``.
-        identity: names the trajectory; the player stops where it changes.
+        identity: names the trajectory; the player stops when it changes.
         probabilities: the classifier's, of the ten digits, for every predicted x0: (F, N, 10).
-        names: of the class that each image was asked to be; () where no class was asked for.
-        on_roll: called with the number of an image that is to be rolled anew.
+        names: of the class requested for each image; () if no class was requested.
+        on_roll: called with the number of an image to re-roll.
     """
 
     def roll() -> None:
         k = st.session_state.get(key, {}).get("roll")
-        if type(k) is int and 0 <= k < frames["count"]:  # a browser may say anything
+        if type(k) is int and 0 <= k < frames["count"]:  # a browser may send anything
             on_roll(k)
 
     data = frames | {"id": identity, "digits": _digits(probabilities), "names": list(names)}
@@ -48,7 +48,7 @@ def player(
 
 
 def frames_of(trajectory: Trajectory, schedule: NoiseSchedule) -> dict[str, Any]:
-    """What the player draws: every frame's three grids as PNG, and where the images stand in them."""
+    """What the player draws: every frame's three grids as PNG, and where the images are in them."""
     count, _, height, width = trajectory.images.shape
     columns = best_columns(count)
 
@@ -69,8 +69,8 @@ def frames_of(trajectory: Trajectory, schedule: NoiseSchedule) -> dict[str, Any]
 
 
 def _digits(probabilities: Tensor | None) -> list[dict[str, Any]] | None:
-    """For every image what the classifier reads in each guess, how sure it is, how probable it finds the digit that it
-    reads in the result, and the frame from which on it reads nothing else."""
+    """For every image: the digit that the classifier reads in each predicted x0, how sure it is, how probable it finds
+    the digit that it reads in the result, and the frame from which on it reads no other."""
     if probabilities is None:
         return None
     digits = []

@@ -1,4 +1,4 @@
-"""What does not fit in a training, said before it is launched, with the value that would fit one click away."""
+"""The problems of a training, shown before it is launched, with the value that would fit one click away."""
 
 import streamlit as st
 
@@ -16,12 +16,12 @@ MARKS = {"fault": ":red[:material/block:]", "warning": ":orange[:material/warnin
 
 @st.cache_data(show_spinner=False, ttl=10, max_entries=64, hash_funcs={DataConfig: repr})
 def known_of(data: DataConfig) -> Facts:
-    """The facts of a dataset; those of a folder are asked for anew now and then, since images come and go."""
+    """The facts of a dataset; those of a folder are refreshed now and then, since images come and go."""
     return facts(data)
 
 
 def findings_of(config: Config) -> list[Finding]:
-    """What does not fit.
+    """The problems of a training.
 
     Raises:
         ConfigError, DataError: the training cannot begin here.

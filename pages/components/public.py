@@ -10,9 +10,9 @@ from ddpm.escaping import as_code, as_sentence
 
 
 def foreign(text: object) -> str:
-    """A text from outside as Markdown that shows it as it is, without the folders of this machine in public mode: what
-    a link, a file, a model or an error says. Whatever a page puts between its own words goes through here, or through
-    ``as_markdown`` and ``as_code``; a test sees to that."""
+    """Escape a text from outside for Markdown, without the folders of this machine in public mode: what a link, a file,
+    a model or an error says. Whatever a page inserts between its own words goes through here, or through
+    ``as_markdown`` and ``as_code``; a test enforces that."""
     return as_sentence(redacted(one_line(text) if isinstance(text, Exception) else str(text)))
 
 
@@ -23,7 +23,7 @@ def show_error(error: DDPMError | OSError | str, place=st, *, where: str = "") -
 
 
 def off(why: str, *commands: str) -> None:
-    """Say why something is off here, and what does it on a machine of one's own."""
+    """Say why something is off here, and which commands do it on your own machine."""
     st.info(f"{why} It works on a machine of your own:", icon=":material/public:")
     if commands:
         st.code("\n".join(commands), language="bash", wrap_lines=True)

@@ -35,7 +35,7 @@ def any_active() -> bool:
 
 
 def run_list() -> None:
-    """All runs, the newest first, live while one goes."""
+    """All runs, the newest first, live while one is going."""
     live = any_active()
 
     @st.fragment(run_every=2 if live else None)
@@ -121,7 +121,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
 
     with st.container(horizontal=True):
         if status.state in ACTIVE:
-            button("Stop", "stop_circle", queue.stop, "Finish the step, save, and end. Resume goes on from there.")
+            button("Stop", "stop_circle", queue.stop, "Finish the step, save, and end. Resume continues from there.")
         if status.state == "running":
             with st.popover("Kill", icon=":material/dangerous:", key=f"train_sure_{folder.path.name}"):
                 last = (
@@ -130,24 +130,24 @@ def buttons(folder: RunFolder, status: Status) -> None:
                     else "so far: it has no checkpoint yet"
                 )
                 st.write(f"End it at once, and lose what it learnt {last}? **Stop** loses nothing.")
-                button("Kill now", "dangerous", jobs.kill, "There is no way back.")
+                button("Kill now", "dangerous", jobs.kill, "This cannot be undone.")
         if status.state in ACTIVE:
             return
         if status.state != "finished" and folder.checkpoint("latest").is_file():
             if data_changes(folder, status.updated):
-                button("Resume with what is there", "play_circle", resume_changed, "Go on from the last checkpoint "
-                       "with images that are not those that it began with.")  # fmt: skip
+                button("Resume with what is there", "play_circle", resume_changed, "Continue from the last "
+                       "checkpoint although the images have changed.")  # fmt: skip
             else:
-                button("Resume", "play_circle", resume, "Go on from the last checkpoint.")
+                button("Resume", "play_circle", resume, "Continue from the last checkpoint.")
         with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
             st.write(f"Delete **{as_markdown(folder.path.name)}** with its checkpoints, curves and samples?")
-            button("Delete for good", "delete_forever", queue.delete, "There is no way back.")
+            button("Delete for good", "delete_forever", queue.delete, "This cannot be undone.")
     if status.state != "finished" and folder.checkpoint("latest").is_file():
         st.caption(foreign(exactness(folder, folder.checkpoint("latest").stat().st_mtime)))
     elif status.state != "finished":
         st.caption(
             "It ended before its first checkpoint (training.val_every says when that comes), so there is nothing to "
-            "resume: delete it, or launch it anew under another name."
+            "resume: delete it, or launch it again under another name."
         )
 
 
@@ -161,7 +161,7 @@ def resume_changed(folder: RunFolder) -> None:
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=5, hash_funcs={RunFolder: lambda folder: str(folder.path)})
 def data_changes(folder: RunFolder, updated: float) -> list[str]:
-    """What is different from the images that a run began with; empty too where it cannot go on with them."""
+    """How the images differ from those that a run began with; also empty if it cannot continue with them."""
     try:
         return changes_of(folder, load_config(folder.config))
     except DDPMError:  # exactness() says why
@@ -170,21 +170,21 @@ def data_changes(folder: RunFolder, updated: float) -> list[str]:
 
 @st.cache_data(show_spinner=False, max_entries=64, ttl=5, hash_funcs={RunFolder: lambda folder: str(folder.path)})
 def exactness(folder: RunFolder, checkpoint_time: float) -> str:
-    """Whether going on would end with the weights of a run that was never interrupted."""
+    """Whether resuming would end with the weights of an uninterrupted run."""
     try:
         config = load_config(folder.config)
         reasons = why_inexact(folder.checkpoint("latest"), config, jobs.threads_per_run())
         changed = changes_of(folder, config)
     except DDPMError as error:
-        return f"It cannot go on: {error}"
+        return f"It cannot be resumed: {error}"
     if changed:
         return (
             f"The images in {config.data.folder} are not those that it began with: {'; '.join(changed)}. Put them back "
-            "to go on exactly, or resume with what is there."
+            "to resume exactly, or resume with what is there."
         )
     if reasons:
-        return "Resume goes on from the last checkpoint, but not exactly to the bit: " + "; ".join(reasons) + "."
-    return "Resume goes on from the last checkpoint, exactly to the bit, as if nothing had happened."
+        return "Resume continues from the last checkpoint, but not exactly to the bit: " + "; ".join(reasons) + "."
+    return "Resume continues from the last checkpoint, exactly to the bit, as if never interrupted."
 
 
 def _tried(do, folder: RunFolder) -> None:

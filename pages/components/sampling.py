@@ -89,7 +89,7 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
             0.25,
             disabled=not with_class,
             help="Prediction = without class + w x (with class - without). 0 ignores the class, 1 follows it plainly, "
-            "above 1 exaggerates it: clearer images, more alike, at two evaluations a step. Ho & Salimans 2022 count "
+            "above 1 exaggerates it: clearer images, more alike, at two evaluations per step. Ho & Salimans 2022 count "
             "from 0: their w is this one less 1.",
             **bound("guidance"),
         )
@@ -141,7 +141,7 @@ class Request:
     settings: SamplingConfig
     seed: int
     rolled: tuple[tuple[int, int], ...] = ()
-    """(image, how often it was rolled anew), each at most once."""
+    """(image, how often it was re-rolled), each at most once."""
 
     def __post_init__(self):
         if not 1 <= self.count <= MAX_IMAGES:
@@ -161,12 +161,12 @@ class Request:
         check_memory(self.count, model)
 
     def most_images(self, model: Model) -> int | None:
-        """How many images with these settings are possible here; None where only ``MAX_IMAGES`` limits them."""
+        """How many images with these settings are possible here; None if only ``MAX_IMAGES`` limits them."""
         return most_images(self.evaluations_of_each(model.schedule), math.prod(model.config.image_shape))
 
     @property
     def indices(self) -> list[int]:
-        """Which images of the seed's set are drawn. Rolled, an image is one further on that has the same class."""
+        """Which images of the seed's set are drawn. A re-rolled image is one further on that has the same class."""
         classes = len(self.labels or (0,))
         stride = classes * math.ceil(MAX_IMAGES / classes)
         rolled = dict(self.rolled)
@@ -178,7 +178,7 @@ class Request:
         words += ["--num-samples", str(self.count)]
         if self.rolled:
             words += ["--indices", ",".join(map(str, self.indices))]
-        if self.labels is None or len(self.labels) < model.num_classes:  # all in turn is what it does by itself
+        if self.labels is None or len(self.labels) < model.num_classes:  # all in turn is the default
             words += ["--labels", labels_text(model.class_names, self.labels)]
         words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
         for option in SAMPLERS[settings.sampler].options:
@@ -211,7 +211,7 @@ class Request:
 
 
 def widget_values(request: Request, model: Model) -> dict[str, object]:
-    """What the Playground's widgets say in a URL that asks for ``request``, with nothing left to a default."""
+    """The values of the Playground's widgets in a URL that asks for ``request``, with nothing left to a default."""
     settings, classes = request.settings, request.labels
     draw = NO_CLASS if classes is None else ALL if len(classes) > 1 else texts(model.class_names)[classes[0]]
     return {
@@ -242,9 +242,9 @@ class Result:
     trajectory: Trajectory
     schedule: NoiseSchedule
     seconds: float | None
-    """From the first noise to the last image; None where it came with the app."""
+    """From the first noise to the last image; None if it came with the app."""
     probabilities: Tensor | None
-    """The digit classifier's for every predicted x0, (F, N, 10); None for images of another kind."""
+    """The digit classifier's, for every predicted x0: (F, N, 10); None for images of another kind."""
     weights: str
     """SHA-256 of the weights that drew it."""
 
@@ -255,7 +255,7 @@ class Result:
 
     @property
     def size(self) -> int:
-        """Bytes that it takes, about."""
+        """Approximately how many bytes it takes."""
         trajectory = self.trajectory
         tensors = [trajectory.x_t, trajectory.x0, trajectory.eps, trajectory.change, self.probabilities]
         encoded = (frame[kind] for frame in self.frames["frames"] for kind in ("x_t", "x0", "eps"))
@@ -263,7 +263,7 @@ class Result:
 
     @property
     def evaluations(self) -> int:
-        """Images x times that the network sees each."""
+        """Images x network evaluations of each."""
         return self.request.count * self.request.evaluations_of_each(self.schedule)
 
 
@@ -279,7 +279,7 @@ def run(
     on_step: Callable[[Step], None] = lambda step: None,
     on_wait: Callable[[str], None] | None = None,
 ) -> Result:
-    """Sample a request when its turn comes, telling ``on_step`` of every step; ``on_wait`` is that of ``computing``.
+    """Sample a request when its turn comes, and pass every step to ``on_step``; ``on_wait`` is that of ``computing``.
 
     Raises:
         ConfigError: it asks for more than is allowed here, or for what the model cannot do.

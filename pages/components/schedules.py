@@ -21,14 +21,14 @@ from .pictures import stroke
 from .public import foreign
 
 LINK = "sched"  # the query parameter that holds all variants
-VARIANTS = "sched_variants"  # the one truth, in the session; the widgets are set from it and report to it
+VARIANTS = "sched_variants"  # the single source of truth, in the session: widgets are set from it and report to it
 LINK_READ, LINK_FAULTS = "sched_link_read", "sched_link_faults"
 CARRIED = "train_schedule"  # the query parameter of the Train page: the schedule that its form starts with
 DEFAULT = ("linear", "cosine", "sigmoid")
 PLOT = {"config": {"displayModeBar": False}}
 UNSEEN = "A sampler starts from pure noise, which is a state that the model never saw there."
 REMEDY = (
-    "All spacings but leading start at T - 1; zero_terminal_snr takes away what is left there "
+    "All spacings but leading start at T - 1; zero_terminal_snr removes what is left there "
     "([Lin et al. 2024](https://arxiv.org/abs/2305.08891))."
 )
 ZERO_SNR = "$\\bar\\alpha_{T-1}$ is brought to 0: Lin et al. 2024, algorithm 1 (arXiv:2305.08891)."
@@ -36,7 +36,7 @@ ZERO_SNR = "$\\bar\\alpha_{T-1}$ is brought to 0: Lin et al. 2024, algorithm 1 (
 
 @dataclass
 class Variant:
-    """One card: what the section ``schedule`` of a config would hold, right or wrong."""
+    """One card: what the section ``schedule`` of a config would hold, valid or not."""
 
     id: int
     values: dict[str, Any]
@@ -62,7 +62,7 @@ def pick_variants() -> list[ScheduleConfig]:
     )  # fmt: skip
     text = schedules_text(chosen)
     if text != st.session_state[LINK_READ]:
-        st.session_state[LINK_FAULTS] = []  # one has moved on
+        st.session_state[LINK_FAULTS] = []  # the visitor has moved on
     if text != ",".join(DEFAULT):
         st.query_params[LINK] = text
     elif LINK in st.query_params:
@@ -71,7 +71,7 @@ def pick_variants() -> list[ScheduleConfig]:
 
 
 def _read_link() -> None:
-    """Take the variants from the link; what it says wrong is left out and told."""
+    """Take the variants from the link; what is wrong in it is left out and reported."""
     pieces = st.query_params.get(LINK, ",".join(DEFAULT)).split(",")
     faults, found = [], []
     for piece in pieces[:MAX_VARIANTS]:
@@ -87,7 +87,7 @@ def _read_link() -> None:
 
 
 def tell_link_faults() -> None:
-    """What the link asked for and could not have; said until a card is changed."""
+    """Show what was wrong with the link, until a card is changed."""
     for fault in st.session_state[LINK_FAULTS]:
         st.warning(f"The link asks for an unknown schedule. {foreign(fault)}", icon=":material/link_off:")
 
@@ -100,7 +100,7 @@ def _values(config: ScheduleConfig) -> dict[str, Any]:
 
 
 def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
-    """The widgets of one variant under its ``stroke``; None where their values make no schedule, which is said."""
+    """The widgets of one variant under its ``stroke``; None, with a message, if their values make no schedule."""
     variants, name = st.session_state[VARIANTS], variant.values["name"]
     with st.container(border=True, gap="small"):
         st.html(stroke)
@@ -149,7 +149,7 @@ def _sliders(name: str) -> list[tuple[Setting, ...]]:
 def _slider(variant: Variant, settings: tuple[Setting, ...]) -> None:
     """One handle for one number, two for a start and an end."""
     names = [setting.name for setting in settings]
-    # Another schedule has another range: a slider of its own.
+    # Another schedule has another range, so it needs another slider.
     key = variant.key(f"{variant.values['name']}_{names[0]}")
     given = tuple(variant.values[name] for name in names)
 
@@ -165,14 +165,14 @@ def _slider(variant: Variant, settings: tuple[Setting, ...]) -> None:
 
 
 def _rename(variant: Variant) -> None:
-    """Another schedule: T and the rescaling stay, its own parameters take their defaults."""
+    """Choose another schedule: T and the rescaling stay, its own parameters take their defaults."""
     common = {name: variant.values[name] for name in ("num_timesteps", "zero_terminal_snr")}
     variant.values = _values(ScheduleConfig(name=st.session_state[variant.key("name")])) | common
 
 
 def _insert(values: dict[str, Any], after: Variant | None = None) -> None:
     variants = st.session_state[VARIANTS]
-    if len(variants) >= MAX_VARIANTS or (after and after not in variants):  # a click on a button that is gone by now
+    if len(variants) >= MAX_VARIANTS or (after and after not in variants):  # a click on a button that no longer exists
         return
     new = Variant(1 + max(variant.id for variant in variants), dict(values))
     variants.insert(variants.index(after) + 1 if after else len(variants), new)

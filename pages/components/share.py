@@ -1,4 +1,4 @@
-"""What is sent to the Hub, and the sending, with a token that lives as long as the click."""
+"""What is sent to the Hub, and the upload itself, with a token that is kept only for the click."""
 
 import tempfile
 from pathlib import Path
@@ -18,7 +18,7 @@ from .models import computing, in_turn
 from .public import show_error
 
 MODEL, SPACE = "A model on the Hub", "The app as a Space"
-OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: what came of the last click; how many there were
+OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: the outcome of the last click; how many there were
 
 
 def show_files(what: str, reference: str) -> None:
@@ -34,7 +34,7 @@ def show_files(what: str, reference: str) -> None:
 
 @st.cache_data(show_spinner="Listing the files", max_entries=8)
 def _listing(what: str, reference: str, weights: str, modified: float) -> tuple[str, dict[str, int]]:
-    """A sentence on what is sent, and the files by size in bytes; 0 for what is made on the click."""
+    """A sentence on what is sent, and the files with their sizes in bytes; 0 for what is made on the click."""
     if what == SPACE:
         files = space_files(reference)
         return summary(files), {name: len(content) for name, content in files.items()}
@@ -55,10 +55,10 @@ def download_space(reference: str) -> None:
 
 
 def push_form(what: str, reference: str) -> str:
-    """The form, and the push when it is sent; returns the name on the Hub, a stand-in where there is none yet.
+    """The form, and the push when it is sent; returns the name on the Hub, a stand-in if there is none yet.
 
     A form's fields reach the server with the click, not before. The token's field has a new key after each upload: its
-    value goes with the old one, before anything is sent. Where nothing can be sent, it stays.
+    value is dropped with the old one, before anything is sent. If nothing can be sent, it stays.
     """
     key = f"share_token_{st.session_state.setdefault(PUSHES, 0)}"
     with st.form("share_form"):
@@ -83,7 +83,7 @@ def push_form(what: str, reference: str) -> str:
 
 
 def _fault(repo_id: str, token: str) -> str | None:
-    """What is wrong with the form, which the Hub need not be asked about and nothing has to be made for."""
+    """What is wrong with the form, as far as that is clear without asking the Hub or making anything."""
     if not repo_id:
         return "Enter a name on the Hub, e.g. user/name"
     try:
@@ -96,7 +96,7 @@ def _fault(repo_id: str, token: str) -> str | None:
 
 
 def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -> tuple[bool, str]:
-    """Push; whether it went well, and the address or what went wrong."""
+    """Push; returns whether it succeeded, and the address or what went wrong."""
     try:
         check_token(repo_id, token)
         if what == SPACE:
@@ -112,7 +112,7 @@ def _tried(what: str, reference: str, repo_id: str, token: str, private: bool) -
 
 
 def tell_outcome(what: str, reference: str) -> None:
-    """What came of the last click, while the page shows what was sent."""
+    """Show the outcome of the last click, while the page shows what was sent."""
     *sent, done, text = st.session_state.get(OUTCOME, (None, None, False, ""))
     if sent != [what, reference]:
         return

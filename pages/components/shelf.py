@@ -1,4 +1,4 @@
-"""What visitors share: a thing that is there is not made again, and one that somebody is having made is waited for."""
+"""A cache that visitors share: a thing that is there is not made again, and one that is being made is waited for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-POLL = 0.3  # seconds between two looks at what somebody else is having made
+POLL = 0.3  # seconds between two checks of what somebody else is having made
 
 
 @dataclass(eq=False)
@@ -25,8 +25,8 @@ class _Making:
 class Shelf(Generic[K, V]):
     """Things by key, for all visitors. All methods may be called from any thread.
 
-    Together they have at most ``most_bytes``, as ``size_of`` counts them: those that nobody has asked for longest go
-    first. The newest stays, however large it is.
+    Together they have at most ``most_bytes``, as ``size_of`` counts them: the least recently used go first. The newest
+    stays, however large it is.
     """
 
     def __init__(self, most_bytes: int, size_of: Callable[[V], int]):
@@ -39,7 +39,7 @@ class Shelf(Generic[K, V]):
         return len(self._things)
 
     def get(self, key: K) -> V | None:
-        """What is there, which counts as asking for it."""
+        """The thing of that key, if there is one; counts as a use of it."""
         with self._lock:
             return self._found(key)
 
@@ -49,14 +49,14 @@ class Shelf(Generic[K, V]):
         return self._things.get(key)
 
     def get_or_make(self, key: K, make: Callable[[Callable[[Any], None]], V], watch: Callable[[Any], None]) -> V:
-        """What is there; else what ``make`` returns, of all threads that ask at once in one alone.
+        """The thing of that key, else what ``make`` returns; of all threads that ask at once, only one calls it.
 
-        Where that one gives up, by an error or because its visitor has gone, the next of them begins anew.
+        If that one gives up, because of an error or because its visitor has left, the next of them starts over.
 
         Args:
-            make: called with a function, which tells those who wait how it goes.
-            watch: called every ``POLL`` seconds while somebody else makes it, with what was told last, None before
-                anything was. Its errors end the wait.
+            make: called with a function that reports the progress to those who wait.
+            watch: called every ``POLL`` seconds while somebody else makes it, with the last report, None before the
+                first. Its errors end the wait.
         """
         while True:
             with self._lock:

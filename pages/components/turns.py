@@ -5,15 +5,15 @@ make it as slow as all of them together. Here every request gets a *due time* wh
 
     due = arrival + PATIENCE x (seconds that it is expected to take) + RECENT x (seconds that its visitor had recently)
 
-So equal requests go in the order in which they came; a short one passes a long one, also one that is being computed,
-which goes on afterwards; and who asks once in a while passes who keeps asking. Nothing starves: both terms are capped,
-so a request is passed only by those that come within (PATIENCE + RECENT) x LONGEST seconds after it, and from then on
-by none. This is earliest-deadline-first scheduling (Liu & Layland 1973) with deadlines that make
+So equal requests go in the order in which they came; a short one overtakes a long one, even one that is being computed,
+which continues afterwards; and a visitor who asks once in a while overtakes one who keeps asking. Nothing starves: both
+terms are capped, so a request is overtaken only by those that come within (PATIENCE + RECENT) x LONGEST seconds after
+it, and from then on by none. This is earliest-deadline-first scheduling (Liu & Layland 1973) with deadlines that make
 it nearly shortest-job-first under light load.
 
-A turn is kept from step to step, and is handed over between two steps only to a request that is due earlier. Of each
-visitor there is one request: a newer one takes the place of the older. Nobody waits for who is gone: a request whose
-thread has ended or no longer asks for its turn is passed over.
+A turn lasts from step to step, and is handed over between two steps only to a request that is due earlier. Each visitor
+has one request: a newer one replaces the older. Nobody waits for a visitor who has left: a request whose thread has
+ended or no longer asks for its turn is skipped.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 PATIENCE = 100.0  # seconds of waiting that weigh as much as one of computing
-RECENT = 40.0  # the same, for a second that the visitor has had
-HALF_LIFE = 600.0  # seconds after which what a visitor has had counts half
-LONGEST = 120.0  # seconds of computing; all that is longer is as long as this
-POLL = 0.5  # seconds between two looks whether a waiting visitor is still there
-GONE = 5.0  # seconds after which one who has not looked is passed over
-FIRST_PACE = 0.004  # seconds of a unit of work before any of its kind was measured
+RECENT = 40.0  # the same, for a second of computing that the visitor has had
+HALF_LIFE = 600.0  # seconds after which a visitor's earlier computing counts half
+LONGEST = 120.0  # seconds of computing; anything longer counts as this
+POLL = 0.5  # seconds between two checks whether a waiting visitor is still there
+GONE = 5.0  # seconds after which a request that has not checked is skipped
+FIRST_PACE = 0.004  # seconds per unit of work before any of its kind was measured
 
 
 class Replaced(Exception):
@@ -52,7 +52,7 @@ class _Request:
     work: float
     came: float
     had: float
-    """Seconds that the visitor had recently, when it came."""
+    """Seconds of computing that the visitor had recently, when it came."""
     seen: float
     thread: threading.Thread = field(default_factory=threading.current_thread)
     replaced: bool = False
@@ -61,14 +61,14 @@ class _Request:
 
 
 class Turn:
-    """A request that has its turn. ``waited`` is how many seconds it gave way to others since."""
+    """A request that has its turn. ``waited`` is for how many seconds it has since given way to others."""
 
     def __init__(self, turns: Turns, request: _Request, on_wait: Callable[[Place], None]):
         self._turns, self._request, self._on_wait = turns, request, on_wait
         self.waited = 0.0
 
     def give_way(self) -> None:
-        """Let those compute who are due earlier. Call it between two steps.
+        """Let requests that are due earlier compute first. Call it between two steps.
 
         Raises:
             Replaced: the visitor has asked for something else.
@@ -87,8 +87,8 @@ class Turns:
         self._changed = threading.Condition()
         self._requests: dict[str, _Request] = {}
         self._holder: _Request | None = None
-        self._recent: dict[str, tuple[float, float]] = {}  # seconds that each visitor had, as of when
-        self._pace: dict[str, float] = {}  # seconds of a unit of work, of each kind
+        self._recent: dict[str, tuple[float, float]] = {}  # seconds of computing that each visitor had, as of when
+        self._pace: dict[str, float] = {}  # seconds per unit of work, for each kind
 
     @contextmanager
     def turn(
@@ -100,7 +100,8 @@ class Turns:
             who: the visitor.
             kind: what the work is; all of a kind takes equally long per unit.
             work: how much it is.
-            on_wait: told the place in the queue every ``POLL`` seconds. Its errors end the wait and free the place.
+            on_wait: called with the place in the queue every ``POLL`` seconds. Its errors end the wait and free the
+                place.
 
         Raises:
             Replaced: the visitor has asked for something else meanwhile.
@@ -135,7 +136,7 @@ class Turns:
             on_wait(self._place(request))
 
     def _wait(self, request: _Request) -> bool:
-        """Wait for ``POLL`` seconds at most; True where it is the request's turn."""
+        """Wait for ``POLL`` seconds at most; True if it is the request's turn."""
         with self._changed:
             request.seen = self._clock()
             self._changed.wait_for(lambda: request.replaced or self._take(request), POLL)
@@ -156,7 +157,7 @@ class Turns:
         return request.work * self._pace.get(request.kind, FIRST_PACE)
 
     def _due(self, request: _Request) -> float:
-        """As the machine's pace is now: two requests are not compared by paces of different times."""
+        """At the machine's current pace: two requests are not compared by paces of different times."""
         return request.came + PATIENCE * min(self._expected(request), LONGEST) + RECENT * min(request.had, LONGEST)
 
     def _first(self, now: float) -> _Request | None:

@@ -231,7 +231,7 @@ def test_a_file_that_cannot_be_had_is_named(browser, static_url, missing):
         page = context.new_page()
         page.route(f"**/{missing}", lambda route: route.abort())
         page.goto(static_url)
-        expect(page.locator("#notice")).to_contain_text(f"{missing} could not be had")
+        expect(page.locator("#notice")).to_contain_text(f"{missing} could not be loaded")
         expect(page.locator("#status")).to_have_text("This did not work.")
         expect(page.locator(".card").first).to_be_hidden()
 

@@ -88,7 +88,7 @@ def test_the_story_of_a_run(page, chromium, folder, warm):
         assert step_of(page) >= first
         run.resume()
         press(page, "Stop", "digits")
-        page.get_by_text("exactly to the bit, as if nothing had happened").wait_for(timeout=SLOW)
+        page.get_by_text("exactly to the bit, as if never interrupted").wait_for(timeout=SLOW)
         stopped = step_of(page)
         assert stopped < 525
         press(page, "Resume", "digits")

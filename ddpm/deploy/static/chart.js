@@ -1,4 +1,4 @@
-// The noise schedule as an SVG: how much of image and noise is in x_t at every timestep, and where the sampler looks.
+// The noise schedule as an SVG: how much of image and noise is in x_t at every timestep, and the timesteps visited.
 
 import { scales } from "./sampling.js";
 

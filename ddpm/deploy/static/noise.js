@@ -1,5 +1,5 @@
-// The noise of the library, number for number: PyTorch's CPU generator. Image k of a seed has a Mersenne Twister
-// (MT19937) of its own, seeded with BLAKE2b of "seed/k" (ddpm/randomness.py); normal numbers are Box-Muller's, sixteen at
+// The noise of the library, number for number: PyTorch's CPU generator. Image k of a seed has its own Mersenne Twister
+// (MT19937), seeded with BLAKE2b of "seed/k" (ddpm/randomness.py); normal numbers are Box-Muller's, sixteen at
 // a time, as torch.randn draws them. Integers are the same to the bit, normal numbers to the last digits of a float.
 
 const MASK = (1n << 64n) - 1n;

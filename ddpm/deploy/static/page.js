@@ -4,22 +4,22 @@ import { drawSchedule } from "./chart.js";
 
 const COUNTS = [1, 4, 10, 16];
 const MOST_LISTED = 14; // choices in a message
-const MOST_OPEN = 160; // letters of all classes together that lie open; more are in a list
+const MOST_OPEN = 160; // letters of all classes together that are shown as chips; more are in a list
 const SAMPLER_LABELS = { ddim: "DDIM", dpmpp_2m: "DPM-Solver++" };
 const FRAME_MILLISECONDS = 80;
 const $ = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 
 const model = await fetch("model.json").then(
-  (answer) => (answer.ok ? answer.json() : fail(`model.json could not be had: the server said ${answer.status}`)),
-  (error) => fail(`model.json could not be had: ${error.message}`),
+  (answer) => (answer.ok ? answer.json() : fail(`model.json could not be loaded: the server said ${answer.status}`)),
+  (error) => fail(`model.json could not be loaded: ${error.message}`),
 );
 const worker = new Worker("worker.js", { type: "module" });
 let frames = []; // of the latest request
 let request = 0;
 let engine = "";
 let timer = null; // while frames play
-let focused = null; // what had the focus when drawing began, which takes it from what is disabled meanwhile
+let focused = null; // what had the focus when drawing began, since disabling it takes the focus away
 
 // -- what is asked for, and its address -----------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ function setBusy(busy) {
 }
 
 function draw() {
-  if (!engine) return; // still being loaded: what is wanted by then is drawn
+  if (!engine) return; // still loading: the request current by then is drawn
   stopPlaying();
   frames = [];
   setBusy(true);
@@ -165,7 +165,7 @@ function addFrame(step) {
 const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
 
 function stop() {
-  request++; // what still comes is of an older one
+  request++; // frames still to come belong to an older one
   worker.postMessage({ type: "stop" });
   main.dataset.state = "stopped";
   setBusy(false);
@@ -274,7 +274,7 @@ async function keepOffline() {
     await Promise.all(used.map(async (name) => (await cache.match(name)) || cache.add(name)));
     main.dataset.offline = "ready";
   } catch (error) {
-    main.dataset.offline = error.message; // the page goes on; it only needs its server next time
+    main.dataset.offline = error.message; // the page still works; it only needs its server next time
   }
 }
 
@@ -324,7 +324,7 @@ new ResizeObserver(drawChart).observe($("result"));
 
 worker.onerror = (event) => fail(event.message || "the worker did not start");
 worker.onmessage = ({ data }) => {
-  if (main.dataset.state === "failed") return; // what else is being loaded comes too late
+  if (main.dataset.state === "failed") return; // anything still loading comes too late
   if (data.type === "step") addFrame(data);
   else if (data.type === "failed") fail(data.message);
   else if (data.type === "loading") {
@@ -337,13 +337,13 @@ worker.onmessage = ({ data }) => {
   }
 };
 
-/** Say what did not work, in the place of all that would not work without it. */
+/** Say what did not work, instead of showing what would not work without it. */
 function fail(message) {
   main.dataset.state = "failed";
   $("stop").hidden = true;
   $("status").textContent = "This did not work.";
   tell(`${message}. Reload the page. If it stays: is the server there, and the browser a recent one?`);
-  return new Promise(() => {}); // nothing that waits for this goes on
+  return new Promise(() => {}); // never settles: whatever awaits it stops here
 }
 
 worker.postMessage({ type: "load", model, engine: new URLSearchParams(location.search).get("engine") });

@@ -1,9 +1,9 @@
-// Offline once loaded: what was loaded once comes from the cache of its build. The answers also carry the two headers
+// Works offline: what was loaded once comes from the cache of its build. The answers also carry the two headers
 // that a browser asks for before it lets WebAssembly use several threads, which plain file servers do not send.
 
 const VERSION = "{version}";
-const HERE = self.registration.scope; // other versions of the page may lie elsewhere on the same server
-const CACHE = `${VERSION} ${HERE}`; // as page.js calls it
+const HERE = self.registration.scope; // other versions of the page may be elsewhere on the same server
+const CACHE = `${VERSION} ${HERE}`; // the name that page.js uses
 
 self.addEventListener("install", () => self.skipWaiting());
 

@@ -1,4 +1,4 @@
-// The network, in a thread of its own, so that the page answers while it computes.
+// The network, in a separate thread, so that the page responds while it computes.
 
 import { sample } from "./sampling.js";
 
@@ -8,7 +8,7 @@ const ENGINES = {
 };
 
 let model;
-let run; // of the engine that was loaded
+let run; // of the loaded engine
 let latest; // the request that counts: a newer one ends those before it
 
 /** A file's bytes; `told` hears how many there are so far. */
@@ -24,7 +24,7 @@ async function download(url, told) {
     }
     return new Blob(parts);
   } catch (error) {
-    throw new Error(`${url.slice(2)} could not be had: ${error.message}`);
+    throw new Error(`${url.slice(2)} could not be loaded: ${error.message}`);
   }
 }
 
@@ -64,7 +64,7 @@ async function load(engine) {
 /** The fastest engine that this browser has; where that fails, the next, and why. */
 async function loadBest(wanted) {
   const adapter = wanted === "wasm" ? null : await navigator.gpu?.requestAdapter().catch(() => null);
-  // One in software is 60 times as slow as WebAssembly.
+  // A software adapter is 60 times as slow as WebAssembly.
   if (adapter && (wanted === "webgpu" || !adapter.info.isFallbackAdapter)) {
     try {
       return await load("webgpu");
@@ -79,7 +79,7 @@ async function draw({ id, request }) {
   latest = id;
   const start = performance.now();
   for await (const { index, t, x_t, x0 } of sample(model, request, run)) {
-    await new Promise((resolve) => setTimeout(resolve)); // a newer request is heard here
+    await new Promise((resolve) => setTimeout(resolve)); // lets a newer request arrive
     if (latest !== id) return;
     postMessage({ type: "step", id, index, t, x_t, x0, seconds: (performance.now() - start) / 1000 });
   }

@@ -7,7 +7,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     ["slider", "play", "back", "forth", "speed", "loop", "which", "roll"].map(find);
   const [caption, verdict, chart, belief, line, now] =
     ["caption", "verdict", "chart", "belief", "line", "now"].map(find);
-  // This function runs anew with every rerun of the page; what must outlive one call hangs on the element.
+  // This function runs again with every rerun of the page; what must outlive one call is stored on the element.
   const root = find("player");
   const last = data.frames.length - 1;
   const { size: [width, height], columns, count, gap } = data;
