@@ -33,7 +33,7 @@ PAGE = {
     "about": "How good is a model? Calibration and sample quality, next to the real baseline.",
 }
 
-page("Evaluate", "How good is a model? Each score appears next to the one real images get.")
+page("Evaluate", "How good is a model? Each score of samples appears next to the one real images get.")
 
 model = pick_model("eval_model")
 reference = model.reference
@@ -109,9 +109,11 @@ about(
     r"""
 Calibration noises every test image to $x_t$ and asks the network for the noise: its mean squared error, and that
 of the image that follows from it, for which $\mathrm{MSE}_\varepsilon = \mathrm{SNR}_t \cdot \mathrm{MSE}_{x_0}$ holds
-exactly. The Fréchet distance compares the clouds of samples and test images in the features of a digit classifier, as
+exactly before clipping. The Fréchet distance compares the clouds of samples and test images in the features of a digit
+classifier, by their means $\mu$ and covariances $C$:
 $\lVert\mu_1 - \mu_2\rVert^2 + \operatorname{tr}(C_1 + C_2 - 2(C_1 C_2)^{1/2})$. Precision is the share of samples that
-look like real images, recall the share of real images that samples come near to.
+lie within a ball around a real image that reaches to its third nearest neighbour, recall the same with the two sets
+exchanged (Kynkäänniemi et al. 2019). The classifier knows MNIST's digits: for other images these scores do not exist.
 """,
     "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule (the Fréchet distance)",
     "https://arxiv.org/abs/1706.08500",

@@ -19,8 +19,8 @@ PAGE = {
 
 page(
     "Ladder",
-    "How few steps are enough? Every image below starts from the same noise: the better the sampler, the "
-    "fewer steps it needs to match the ground truth.",
+    "How few steps are enough? Every image below starts from the same noise. Where no fresh noise is "
+    "added, a better sampler needs fewer steps to match the ground truth.",
 )
 
 BOUND = {"bind": "query-params"}
@@ -70,20 +70,26 @@ elif not shown.complete:
     progress.info("Stopped before the end. **Climb** starts again.", icon=":material/stop_circle:")
 else:
     progress.caption(
-        "dB is the PSNR to the ground truth: at 30 dB the two are hard to tell apart; at 40, impossible. DDPM adds "
+        "dB is the PSNR to the ground truth: at 30 dB the two are hard to tell apart. DDPM adds "
         "fresh noise and ends at another image of the same kind. Below are the network evaluations (two per step with "
-        "Heun, twice that under guidance) and the time."
+        "Heun, but for the last; twice that where guidance acts) and the time."
     )
 
 with st.expander("The same ladder from the command line", icon=":material/terminal:"):
     st.code(shown.command_line(cached_model(shown.reference)), language="bash", wrap_lines=True)
 
 about(
-    "A network that removes noise defines a curve from every $x_T$ to an image: the *probability-flow ODE*. DDIM with "
-    r"$\eta = 0$, Heun and DPM-Solver++ all follow this one curve, in steps. DDIM's step is a straight line, whose "
-    "error falls in proportion to the number of steps; Heun evaluates both ends of a step, DPM-Solver++ remembers the "
-    "step before, and their error falls with its square. So all of them end at the same image, sooner or later. DDPM "
-    "does not: it adds fresh noise at every step, and ends at another image of the same kind.",
+    r"""
+A network that removes noise defines a curve from every $x_T$ to an image, the *probability-flow ODE*. With
+$a = \sqrt{\bar\alpha_t}$ and $s = \sqrt{1 - \bar\alpha_t}$ it is
+
+$$\mathrm d\!\left(\frac{x}{a}\right) = \hat\varepsilon(x, t)\;\mathrm d\!\left(\frac{s}{a}\right).$$
+
+DDIM with $\eta = 0$, Heun and DPM-Solver++ all follow this one curve, in steps. DDIM's step is a straight line in
+$x / a$ over $s / a$: half the step, half the error. Heun evaluates both ends of a step, DPM-Solver++ remembers the
+step before: half the step, a quarter of the error. So all of them end at the same image, sooner or later. DDPM does
+not: it adds fresh noise at every step, and ends at another image of the same kind.
+""",
     SAMPLERS["dpmpp_2m"].source,
     "https://arxiv.org/abs/2211.01095",
     ("ladder", "sampler", "steps", "nfe", "psnr", "order", "ode", "eta"),

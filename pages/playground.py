@@ -138,8 +138,8 @@ with progress.container():  # where the bar is while images are drawn, so that n
     second.metric(
         "Evaluations",
         f"{result.evaluations:,}",
-        help="How often the network was evaluated: images × steps, twice that with Heun, and twice that again under "
-        "guidance.",
+        help="How often the network was evaluated: images × steps. Heun takes two evaluations a step, but for the last; "
+        "where guidance acts, each becomes two.",
     )
 with facts:
     verdict_on_link(result)
@@ -169,9 +169,11 @@ about(
 At every step the network takes $x_t$ and predicts the clean image $\hat x_0$ and the noise $\hat\varepsilon$ in it.
 DDIM goes to the next timestep $s < t$ by recombining the two, with less noise:
 
-$$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z.$$
+$$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z, \qquad
+\sigma = \eta\,\sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\,\sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}.$$
 
-DDPM is the case $\eta = 1$, with fresh noise $z$ of the true reverse step's variance. Early steps decide the shape
+With $\eta = 0$ nothing is left to chance. DDPM is the case $\eta = 1$: its fresh noise $z$ has the variance of the
+posterior $q(x_s \mid x_t, \hat x_0)$, or with `fixed_large` a little more. Early steps decide the shape
 (and, where no class is asked for, what the image shows), late ones the edges: compare $x_t$ with the predicted $x_0$.
 """,
     "Song, Meng & Ermon 2021, Denoising Diffusion Implicit Models",

@@ -167,7 +167,9 @@ Every field of a training is on this page. The network sees each training image 
 $t$ and under fresh noise, and learns to predict a target $y$: the noise $\varepsilon$, the image $x_0$, or
 $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1 - \bar\alpha_t}\,x_0$, as `prediction_type` says:
 
-$$\min_\theta \; \mathbb E_{x_0, \varepsilon, t} \left\lVert y - f_\theta(x_t, t) \right\rVert^2.$$
+$$\min_\theta \; \mathbb E_{x_0, \varepsilon, t} w(t) \left\lVert y - f_\theta(x_t, t, c) \right\rVert^2$$
+
+for a class $c$, or none. The weight $w$ is 1 unless `weighting` says otherwise; `loss` may choose another distance.
 
 What is sampled later is the moving average of the weights. A run writes checkpoints as it goes: killed at any moment,
 it resumes from the last one, and ends with exactly the weights of an uninterrupted run.
