@@ -150,8 +150,8 @@ curves()
 about(
     r"""
 The loss is the distance between what the network predicts and what it should, over random images, timesteps and noises:
-by default the mean squared error, $\lVert v - \hat v\rVert^2$ for v-prediction. Validation uses held-out images, the averaged weights, and
-always the same noise, so that its curve is smooth.
+by default the mean squared error, $\lVert v - \hat v\rVert^2$ for v-prediction. Validation uses held-out images, the
+averaged weights, and always the same noise, so that its curve is smooth.
 """,
     "Ho, Jain & Abbeel 2020, Denoising Diffusion Probabilistic Models, section 3.4",
     "https://arxiv.org/abs/2006.11239",

@@ -138,8 +138,8 @@ with progress.container():  # where the bar is while images are drawn, so that n
     second.metric(
         "Evaluations",
         f"{result.evaluations:,}",
-        help="How often the network was evaluated: images × steps. Heun takes two evaluations a step, but for the last; "
-        "where guidance acts, each becomes two.",
+        help="How often the network was evaluated: images × steps. Heun takes two evaluations a step, but for the "
+        "last; where guidance acts, each becomes two.",
     )
 with facts:
     verdict_on_link(result)
