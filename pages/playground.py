@@ -169,8 +169,10 @@ about(
 At every step the network takes $x_t$ and predicts the clean image $\hat x_0$ and the noise $\hat\varepsilon$ in it.
 DDIM goes to the next timestep $s < t$ by recombining the two, with less noise:
 
-$$x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z, \qquad
-\sigma = \eta\,\sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\,\sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}.$$
+$$
+x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\,\hat\varepsilon + \sigma z, \qquad
+\sigma = \eta\,\sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\,\sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}}.
+$$
 
 With $\eta = 0$ nothing is left to chance. DDPM is the case $\eta = 1$: its fresh noise $z$ has the variance of the
 posterior $q(x_s \mid x_t, \hat x_0)$, or with `fixed_large` a little more. Early steps decide the shape
