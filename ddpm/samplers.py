@@ -141,8 +141,7 @@ def ddim(
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
-        ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
-        deviation = eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
+        ab_s, deviation = schedule.alpha_bar(t_next), _fresh(schedule, t, t_next, eta)
         x = math.sqrt(ab_s) * x0 + math.sqrt(max(0.0, 1 - ab_s - deviation**2)) * eps
         if deviation > 0:
             x = x + deviation * noise()
@@ -183,26 +182,53 @@ def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], n
     "DDIM's step with the predicted image extrapolated from this step and the one before. One evaluation per step.",
     "Lu et al. 2022, DPM-Solver++, algorithm 2, called 2M (arXiv:2211.01095)",
 )
-def dpmpp_2m(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise) -> Iterator[Step]:
+def dpmpp_2m(
+    denoise: Denoiser,
+    schedule: NoiseSchedule,
+    timesteps: Sequence[int],
+    noise: Noise,
+    *,
+    sde: Annotated[
+        float,
+        option(
+            "Fresh noise in dpmpp_2m: 0 none, which solves the ODE, 1 as much as ddpm, which solves the SDE.",
+            "0 to 1",
+            ge=0,
+            le=1,
+        ),
+    ] = 0.0,
+) -> Iterator[Step]:
     """DPM-Solver++(2M), multistep and of second order (Lu et al. 2022, algorithm 2), in lambda = log(a / s).
 
-    The first step and the last, to the clean image, are of first order: DDIM's.
+    The first step and the last, to the clean image, are of first order: DDIM's. With ``sde`` above 0 it adds as much
+    noise as DDIM with that eta; with 1 it is SDE-DPM-Solver++(2M) of the same paper.
     """
     x, x0_before, h_before = noise(), None, math.inf
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
-        (_, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
+        (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
         h = _lambda(schedule, t_next) - _lambda(schedule, t)
         first_order = x0_before is None or t_next < 0
         towards = x0 if first_order else x0 + h / (2 * h_before) * (x0 - x0_before)
-        x = s_next / s * x - a_next * math.expm1(-h) * towards
+        if deviation := _fresh(schedule, t, t_next, sde):
+            left = math.sqrt(max(0.0, s_next**2 - deviation**2))
+            x = left / s * x + (a_next - left / s * a) * towards + deviation * noise()
+        else:
+            x = s_next / s * x - a_next * math.expm1(-h) * towards
         x0_before, h_before = x0, h
     yield _result(timesteps, x)
 
 
 def _result(timesteps: Sequence[int], x: Tensor) -> Step:
     return Step(len(timesteps), -1, x, x, torch.zeros_like(x))
+
+
+def _fresh(schedule: NoiseSchedule, t: int, t_next: int, eta: float) -> float:
+    """The standard deviation of the noise that a step adds: ``eta`` times that of the posterior (Song et al. 2021,
+    eq. 16)."""
+    ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
+    return eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
 
 
 def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:

@@ -203,7 +203,7 @@ def test_any_command_ends_with_a_line_and_touches_nothing(command, options, word
     assert before.keys() <= tree(tmp_path).keys()
 
 
-SAMPLING = ("sampler", "steps", "eta", "variance", "spacing", "guidance", "interval")
+SAMPLING = ("sampler", "steps", "eta", "sde", "variance", "spacing", "guidance", "interval")
 LINKED = {
     "pages/playground.py": ["play_model", "play_count", "play_draw", "play_seed", "play_rolled", "play_weights",
                             "play_pixels", *(f"play_{name}" for name in SAMPLING)],

@@ -166,6 +166,45 @@ def test_dpmpp_2m_agrees_with_diffusers_at_every_step(spacing, num_steps, predic
     assert_same_walk(ours, [*states, x], tolerance=1e-3)
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("num_steps", [1, 3, 20])
+@pytest.mark.parametrize("prediction_type", THEIR_PREDICTION_TYPE)
+def test_dpmpp_2m_with_sde_1_agrees_with_the_sde_solver_of_diffusers(spacing, num_steps, prediction_type):
+    from diffusers import DPMSolverMultistepScheduler
+    from diffusers.utils.torch_utils import randn_tensor
+
+    ours = walk(dpmpp_2m, spacing, num_steps, prediction_type, clip=False, sde=1.0)
+    scheduler = DPMSolverMultistepScheduler(
+        num_train_timesteps=T,
+        beta_start=1e-4,
+        beta_end=0.02,
+        prediction_type=THEIR_PREDICTION_TYPE[prediction_type],
+        algorithm_type="sde-dpmsolver++",
+        solver_order=2,
+    )
+    scheduler.set_timesteps(timesteps=spaced_timesteps(T, num_steps, spacing))
+    source, states = generators(), []
+    x = randn_tensor((COUNT, *SHAPE), generator=source)
+    for t in scheduler.timesteps:
+        states.append(x)
+        x = scheduler.step(network(x, t.expand(COUNT)), t, x, generator=source).prev_sample
+    assert_same_walk(ours, [*states, x], tolerance=1e-3)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_a_first_step_of_dpmpp_2m_with_noise_is_ddims(name, eta):
+    schedule = make_schedule(name, T, zero_terminal_snr=True)
+    denoise = gaussian_denoiser(schedule)
+
+    def second(sampler, **option):
+        generator = torch.Generator().manual_seed(0)
+        steps = sampler(denoise, schedule, [T - 1, 400], lambda: torch.randn(5, 1, 1, 1, generator=generator), **option)
+        return [*steps][1].x_t
+
+    torch.testing.assert_close(second(dpmpp_2m, sde=eta), second(ddim, eta=eta), rtol=1e-5, atol=1e-5)
+
+
 # -- an independent float64 reference ------------------------------------------------------------------------------
 
 
@@ -371,6 +410,7 @@ def random_settings(random: np.random.Generator) -> dict:
         "sampler": str(random.choice(list(SAMPLERS))),
         "num_steps": steps,
         "eta": between(0, 1),
+        "sde": between(0, 1),
         "variance": str(random.choice(["fixed_small", "fixed_large"])),
         "spacing": str(random.choice(SPACINGS)),
         "guidance_scale": between(0, 20),

@@ -103,9 +103,9 @@ def test_only_the_parameters_of_the_chosen_schedule_are_shown(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_only_the_options_of_the_chosen_sampler_are_shown(name):
-    options = [s for s in SETTINGS if s.section == "sampling" and s.name in ("eta", "variance")]
+    options = [s for s in SETTINGS if s.section == "sampling" and s.name in ("eta", "variance", "sde")]
     shown = [s.name for s in options if applies(s, {"sampling": {"sampler": name}})]
-    assert shown == {"ddpm": ["variance"], "ddim": ["eta"]}.get(name, [])
+    assert shown == {"ddpm": ["variance"], "ddim": ["eta"], "dpmpp_2m": ["sde"]}.get(name, [])
 
 
 def test_the_path_is_shown_for_a_folder_alone():
