@@ -120,6 +120,11 @@ def test_no_file_is_called_utils():
     ] == []
 
 
+def test_a_file_can_be_read_in_one_sitting():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > 350} == {}
+
+
 def _is_string(statement) -> bool:
     value = getattr(statement, "value", None)
     return isinstance(statement, ast.Expr) and (
