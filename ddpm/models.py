@@ -104,7 +104,7 @@ class Model:
         except (TypeError, ValueError):
             whole = False
         if not whole:
-            raise ConfigError(f"labels must be a list of whole numbers, or None for no class, got {str(labels)[:80]}")
+            raise ConfigError(f"labels must be whole numbers in a list, with None for no class, got {str(labels)[:80]}")
         labels = [int(label) for label in labels]
         if all(label == -1 for label in labels):
             return None
