@@ -146,40 +146,18 @@ def test_heun_agrees_with_diffusers_at_every_step(spacing, num_steps, prediction
 @pytest.mark.parametrize("spacing", SPACINGS)
 @pytest.mark.parametrize("num_steps", [1, 3, 20])
 @pytest.mark.parametrize("prediction_type", THEIR_PREDICTION_TYPE)
-def test_dpmpp_2m_agrees_with_diffusers_at_every_step(spacing, num_steps, prediction_type):
-    from diffusers import DPMSolverMultistepScheduler
-
-    ours = walk(dpmpp_2m, spacing, num_steps, prediction_type, clip=False)
-    scheduler = DPMSolverMultistepScheduler(
-        num_train_timesteps=T,
-        beta_start=1e-4,
-        beta_end=0.02,
-        prediction_type=THEIR_PREDICTION_TYPE[prediction_type],
-        algorithm_type="dpmsolver++",
-        solver_order=2,
-    )
-    scheduler.set_timesteps(timesteps=spaced_timesteps(T, num_steps, spacing))
-    x, states = ours[0].x_t, []
-    for t in scheduler.timesteps:
-        states.append(x)
-        x = scheduler.step(network(x, t.expand(COUNT)), t, x).prev_sample
-    assert_same_walk(ours, [*states, x], tolerance=1e-3)
-
-
-@pytest.mark.parametrize("spacing", SPACINGS)
-@pytest.mark.parametrize("num_steps", [1, 3, 20])
-@pytest.mark.parametrize("prediction_type", THEIR_PREDICTION_TYPE)
-def test_dpmpp_2m_with_sde_1_agrees_with_the_sde_solver_of_diffusers(spacing, num_steps, prediction_type):
+@pytest.mark.parametrize(("sde", "theirs"), [(0.0, "dpmsolver++"), (1.0, "sde-dpmsolver++")])
+def test_dpmpp_2m_agrees_with_diffusers_at_every_step(spacing, num_steps, prediction_type, sde, theirs):
     from diffusers import DPMSolverMultistepScheduler
     from diffusers.utils.torch_utils import randn_tensor
 
-    ours = walk(dpmpp_2m, spacing, num_steps, prediction_type, clip=False, sde=1.0)
+    ours = walk(dpmpp_2m, spacing, num_steps, prediction_type, clip=False, sde=sde)
     scheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=T,
         beta_start=1e-4,
         beta_end=0.02,
         prediction_type=THEIR_PREDICTION_TYPE[prediction_type],
-        algorithm_type="sde-dpmsolver++",
+        algorithm_type=theirs,
         solver_order=2,
     )
     scheduler.set_timesteps(timesteps=spaced_timesteps(T, num_steps, spacing))

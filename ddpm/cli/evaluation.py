@@ -146,7 +146,12 @@ def headline(stage: dict[str, Any]) -> str:
 @click.option("--samples", type=UserPath(exists=True), required=True, metavar="FOLDER|NPZ|NPY",
               help="A folder of images, its subfolders named as the classes if there are any; or arrays images uint8 "
               "(N,H,W,C) and labels (N,), as `sample grid --npz` writes them.")  # fmt: skip
-@click.option("--dataset", type=click.Choice(DATASETS), default="mnist", help="Whose test images to measure with.")
+@click.option(
+    "--dataset",
+    type=click.Choice([name for name, entry in DATASETS.items() if entry.function]),
+    default="mnist",
+    help="Whose test images to measure with.",
+)
 @click.option("--image-size", type=click.IntRange(4, 512), help="To resize a folder's images to.  [default: 32]")
 @click.option("--seed", default=0, help="Decides which real images stand beside the samples.")
 @lpips_option

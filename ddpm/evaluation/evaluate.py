@@ -76,7 +76,7 @@ class _Evaluation:
     def __init__(self, model: Model, protocol: Protocol):
         self.model, self.protocol = model, protocol
         self.real = RealImages.load(model.config.data, protocol.seed, bool(model.num_classes))
-        self.lpips = _find_lpips(model, protocol)
+        self.lpips = find_lpips(model.config.data.image_size, protocol.lpips_weights)
         self.timesteps = [t for t in SEED_TIMESTEPS if t < model.schedule.num_timesteps]
         self.started, self.done, self.total = time.perf_counter(), 0, 0
 
@@ -232,10 +232,11 @@ def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
 
 
-def _find_lpips(model: Model, protocol: Protocol) -> Distance | MetricError:
+def find_lpips(image_size: int, weights: Path | None) -> Distance | MetricError:
+    """The LPIPS network for images of this size, or why there is none."""
     try:
-        check_lpips_size(model.config.data.image_size)  # first: it saves a download
-        return load_lpips(protocol.lpips_weights)
+        check_lpips_size(image_size)  # first: it saves a download
+        return load_lpips(weights)
     except MetricError as error:
         return error
 

@@ -73,6 +73,17 @@ class Judged:
         self.real.check_classifier()
         return classify(self.images)
 
+    @cached_property
+    def lpips_pairs(self) -> Tensor:
+        """The distances of the pairs of images that LPIPS diversity is the mean of.
+
+        Raises:
+            MetricError: the network is missing, or these images have no such distance.
+        """
+        if isinstance(self.lpips, MetricError):
+            raise self.lpips
+        return lpips_distances(self.at(lpips_order(self.count, self.real.seed)), self.lpips)
+
     @property
     def confidence(self) -> Tensor:
         """The classifier's confidence in the class requested, or if none was, in the one that it sees, (N,)."""
@@ -140,17 +151,6 @@ def reference(
 # -- the measures --------------------------------------------------------------------------------------------------
 
 
-def lpips_pairs(judged: Judged) -> Tensor:
-    """The distances of the pairs of samples that LPIPS diversity is the mean of.
-
-    Raises:
-        MetricError: the network is missing, or these images have no such distance.
-    """
-    if isinstance(judged.lpips, MetricError):
-        raise judged.lpips
-    return lpips_distances(judged.at(lpips_order(judged.count, judged.real.seed)), judged.lpips)
-
-
 def _frechet(judged: Judged) -> tuple[float]:
     return (frechet_distance(judged.features, judged.real.test_features),)
 
@@ -211,7 +211,7 @@ SEEN = (DATASET, CLASSIFIER)
 MEASURES = [
     Measure(
         ("lpips_diversity",),
-        lambda judged: (lpips_pairs(judged).mean().item(),),
+        lambda judged: (judged.lpips_pairs.mean().item(),),
         RealImages.as_tests,
         (DATASET, LPIPS),
         lpips_order,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import platform
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import __version__
 from ..config import DataConfig, data_from_dict
 from ..data import ImageSet, open_folder
 from ..datasets import DATASETS
-from ..errors import ConfigError, DataError, MetricError, unknown
+from ..errors import ConfigError, DataError, unknown
 from ..files import user_path
 from ..storage.weights import values_sha256
-from .judge import Judged, judge, lpips_pairs
-from .lpips_weights import load_lpips
-from .metrics import check_lpips_size, frechet_distance, pixel_diversity
+from .evaluate import find_lpips, versions
+from .judge import Judged, judge
+from .metrics import frechet_distance, pixel_diversity
 from .real_images import RealImages
 
 BOOTSTRAP = 100  # resamples behind an interval that no formula gives
@@ -50,8 +48,9 @@ def read_samples(path: str | Path, dataset: str = "mnist", image_size: int | Non
         ConfigError: no such dataset.
         DataError: the file or the folder cannot be read as such; says what would be right.
     """
-    if dataset not in DATASETS:
-        raise ConfigError(unknown("dataset", dataset, DATASETS))
+    known = [name for name, entry in DATASETS.items() if entry.function]
+    if dataset not in known:
+        raise ConfigError(unknown("dataset", dataset, known))
     path, named = user_path(path), DATASETS[dataset]
     if path.is_dir():
         config = {"dataset": "folder", "path": str(path), "channels": named.channels,
@@ -96,11 +95,7 @@ def judge_samples(
     size, channels = samples.images.shape[-1], samples.images.shape[1]
     config = data_from_dict({"dataset": dataset, "image_size": size, "channels": channels}, "the samples")
     real = RealImages.load(config, seed, labelled)
-    try:
-        check_lpips_size(size)
-        lpips = load_lpips(lpips_weights)
-    except MetricError as error:
-        lpips = error
+    lpips = find_lpips(size, lpips_weights)
     judged = Judged(samples.scaled(), samples.labels if labelled else None, real, lpips)
     found = judge(judged)
     return found | {
@@ -111,7 +106,7 @@ def judge_samples(
             "dataset": dataset, "seed": seed, "samples_sha256": values_sha256({"images": samples.images}),
             "preprocessing": f"uint8, {channels} x {size} x {size} pixels, scaled to [-1, 1]; real images resized to "
             "that size, bilinear with antialiasing",
-            "versions": {"ddpm": __version__, "torch": str(torch.__version__), "python": platform.python_version()},
+            "versions": versions(),
         },
     }  # fmt: skip
 
@@ -124,7 +119,7 @@ def _intervals(judged: Judged, found: dict[str, Any]) -> dict[str, tuple[float, 
             value, judged.features, lambda part: frechet_distance(part, real.test_features), real.seed
         ),
         "pixel_diversity": lambda value: _bootstrap(value, judged.images, pixel_diversity, real.seed),
-        "lpips_diversity": lambda value: _normal(value, lpips_pairs(judged)),
+        "lpips_diversity": lambda value: _normal(value, judged.lpips_pairs),
         "precision": lambda value: wilson(value, count),
         "recall": lambda value: wilson(value, len(real.test)),
         "label_accuracy": lambda value: wilson(value, count),
