@@ -128,6 +128,10 @@ class RunFolder:
         return self.path / "logs" / "training_metrics.jsonl"
 
     @property
+    def averages(self) -> Path:
+        return self.path / "averages"
+
+    @property
     def status(self) -> Path:
         return self.path / "status.json"
 

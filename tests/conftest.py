@@ -263,6 +263,18 @@ def tiny_config():
     return make
 
 
+@pytest.fixture(scope="session")
+def few_images():
+    """320 training and 64 validation images, 8x8 digits."""
+    import torch
+
+    from ddpm.config import DataConfig
+    from ddpm.data import load_dataset
+
+    data = DataConfig(dataset="digits", image_size=8, val_fraction=0.1)
+    return load_dataset(data, "train")[torch.arange(320)], load_dataset(data, "val")[torch.arange(64)]
+
+
 @pytest.fixture
 def random_model(tiny_config):
     """Make a ``Model`` whose every weight is random, so that no zero-initialised layer hides a branch."""

@@ -35,12 +35,6 @@ from ddpm.training.loop import (
 from ddpm.training.runs import Run
 
 
-@pytest.fixture(scope="module")
-def few_images():
-    images = load_dataset_of_digits("train")[torch.arange(320)]
-    return images, load_dataset_of_digits("val")[torch.arange(64)]
-
-
 def load_dataset_of_digits(split) -> ImageSet:
     from ddpm.config import DataConfig
 

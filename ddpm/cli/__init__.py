@@ -77,6 +77,7 @@ for command in (
     hub.pull_command,
     hub.space_command,
     hub.static_command,
+    training.ema_command,
     training.train_classifier_command,
 ):
     cli.add_command(command)

@@ -281,6 +281,28 @@ def runs_delete(folder: RunFolder) -> None:
     delete(folder)
 
 
+@click.command("ema")
+@click.option("--run", required=True, help="A run that was trained with training.ema_snapshots.")
+@click.option("--length", type=float, help="Standard deviation of the average over the steps, as a share of the "
+              "training.  [default: compare several by their validation loss]")  # fmt: skip
+@click.option("--out", type=UserPath(), help="The folder to write the model to.  [default: in the run's folder]")
+def ema_command(run: str, length: float | None, out: Path | None) -> None:
+    """Average a run's weights over another length, after its training."""
+    from ..training.averages import average_of, compare_lengths
+
+    folder = run_named(run)
+    if length is None:
+        if out:
+            raise click.UsageError("--out needs a --length")
+        click.echo("length  validation loss")
+        for shown, loss in compare_lengths(folder):
+            click.echo(f"{shown:<6g}  {loss:.5f}")
+        return
+    out = out or folder.averages / f"length-{length:g}"
+    average_of(folder, length).save(out)
+    click.echo(f"{out}; sample it: python -m ddpm sample grid --model {out}")
+
+
 @click.command("train-classifier")
 @click.option("--epochs", type=click.IntRange(1), default=12, help="Passes over MNIST's training images.")
 @click.option("--seed", type=int, default=0)

@@ -186,6 +186,19 @@ class TrainingConfig(Section):
         ge=0,
         lt=1,
     )
+    ema_snapshots: int = setting(
+        0,
+        "Snapshots of two more averages, spread over the training, from which one of any length can be made "
+        "afterwards: python -m ddpm ema. 16 are enough; each takes as much space as the weights.",
+        "snapshots",
+        ge=0,
+        le=256,
+    )
+    start_from: str | None = setting(
+        None,
+        "A trained model whose weights the training starts from, such as mnist or run:NAME. Its network must be the "
+        "same. None to learn from scratch.",
+    )
     label_dropout: float = setting(
         0.15,
         "Part of the labels dropped, so that the model also learns to draw without one. Guidance needs some.",

@@ -204,6 +204,15 @@ def read_safetensors(path: Path, network: nn.Module) -> dict[str, Tensor]:
             difference.
     """
     check_fit(_infos(network.state_dict()), read_header(path), str(path))
+    return read_tensors(path)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file that this project wrote.
+
+    Raises:
+        ModelError: missing, truncated, altered or no safetensors file.
+    """
     with _opened(path) as file:
         written = (file.metadata() or {}).get(DIGEST)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
@@ -253,7 +262,12 @@ def size_of(network: nn.Module) -> int:
 
 def write_safetensors(model: nn.Module, path: Path) -> None:
     """Write a network's weights atomically, with a digest that shows whether the file was altered."""
-    weights = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    write_tensors(model.state_dict(), path)
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """``write_safetensors`` of tensors that are no network's."""
+    weights = {name: value.cpu().contiguous() for name, value in tensors.items()}
     with atomic_write(path) as temporary:
         # A single entry: safetensors writes several in an order that varies, and with it the file's hash.
         save_file(weights, temporary, metadata={DIGEST: values_sha256(weights)})

@@ -14,8 +14,9 @@ import torch
 
 from ..config import Config, differences
 from ..device import resolve_device, resolve_precision
-from ..errors import ModelError
+from ..errors import ConfigError, ModelError
 from ..files import atomic_write
+from ..models import load_model
 from ..storage.weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
 from .loop import TrainState
 
@@ -25,6 +26,7 @@ DEFINING = ("data", "schedule", "diffusion", "model")
 
 def save_checkpoint(state: TrainState, path: Path) -> None:
     """Write everything that training needs to resume."""
+    averages = {"averages": [average.model.state_dict() for average in state.averages]} if state.averages else {}
     _save(
         path,
         state.config,
@@ -33,6 +35,7 @@ def save_checkpoint(state: TrainState, path: Path) -> None:
         ema=state.ema.model.state_dict(),
         optimizer=state.optimizer.state_dict(),
         scaler=state.scaler.state_dict(),
+        **averages,
         best_val_loss=state.best_val_loss,
         elapsed=state.elapsed,
         made_on=_circumstances(state.device, state.precision, torch.get_num_threads(), state.world.size),
@@ -68,6 +71,24 @@ def _circumstances(
     }
 
 
+def start_from(state: TrainState) -> None:
+    """Take the weights of the model that ``training.start_from`` names, if it names one.
+
+    Raises:
+        ModelError: there is no such model, or its network is another.
+        ConfigError: it predicts something else.
+    """
+    config, reference = state.config, state.config.training.start_from
+    if reference is None:
+        return
+    model = load_model(reference)
+    wanted, has = config.diffusion.prediction_type, model.config.diffusion.prediction_type
+    if wanted != has:
+        raise ConfigError(f"training.start_from: {reference} predicts {has}, and diffusion.prediction_type is {wanted}")
+    for network in (state.model, state.ema.model, *(average.model for average in state.averages)):
+        load_weights(network, model.network.state_dict(), f"training.start_from: {reference}")
+
+
 def restore(state: TrainState, path: Path) -> list[str]:
     """Load a checkpoint of ``save_checkpoint`` into ``state``, whose config applies from here on.
 
@@ -84,6 +105,13 @@ def restore(state: TrainState, path: Path) -> list[str]:
             raise ModelError(
                 f"{field} was {before!r} when {path} was written and is {now!r} now: set it back, or start a new run"
             )
+    if state.averages and not content.get("averages"):
+        raise ModelError(
+            f"training.ema_snapshots was 0 when {path} was written, and averages begin with a run: set it back to 0, "
+            "or start a new run"
+        )
+    for average, weights in zip(state.averages, content.get("averages", ()), strict=False):
+        load_weights(average.model, weights, str(path))
     load_weights(state.model, content["model"], str(path))
     load_weights(state.ema.model, content["ema"], str(path))
     try:

@@ -22,7 +22,7 @@ from ..errors import ConfigError, DDPMError
 from ..randomness import derive_seed
 from ..unet import UNet
 from .distributed import World
-from .ema import EMA
+from .ema import EMA, LENGTHS, PowerEMA
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,14 @@ class SamplesDue:
     step: int
 
 
-Event = Progress | Validated | SamplesDue | Stopped
+@dataclass(frozen=True)
+class SnapshotDue:
+    """The moment to keep a snapshot of ``state.averages``."""
+
+    step: int
+
+
+Event = Progress | Validated | SamplesDue | SnapshotDue | Stopped
 
 BANDS = 10
 EXPLODED = 10.0  # times the loss of a network that predicts zero, which is where a fresh one starts
@@ -83,6 +90,8 @@ class TrainState:
     world: World = field(default_factory=World)
     model: UNet = field(init=False)
     ema: EMA = field(init=False)
+    averages: list[PowerEMA] = field(init=False)
+    """For the snapshots; [] if none are wanted."""
     optimizer: torch.optim.Optimizer = field(init=False)
     scaler: torch.amp.GradScaler = field(init=False)
     device: torch.device = field(init=False)
@@ -98,6 +107,7 @@ class TrainState:
         torch.manual_seed(derive_seed("weights", training.seed))
         self.model = UNet(**self.config.network_arguments()).to(self.device)
         self.ema = EMA(self.model, training.ema_decay)
+        self.averages = [PowerEMA(self.model, length) for length in LENGTHS if training.ema_snapshots]
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
@@ -174,7 +184,8 @@ def train(
         sampling = state.step % training.sample_every == 0 or state.step == total
         # A record before every checkpoint, so that a resumed run averages over the same steps as an uninterrupted one.
         recording = last or validating or state.step % training.log_every == 0
-        if recording or sampling:
+        snapshot = _is_snapshot(state.step, total, training.ema_snapshots)
+        if recording or sampling or snapshot:
             wait_for(state.device)
             now = time.perf_counter()
         if recording:
@@ -204,13 +215,20 @@ def train(
             yield Validated(state.step, state.step / per_epoch, val_loss, raw_val_loss, is_best)
         if sampling:
             yield SamplesDue(state.step)
+        if snapshot:
+            yield SnapshotDue(state.step)
         if stopping and state.step < total:
             if not validating:
                 _check_weights(state, val_set[:256], rate)
             yield Stopped(state.step)
             return
-        if recording or sampling:
+        if recording or sampling or snapshot:
             mark += time.perf_counter() - now  # the time of validation and of callers is not the speed of training
+
+
+def _is_snapshot(step: int, total: int, count: int) -> bool:
+    """Whether ``step`` is one of ``count`` spread evenly over 1 to ``total``."""
+    return step * count // total > (step - 1) * count // total
 
 
 class _Window:
@@ -287,7 +305,8 @@ def _train_step(state, network, schedule, weights, images: Tensor, labels: Tenso
     state.scaler.step(state.optimizer)
     state.scaler.update()
     state.step += 1
-    state.ema.update(state.model, state.step)
+    for average in (state.ema, *state.averages):
+        average.update(state.model, state.step)
     window.add(per_image.detach(), zero_loss(schedule, x0, t, eps, **kind), norm, t, schedule.num_timesteps)
 
 

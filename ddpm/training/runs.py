@@ -24,10 +24,11 @@ from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_
 from ..image_folder.manifest import MANIFEST
 from ..image_folder.reading import Tell
 from ..jobs import STATUS_SECONDS, read_status, write_status
-from .checkpoint import restore, save_checkpoint, save_ema
+from .averages import forget_after, save_snapshot
+from .checkpoint import restore, save_checkpoint, save_ema, start_from
 from .distributed import World, lost_others
 from .identity import Opened, open_data
-from .loop import Event, Progress, Stopped, TrainState, Validated, check_labels, train
+from .loop import Event, Progress, SnapshotDue, Stopped, TrainState, Validated, check_labels, train
 
 
 def all_runs() -> list[RunFolder]:
@@ -159,10 +160,13 @@ class Run:
         if self.world.leads:
             remove_leftovers(self.folder.path)
         inexact = restore(self.state, latest) if self.resume else []
+        if not self.resume:
+            start_from(self.state)
         inexact += [f"of the images: {what}" for what in self.opened.changed]
         self.saved = self.state.step if self.resume else None
         if self.world.leads:
             _forget_after(self.folder.metrics, self.state.step)
+            forget_after(self.folder, self.state.step)
             self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
             self.folder.keep_config(config_to_yaml(self.config))
             if self.opened.manifest:
@@ -234,6 +238,8 @@ class Run:
                 if event.is_best:
                     save_ema(self.state, self.folder.checkpoint("best"))
                 self._set(val_loss=event.val_loss, best_val_loss=self.state.best_val_loss)
+            case SnapshotDue():
+                save_snapshot(self.state, self.folder)
             case Stopped():
                 self._save()
                 self._set(state="stopped", eta=None)

@@ -1,0 +1,99 @@
+"""Averages of any length, made after the training from the snapshots that it left in ``outputs/<run>/averages/``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ..config import Config, load_config
+from ..data import load_dataset
+from ..errors import ConfigError, ModelError
+from ..files import RunFolder
+from ..models import Model
+from ..storage.layouts import empty_network
+from ..storage.weights import load_weights, read_tensors, write_tensors
+from .ema import LENGTHS, coefficients
+from .loop import TrainState, validate
+
+GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.14, 0.20)
+"""Lengths that are compared."""
+SHORTEST, LONGEST = 0.005, 0.25
+"""The lengths that snapshots of ``LENGTHS`` can give."""
+
+
+def save_snapshot(state: TrainState, folder: RunFolder) -> None:
+    """Write the averages of this step in half precision."""
+    weights = {
+        f"{average.length:g}/{name}": value.half() if value.is_floating_point() else value
+        for average in state.averages
+        for name, value in average.model.state_dict().items()
+    }
+    write_tensors(weights, folder.averages / f"{state.step:07d}.safetensors")
+
+
+def snapshots_of(folder: RunFolder) -> list[Path]:
+    """The snapshots of a run, the oldest first."""
+    return sorted(folder.averages.glob("[0-9]" * 7 + ".safetensors"))
+
+
+def forget_after(folder: RunFolder, step: int) -> None:
+    """Delete the snapshots of steps that a resumed run will repeat."""
+    for file in snapshots_of(folder):
+        if int(file.stem) > step:
+            file.unlink()
+
+
+def average_of(folder: RunFolder, length: float) -> Model:
+    """The model of a run with its weights averaged over ``length``, a share of the training up to its last snapshot.
+
+    Raises:
+        ConfigError: the length is out of range.
+        ModelError: the run has no snapshots, or one is damaged.
+    """
+    if not SHORTEST <= length <= LONGEST:
+        raise ConfigError(f"the length must be {SHORTEST:g} to {LONGEST:g} of the training, got {length:g}")
+    files = snapshots_of(folder)
+    if not files:
+        raise ModelError(
+            f"run {folder.path.name} has no snapshots of its averages: train it with training.ema_snapshots=16 or more"
+        )
+    config, step = load_config(folder.config), int(files[-1].stem)
+    network = empty_network(config)
+    load_weights(network, _summed(files, coefficients(_stored(files), step, length)), str(folder.averages))
+    return Model(config, network.eval().requires_grad_(False), f"run '{folder.path.name}', average of {length:g}")
+
+
+def _stored(files: Sequence[Path]) -> list[tuple[int, float]]:
+    return [(int(file.stem), length) for file in files for length in LENGTHS]
+
+
+def _summed(files: Sequence[Path], factors: Sequence[float]) -> dict[str, Tensor]:
+    total: dict[str, Tensor] = {}
+    for number, file in enumerate(files):
+        stored = read_tensors(file)
+        for place, length in enumerate(LENGTHS):
+            factor, prefix = float(factors[number * len(LENGTHS) + place]), f"{length:g}/"
+            for name, value in stored.items():
+                if name.startswith(prefix):
+                    own = name.removeprefix(prefix)
+                    part = value.float() * factor if value.is_floating_point() else value
+                    total[own] = total[own] + part if own in total and value.is_floating_point() else part
+    return total
+
+
+def compare_lengths(folder: RunFolder, lengths: Sequence[float] = GRID) -> Iterator[tuple[float, float]]:
+    """Each length with the validation loss of its average.
+
+    Raises:
+        ModelError: see ``average_of``.
+        DataError: the run's images are no longer there.
+    """
+    state, images = None, None
+    for length in lengths:
+        network = average_of(folder, length).network
+        if state is None:
+            config: Config = load_config(folder.config)
+            state, images = TrainState(config), load_dataset(config.data, "val")
+        yield length, validate(state, images, network=network.to(state.device))
