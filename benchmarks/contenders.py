@@ -25,7 +25,8 @@ from ddpm import torchvision_cpu  # noqa: F401 - before diffusers and lucidrains
 from ddpm.config import load_config
 from ddpm.data import ImageSet, epoch_order, load_dataset, to_float
 from ddpm.models import load_model
-from ddpm.training.loop import Event, Progress, TrainState
+from ddpm.training.events import Event, Progress
+from ddpm.training.loop import TrainState
 
 CONFIG = Path(__file__).parent.parent / "configs" / "mnist.yaml"
 SHIPPED = "mnist"

@@ -12,7 +12,8 @@ from ddpm.device import Compiled
 from ddpm.errors import DDPMError
 from ddpm.sampling import generate
 from ddpm.training.estimate import measure_speed
-from ddpm.training.loop import Progress, TrainState, Validated, train
+from ddpm.training.events import Progress, Validated
+from ddpm.training.loop import TrainState, train
 
 # Kernels take minutes to build. Without them the network is traced as ever, and run operation by operation.
 SOAK = bool(os.environ.get("DDPM_SOAK"))

@@ -85,7 +85,8 @@ import sys, torch
 from pathlib import Path
 from ddpm.config import load_config, with_overrides
 from ddpm.data import ImageSet
-from ddpm.training.loop import Progress, TrainState, train
+from ddpm.training.events import Progress
+from ddpm.training.loop import TrainState, train
 config = with_overrides(load_config(sys.argv[1]), [f"training.batch_size={sys.argv[2]}", "training.log_every=1"])
 count = config.training.batch_size
 images = ImageSet(torch.zeros(count, *config.image_shape, dtype=torch.uint8), torch.zeros(count, dtype=torch.long))

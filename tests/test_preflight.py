@@ -150,3 +150,20 @@ def test_train_says_it_on_stderr_before_the_first_step(cli, tmp_path, folder):
     warned = [line.split(":")[:2] for line in done.err.splitlines()]
     assert warned == [["warning", " training.warmup_steps"], ["warning", " schedule.num_timesteps"]]
     assert "(2 would fit, or more epochs)" in done.err
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        (["training.start_from=mnist"], None),
+        (["training.start_from=mnist", "model.base_channels=64"], "mnist has a network of another 'base_channels'"),
+        (["training.start_from=nobody"], "nobody"),
+        (["training.start_from=hf://someone/else"], None),  # looked at when the training begins
+    ],
+)
+def test_the_model_to_start_from_is_there_and_fits(changes, text):
+    findings = found(check(with_overrides(load_config(ROOT / "configs" / "mnist.yaml"), changes)))
+    assert (text is None) == (findings == {})
+    if text:
+        assert findings["training.start_from"].kind == "fault"
+        assert text in findings["training.start_from"].text

@@ -19,11 +19,9 @@ from ddpm.storage.weights import CHECKPOINT_FORMAT
 from ddpm.training import loop, queue
 from ddpm.training.checkpoint import restore, save_checkpoint, save_ema
 from ddpm.training.ema import EMA
+from ddpm.training.events import Progress, SamplesDue, Validated
 from ddpm.training.loop import (
-    Progress,
-    SamplesDue,
     TrainState,
-    Validated,
     images_per_step,
     learning_rate_factor,
     steps_per_epoch,

@@ -144,7 +144,7 @@ class TrainingPrinter:
         self.state, self.folder, self.last_line = state, folder, 0.0
 
     def __call__(self, event: Any) -> None:
-        from ..training.loop import Progress, SamplesDue, Validated
+        from ..training.events import Progress, SamplesDue, Validated
 
         match event:
             case Progress() if sys.stdout.isatty() or time.monotonic() - self.last_line > SAY_EVERY:

@@ -18,7 +18,8 @@ from ..data import ImageSet
 from ..device import resolve_device, resolve_precision
 from ..image_folder.reading import count_folder
 from ..unet import UNet
-from .loop import Progress, TrainState, images_per_step, steps_per_epoch, train
+from .events import Progress
+from .loop import TrainState, images_per_step, steps_per_epoch, train
 
 BYTES_PER_PARAMETER = 20  # float32 weights, gradients, AdamW's two moments, and the averaged weights
 

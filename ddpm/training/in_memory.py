@@ -9,7 +9,8 @@ from ..config import Config, config_from_dict
 from ..data import ImageSet, hold_out, load_dataset
 from ..errors import DataError
 from ..models import Model
-from .loop import Event, TrainState
+from .events import Event
+from .loop import TrainState
 from .loop import train as train_loop
 
 

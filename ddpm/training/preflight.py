@@ -13,10 +13,12 @@ from typing import Any, Literal, NamedTuple
 
 from ..config import Config, DataConfig, change, config_from_dict
 from ..device import resolve_device, resolve_precision
-from ..errors import ConfigError, DataError, Fault
+from ..errors import ConfigError, DataError, Fault, ModelError, one_line
 from ..image_folder.decode import read_image
 from ..image_folder.manifest import list_folder
+from ..names import listed
 from ..spacing import spaced_timesteps, starting_point
+from ..storage.places import is_on_hub, resolve
 from .estimate import Sizes, sizes
 from .loop import images_per_step, steps_per_epoch
 
@@ -92,7 +94,7 @@ def check(config: Config, known: Facts | None = None) -> list[Finding]:
         DataError: see ``facts``.
     """
     resolve_precision(config.training.precision, resolve_device(config.training.device))
-    return preflight(config, known or facts(config.data))
+    return [*preflight(config, known or facts(config.data)), *_of_the_start(config)]
 
 
 def preflight(config: Config, known: Facts) -> list[Finding]:
@@ -110,6 +112,22 @@ def refuse(findings: Sequence[Finding]) -> None:
 def shown(value: Any) -> str:
     """A value as YAML and ``--set`` write it."""
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _of_the_start(config: Config) -> Iterator[Finding]:
+    """Whether there is a model to start from that fits; one on the Hub is fetched only when the training begins."""
+    reference = config.training.start_from
+    if reference is None or is_on_hub(reference):
+        return
+    try:
+        begun = resolve(reference).config()
+    except (ModelError, ConfigError) as error:
+        yield Finding("training.start_from", one_line(error), kind="fault")
+        return
+    wanted = config.network_arguments()
+    has = begun.network_arguments() if begun else wanted
+    if differing := [name for name, value in wanted.items() if has.get(name) != value]:
+        yield Finding("training.start_from", f"{reference} has a network of another {listed(differing)}", kind="fault")
 
 
 def _of_the_images(config: Config, known: Facts) -> Iterator[Finding]:

@@ -27,8 +27,9 @@ from ..jobs import STATUS_SECONDS, read_status, write_status
 from .averages import forget_after, save_snapshot
 from .checkpoint import restore, save_checkpoint, save_ema, start_from
 from .distributed import World, lost_others
+from .events import Event, Progress, SnapshotDue, Stopped, Validated
 from .identity import Opened, open_data
-from .loop import Event, Progress, SnapshotDue, Stopped, TrainState, Validated, check_labels, train
+from .loop import TrainState, check_labels, train
 
 
 def all_runs() -> list[RunFolder]:
