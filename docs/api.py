@@ -1,4 +1,4 @@
-"""Writes docs/api.md from the docstrings of what ``import ddpm`` offers: `python docs/api.py`."""
+"""Writes docs/api.md from the docstrings of what ``import ddpm`` offers: `python -m docs.api`."""
 
 import dataclasses
 import inspect
@@ -14,7 +14,7 @@ from ddpm.config.settings import SYMBOLS, Setting, all_settings
 
 HEAD = """# Reference
 
-For people who call the library: everything in `ddpm.__all__`, as its docstrings have it. `python docs/api.py` writes
+For people who call the library: everything in `ddpm.__all__`, as its docstrings have it. `python -m docs.api` writes
 this page. [In your own code](own-code.md) shows it at work.
 """
 SECTION = re.compile(r"(Args|Returns|Raises|Yields):")

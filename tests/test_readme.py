@@ -93,7 +93,7 @@ def test_every_example_runs(page, line, kind, code, tmp_path, monkeypatch):
 
 
 def test_the_reference_is_what_the_docstrings_say():
-    assert runpy.run_path(str(ROOT / "docs" / "api.py"))["page"]() == PAGES["docs/api.md"], "run python docs/api.py"
+    assert runpy.run_path(str(ROOT / "docs" / "api.py"))["page"]() == PAGES["docs/api.md"], "run python -m docs.api"
 
 
 def test_there_are_examples():
