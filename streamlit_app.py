@@ -9,9 +9,13 @@ else:
     from starlette.middleware import Middleware
     from streamlit.starlette import App
 
+    from ddpm.errors import ConfigError
     from ddpm.extensions import load_extensions
     from pages.components.door import Door
 
-    load_extensions()
+    try:
+        load_extensions()
+    except ConfigError as error:
+        raise SystemExit(f"error: {error}") from None
 
     app = App(__file__, middleware=[Middleware(Door)])

@@ -64,9 +64,13 @@ class MetricError(DDPMError):
 def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
     """The message for a name that is not valid; it suggests the closest match."""
     valid = list(valid)
-    near = get_close_matches(str(name), valid, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown {kind} {name!r}: {hint}valid are {', '.join(valid)}"
+    return f"unknown {kind} {name!r}: {did_you_mean(name, valid)}valid are {', '.join(valid)}"
+
+
+def did_you_mean(name: object, valid: Iterable[str]) -> str:
+    """ "did you mean 'cosine'? " for the closest match, "" where none is close."""
+    near = get_close_matches(name, list(valid), n=1, cutoff=0.5) if isinstance(name, str) else []
+    return f"did you mean {near[0]!r}? " if near else ""
 
 
 def one_line(error: BaseException) -> str:

@@ -144,7 +144,8 @@ def test_the_choices_are_those_that_the_code_knows():
         ("name: ../up", "FILE, line 1: name: must be 1 to 64 of"),
         (
             "data: {dataset: minst}",
-            "FILE, line 1: data.dataset: must be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or 'folder'",
+            "FILE, line 1: data.dataset: did you mean 'mnist'? must be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or "
+            "'folder'",
         ),
         ("data: {dataset: cifar10}", "FILE, line 1: data.channels: must be 3 for cifar10, got 1"),
         ("data: {dataset: folder}", "FILE, line 1: data.path: must name the folder that holds the images"),
@@ -158,7 +159,7 @@ def test_the_choices_are_those_that_the_code_knows():
             "schedule: {num_timesteps: 1}",
             "FILE, line 1: schedule.num_timesteps: must be greater than or equal",
         ),
-        ("schedule: {name: cos}", "FILE, line 1: schedule.name: must be 'linear', 'cosine'"),
+        ("schedule: {name: cos}", "FILE, line 1: schedule.name: did you mean 'cosine'? must be 'linear', 'cosine'"),
         ("schedule: {name: [cosine]}", "FILE, line 1: schedule.name: must be 'linear', 'cosine'"),
         (
             "schedule: {name: cosine, beta_start: 0.1}",
@@ -213,7 +214,8 @@ def test_the_choices_are_those_that_the_code_knows():
         ),
         (
             "sampling: {sampler: dpm}",
-            "FILE, line 1: sampling.sampler: must be 'ddpm', 'ddim', 'heun' or 'dpmpp_2m', got 'dpm'",
+            "FILE, line 1: sampling.sampler: did you mean 'ddpm'? must be 'ddpm', 'ddim', 'heun' or 'dpmpp_2m', got "
+            "'dpm'",
         ),
         (
             "sampling: {guidance_interval: [9, 3]}",

@@ -3,7 +3,9 @@
 import importlib
 import json
 import math
+import os
 import shutil
+import subprocess
 import sys
 from typing import Annotated, Literal
 
@@ -28,6 +30,7 @@ from tests.conftest import ROOT, TINY
 
 MODULE = """
 import math
+import os
 from typing import Annotated
 
 import torch
@@ -282,3 +285,13 @@ def test_arrays_of_any_form_are_the_same_images():
         found = ddpm.ImageSet.from_arrays(images, value_range=value_range)
         assert torch.equal(found.images, expected)
         assert found.labels.tolist() == [-1] * 5
+
+
+def test_the_app_says_which_module_of_ones_own_cannot_be_imported():
+    done = subprocess.run(
+        [sys.executable, "-c", "import streamlit_app"],
+        cwd=ROOT, env=os.environ | {"DDPM_IMPORT": "no_such_module"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: cannot import no_such_module: No module named 'no_such_module'"
+    assert "Traceback" not in done.stderr

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
-from ..errors import ConfigError
+from ..errors import ConfigError, did_you_mean
 from ..options import option
 from .faults import worded
 
@@ -88,7 +88,7 @@ class OneOf:
     def _check(self, name: Any) -> Any:
         if not isinstance(name, str) or name not in self.registry:
             *most, last = map(repr, self.offered())
-            raise ValueError(f"must be {', '.join(most)} or {last}")
+            raise ValueError(f"{did_you_mean(name, self.offered())}must be {', '.join(most)} or {last}")
         return name
 
 
