@@ -144,8 +144,8 @@ def test_the_choices_are_those_that_the_code_knows():
         ("name: ../up", "FILE, line 1: name: must be 1 to 64 of"),
         (
             "data: {dataset: minst}",
-            "FILE, line 1: data.dataset: did you mean 'mnist'? must be 'digits', 'mnist', 'fashion_mnist', 'cifar10' or "
-            "'folder'",
+            "FILE, line 1: data.dataset: did you mean 'mnist'? must be 'digits', 'mnist', 'fashion_mnist', 'cifar10' "
+            "or 'folder'",
         ),
         ("data: {dataset: cifar10}", "FILE, line 1: data.channels: must be 3 for cifar10, got 1"),
         ("data: {dataset: folder}", "FILE, line 1: data.path: must name the folder that holds the images"),
