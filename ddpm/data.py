@@ -14,7 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import Config, DataConfig, data_from_dict
+from .config.data_section import DataConfig
+from .config.edit import data_from_dict
+from .config.schema import Config
 from .datasets import DATASETS
 from .errors import ConfigError, DataError
 from .files import user_path

@@ -9,7 +9,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .config import SamplingConfig, check_num_steps
+from .config.schema import check_num_steps
+from .config.sections import SamplingConfig
 from .device import resolve_precision
 from .diffusion import Denoiser, q_sample
 from .errors import ConfigError, unknown

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import sampling_settings
+from ..config.edit import sampling_settings
 from ..data import same_format
 from ..datasets import DATASETS
 from ..files import write_text

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Config, load_config, renamed
+from ..config.edit import load_config, renamed
+from ..config.schema import Config
 from ..errors import ModelError, unknown
 from ..files import RunFolder, output_dir, write_bytes
 from ..media.figures import duration

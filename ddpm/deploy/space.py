@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
+from ..config.schema import Config
 from ..config.yaml_text import dump_yaml, parse_yaml
 from ..errors import ConfigError, HubError
 from ..files import size_text, write_bytes

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..config import SamplingConfig
+from ..config.sections import SamplingConfig
 from ..errors import MetricError
 from ..models import Model, repeat_labels
 from ..sampling import evaluations, sample

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config import SamplingConfig
+from ..config.sections import SamplingConfig
 from ..models import Model
 from ..samplers import SAMPLERS
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..config import DATASETS, SamplingConfig
+from ..config.sections import SamplingConfig
+from ..datasets import DATASETS
 from ..errors import DataError, MetricError
 from ..escaping import as_cell
 from ..files import EvaluationFolder, write_text

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import DataConfig, data_from_dict
+from ..config.data_section import DataConfig
+from ..config.edit import data_from_dict
 from ..data import ImageSet, open_folder
 from ..datasets import DATASETS
 from ..errors import ConfigError, DataError, unknown

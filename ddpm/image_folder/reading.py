@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..config import DataConfig
+from ..config.data_section import DataConfig
 from ..device import allowed_cores
 from ..errors import DataError, one_line
 from ..files import atomic_write, output_dir, remove_leftovers, write_text

@@ -11,7 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import DATASETS, Config, config_to_yaml, sampling_settings
+from ..config.edit import config_to_yaml, sampling_settings
+from ..config.schema import Config
+from ..datasets import DATASETS
 from ..errors import DDPMError
 from ..evaluation.results import METRICS, headline, sample_stages, stage_label, write_results
 from ..files import write_bytes, write_text

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import config_to_yaml
+from ..config.edit import config_to_yaml
 from ..errors import DDPMError
 from ..evaluation.evaluate import versions
 from ..files import size_text, write_bytes, write_text

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..config import Config, load_config
+from ..config.edit import load_config
+from ..config.schema import Config
 from ..errors import ModelError, unknown
 from ..files import RunFolder, output_dir, user_path
 from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch

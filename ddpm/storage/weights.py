@@ -20,7 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..config import Config, config_from_dict
+from ..config.edit import config_from_dict
+from ..config.schema import Config
 from ..errors import ConfigError, ModelError
 from ..files import atomic_write
 

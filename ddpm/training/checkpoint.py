@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from ..config import Config, differences
+from ..config.edit import differences
+from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
 from ..errors import ModelError
 from ..files import atomic_write

@@ -13,8 +13,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import DATASETS, Config, DataConfig
+from ..config.data_section import DataConfig
+from ..config.schema import Config
 from ..data import ImageSet
+from ..datasets import DATASETS
 from ..device import resolve_device, resolve_precision
 from ..image_folder.reading import count_folder
 from ..unet import UNet

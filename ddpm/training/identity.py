@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config import Config, DataConfig, config_from_dict
+from ..config.data_section import DataConfig
+from ..config.edit import config_from_dict
+from ..config.schema import Config
 from ..data import ImageSet, load_dataset, open_folder
 from ..errors import ConfigError, DataError, ModelError
 from ..files import RunFolder

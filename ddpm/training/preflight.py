@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..config import Config, DataConfig, change, config_from_dict
+from ..config.data_section import DataConfig
+from ..config.edit import change, config_from_dict
+from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, DataError, Fault
 from ..image_folder.decode import read_image

@@ -17,7 +17,8 @@ from pathlib import Path
 import psutil
 import torch
 
-from ..config import Config, config_to_yaml, differences, load_config
+from ..config.edit import config_to_yaml, differences, load_config
+from ..config.schema import Config
 from ..data import ImageSet
 from ..errors import DDPMError, ModelError
 from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
