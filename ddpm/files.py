@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+RESULTS = "evaluation_results.json"  # of a run, in its logs; of published weights, beside them
+
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
@@ -79,11 +81,6 @@ def append_line(path: Path, line: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def size_text(count: int) -> str:
-    """Format a number of bytes: 15.5 MB."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
-
-
 def user_path(path: str | Path) -> Path:
     """A path from a config, an option or the environment, with a leading ~ expanded."""
     return Path(os.path.expanduser(path))
@@ -150,7 +147,7 @@ class RunFolder:
 
     @property
     def evaluation(self) -> Path:
-        return self.path / "logs" / "evaluation_results.json"
+        return self.path / "logs" / RESULTS
 
     @property
     def report(self) -> Path:

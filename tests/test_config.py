@@ -15,7 +15,6 @@ from ddpm.config import (
     holds_text,
     load_config,
     renamed,
-    schedule_from_dict,
     with_overrides,
     with_schedule,
 )
@@ -391,7 +390,7 @@ def test_another_schedule_brings_what_it_asks_of_the_rest():
 
 def test_faults_of_a_schedule_alone_name_its_fields_as_those_of_a_config_do():
     with pytest.raises(ConfigError) as caught:
-        schedule_from_dict({"name": "linear", "beta_start": 0.5})
+        ScheduleConfig.from_values({"name": "linear", "beta_start": 0.5}, "schedule")
     assert str(caught.value) == "schedule: schedule.beta_start: must be below beta_end, got 0.5 and 0.02"
     assert caught.value.faults[0].field == "schedule.beta_start"
 

@@ -28,7 +28,6 @@ from ddpm.evaluation.evaluate import (
 from ddpm.evaluation.results import (
     LACKING,
     METRICS,
-    RESULTS,
     find_results,
     folder_of,
     missing_stages,
@@ -37,7 +36,7 @@ from ddpm.evaluation.results import (
     write_results,
 )
 from ddpm.evaluation.structure import Metric
-from ddpm.files import EvaluationFolder
+from ddpm.files import RESULTS, EvaluationFolder
 from ddpm.jobs import read_status
 from ddpm.models import load_model
 from ddpm.sampling import generate

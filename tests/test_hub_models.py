@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from ddpm.config import load_config
 from ddpm.errors import DDPMError
 from ddpm.evaluation.results import find_results, folder_of, read_results
+from ddpm.files import RESULTS
 from ddpm.media.model_card import write_model_folder
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.storage.layouts import CONFIG, WEIGHTS
-from ddpm.storage.places import RESULTS, hub_models, pinned, resolve
+from ddpm.storage.places import hub_models, pinned, resolve
 from ddpm.storage.weights import weights_sha256
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault

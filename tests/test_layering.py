@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "escaping", "files", "randomness", "torchvision_cpu", "unet", "cost", "options", "extensions"],
+    ["errors", "escaping", "files", "quantities", "randomness", "torchvision_cpu"],
+    ["unet", "cost", "options", "extensions"],
     ["device", "names", "schedule", "spacing", "image_folder.decode", "image_folder.manifest", "jobs", "datasets"],
     ["diffusion"],
     ["samplers"],

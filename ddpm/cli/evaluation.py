@@ -14,7 +14,7 @@ from ..config.edit import sampling_settings
 from ..data import same_format
 from ..datasets import DATASETS
 from ..files import write_text
-from ..media.figures import duration
+from ..quantities import duration
 from .options import SamplingCommand, UserPath, model_option, model_options, open_model
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from ..config.edit import load_config, renamed
 from ..config.schema import Config
 from ..errors import ModelError, unknown
 from ..files import RunFolder, output_dir, write_bytes
-from ..media.figures import duration
 from ..models import Model
+from ..quantities import duration
 from ..sampling import generate
 from .options import UserPath, labels_of
 

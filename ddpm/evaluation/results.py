@@ -13,11 +13,10 @@ from ..config.sections import SamplingConfig
 from ..datasets import DATASETS
 from ..errors import DataError, MetricError
 from ..escaping import as_cell
-from ..files import EvaluationFolder, write_text
+from ..files import RESULTS, EvaluationFolder, write_text
 from ..models import Model
 from ..samplers import SAMPLERS
-from ..storage.hub import HubReference
-from ..storage.places import RESULTS, is_on_hub
+from ..storage.hub import HubReference, is_on_hub
 from .structure import METRICS, Summary, fault_of
 
 Stage = Mapping[str, Any]

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ..escaping import as_code, as_markdown, as_sentence
 from ..escaping import fenced as fenced_lines
 from ..names import in_turn
-from .figures import span
+from ..quantities import span
 
 if TYPE_CHECKING:
     from jinja2 import Environment

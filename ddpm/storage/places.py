@@ -20,14 +20,14 @@ from torch import nn
 from ..config.edit import load_config
 from ..config.schema import Config
 from ..errors import ModelError, unknown
-from ..files import RunFolder, output_dir, user_path
-from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
+from ..files import RESULTS, RunFolder, output_dir, user_path
+from .checkpoints import read_checkpoint
+from .hub import Fetched, HubReference, cached, cached_references, fetch, is_on_hub
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, Layout, empty_network, layout_at, layout_in
 from .pipelines import STEM, why_no_weights
-from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, weights_sha256
+from .weights import MAX_HEADER, brief, load_weights, size_of, weights_sha256
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-RESULTS = "evaluation_results.json"
 MAX_RESULTS = 2_000_000  # bytes
 MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 11,700,000
 LOAD_TRIES = 5
@@ -173,10 +173,6 @@ def reference_of(config: Config) -> str:
 
 
 # -- on the Hub ----------------------------------------------------------------------------------------------------
-
-
-def is_on_hub(reference: str) -> bool:
-    return reference.startswith(SCHEME)
 
 
 def hub_models() -> list[str]:

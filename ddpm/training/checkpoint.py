@@ -17,7 +17,8 @@ from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
 from ..errors import ModelError
 from ..files import atomic_write
-from ..storage.weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
+from ..storage.checkpoints import CHECKPOINT_FORMAT, read_checkpoint
+from ..storage.weights import load_weights
 from .loop import TrainState
 
 # The fields that the weights depend on: change one, and the checkpoint belongs to another model.

@@ -17,7 +17,7 @@ from ..files import RunFolder
 from ..image_folder.manifest import MANIFEST, Manifest, changes, list_folder
 from ..image_folder.reading import Tell, find_manifest
 from ..names import listed
-from ..storage.weights import read_checkpoint
+from ..storage.checkpoints import read_checkpoint
 
 UNKNOWN = "which images it began with was not recorded"
 

@@ -11,9 +11,9 @@ from ddpm.errors import DDPMError, one_line
 from ddpm.evaluation import job
 from ddpm.evaluation.results import folder_of
 from ddpm.jobs import ACTIVE, read_status
-from ddpm.media.figures import duration
 from ddpm.media.report import write_report
 from ddpm.models import Model
+from ddpm.quantities import duration
 
 from .models import computing
 from .public import foreign, off, show_error

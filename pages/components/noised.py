@@ -12,9 +12,9 @@ from ddpm.data import ImageSet, load_dataset, photographs, to_float
 from ddpm.deploy.public import limits
 from ddpm.errors import DataError
 from ddpm.image_folder.decode import read_image
-from ddpm.media.figures import format_alpha_bar
 from ddpm.media.images import png_bytes, to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
+from ddpm.quantities import format_alpha_bar
 
 from .models import computing
 from .pictures import stroke
