@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import torch
 from pydantic.fields import FieldInfo
@@ -26,7 +26,9 @@ from torch import Tensor
 
 from .diffusion import Denoiser, Prediction, q_posterior
 from .options import enter, option, options_of
-from .schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from .schedule import NoiseSchedule
 
 
 class Step(NamedTuple):

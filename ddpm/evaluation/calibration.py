@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..device import over_cores
 from ..diffusion import Denoiser, q_sample
-from ..models import Model
 from ..randomness import ImageNoise
-from ..schedule import NoiseSchedule
 from .results import unavailable
 from .seed_report import SEED_REPORT
+
+if TYPE_CHECKING:
+    from ..models import Model
+    from ..schedule import NoiseSchedule
 
 SEED_TIMESTEPS = SEED_REPORT.timesteps
 COLUMNS = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")

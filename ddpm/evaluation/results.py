@@ -7,17 +7,19 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config.sections import SamplingConfig
 from ..datasets import DATASETS
 from ..errors import DataError, MetricError
 from ..escaping import as_cell
 from ..files import RESULTS, EvaluationFolder, write_text
-from ..models import Model
 from ..samplers import SAMPLERS
 from ..storage.hub import HubReference, is_on_hub
 from .structure import METRICS, Summary, fault_of
+
+if TYPE_CHECKING:
+    from ..config.sections import SamplingConfig
+    from ..models import Model
 
 Stage = Mapping[str, Any]
 
