@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -79,6 +80,12 @@ def append_line(path: Path, line: str) -> None:
             file.write(line + "\n")
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def user_path(path: str | Path) -> Path:

@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from ddpm.config import (
-    DATASETS,
     Config,
     DiffusionConfig,
     ScheduleConfig,
@@ -19,6 +18,7 @@ from ddpm.config import (
     with_schedule,
 )
 from ddpm.config.yaml_text import dump_yaml, parse_yaml
+from ddpm.datasets import DATASETS
 from ddpm.errors import ConfigError
 from ddpm.schedule import SCHEDULES, make_schedule
 from tests.conftest import ROOT

@@ -27,7 +27,7 @@ from torch import Tensor
 from ..config.data_section import DataConfig
 from ..device import allowed_cores
 from ..errors import DataError, one_line
-from ..files import atomic_write, output_dir, remove_leftovers, write_text
+from ..files import atomic_write, file_sha256, output_dir, remove_leftovers, write_text
 from .decode import Depth, Picture, full_range, read_picture, scaled_levels
 from .manifest import TEST_SHARE, Entry, Listing, Manifest, list_folder, sides
 
@@ -145,8 +145,7 @@ class _Hashes:
 
     def compute(self, path: str) -> None:
         try:
-            with open(self.root / path, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = file_sha256(self.root / path)
         except OSError as error:
             raise DataError(f"{self.root / path}: {error.strerror}") from None
         self.rows[path] = [self.stats[path].st_size, self.stats[path].st_mtime_ns, sha256]

@@ -12,12 +12,11 @@ from ..config.edit import config_to_yaml
 from ..config.schema import Config
 from ..errors import DDPMError, ModelError
 from ..evaluation.results import find_results, folder_of, write_results
-from ..files import RESULTS, RunFolder, write_text
+from ..files import RESULTS, RunFolder, file_sha256, write_text
 from ..models import Model, load_model
 from ..storage.checkpoints import read_checkpoint
 from ..storage.layouts import CONFIG
 from ..storage.pipelines import PipelineConfig
-from ..storage.weights import weights_sha256
 from ..training.history import History, read_history
 
 PLACE = re.compile(r"(?<![\w.:/])/(?:[^/\s:;,()]+/)*([^/\s:;,()]+)")  # an absolute path; no web address
@@ -80,7 +79,7 @@ def write_model_files(reference: str, folder: Path) -> Subject:
     them; returns what is known about it, with those weights."""
     found = Subject.read(reference, folder)
     weights = found.model.save(folder)
-    sha256 = weights_sha256(weights)
+    sha256 = file_sha256(weights)
     subject = replace(
         found,
         model=replace(found.model, config=_without_path(found.model.config), sha256=sha256, weights=weights),

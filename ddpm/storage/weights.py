@@ -142,9 +142,3 @@ def write_safetensors(model: nn.Module, path: Path) -> None:
     with atomic_write(path) as temporary:
         # A single entry: safetensors writes several in an order that varies, and with it the file's hash.
         save_file(weights, temporary, metadata={DIGEST: values_sha256(weights)})
-
-
-def weights_sha256(path: Path) -> str:
-    """SHA-256 of a weights file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,8 +7,9 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
-from ddpm.config import DATASETS, DataConfig
+from ddpm.config import DataConfig
 from ddpm.data import ImageSet, load_dataset, photographs, to_float
+from ddpm.datasets import DATASETS
 from ddpm.deploy.public import limits
 from ddpm.errors import DataError
 from ddpm.image_folder.decode import read_image
