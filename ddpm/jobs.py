@@ -131,7 +131,8 @@ def start(folder: RunFolder, status: Status, arguments: list[str]) -> None:
 
 
 def kill(folder: RunFolder) -> None:
-    """Kill a job and mark it ``stopped``; a run loses only what it learned since its last checkpoint.
+    """Kill a job and mark it ``stopped``; a run loses only what it learned since its last checkpoint, and
+    the next evaluation reuses the finished stages.
 
     Raises:
         ModelError: its process belongs to another user, or does not end.

@@ -66,9 +66,9 @@ def check_name(kind: str, function: Callable, known: Callable | None) -> None:
         raise ConfigError(f"there is a {kind} called {function.__name__} already: give yours another name")
 
 
-def enter(registry: dict[str, Any], kind: str, entry: Any) -> None:
-    """Register an entry under its function's name; the same function may be registered again, as when a notebook cell
-    runs twice.
+def enter(registry: dict[str, Any], kind: str, entry: Any) -> Callable:
+    """Register an entry under its function's name, and return the function; the same may be registered again, as when a
+    notebook cell runs twice.
 
     Raises:
         ConfigError: another function has this name already.
@@ -77,3 +77,4 @@ def enter(registry: dict[str, Any], kind: str, entry: Any) -> None:
     check_name(kind, entry.function, registry[name].function if name in registry else None)
     options_of(entry.function)  # an error here rather than when a config is read
     registry[name] = entry
+    return entry.function

@@ -75,12 +75,7 @@ SAMPLERS: dict[str, Sampler] = {}
 
 def sampler(label: str, about: str, source: str) -> Callable:
     """Register a generator function in ``SAMPLERS``; the arguments are those of ``Sampler``."""
-
-    def entered(walk: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
-        enter(SAMPLERS, "sampler", Sampler(walk, label, about, source))
-        return walk
-
-    return entered
+    return lambda walk: enter(SAMPLERS, "sampler", Sampler(walk, label, about, source))
 
 
 @sampler(

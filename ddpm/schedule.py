@@ -144,12 +144,7 @@ SCHEDULES: dict[str, ScheduleSpec] = {}
 
 def schedule(formula: str, source: str) -> Callable:
     """Register a function in ``SCHEDULES``; the arguments are those of ``ScheduleSpec``."""
-
-    def entered(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        enter(SCHEDULES, "schedule", ScheduleSpec(function, formula, source))
-        return function
-
-    return entered
+    return lambda function: enter(SCHEDULES, "schedule", ScheduleSpec(function, formula, source))
 
 
 BetaStart = Annotated[

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import pickle
+import shutil
 import threading
 import urllib.request
 import warnings
@@ -170,10 +171,9 @@ def _download(target: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
         )
     say("downloading AlexNet's weights (233 MB) for LPIPS")
     try:
-        with response, atomic_write(target) as temporary, open(temporary, "wb") as file:
-            while block := response.read(1 << 20):
-                file.write(block)
-            file.flush()
+        with response, atomic_write(target) as temporary:
+            with open(temporary, "wb") as file:
+                shutil.copyfileobj(response, file)
             if not (layers := read_layers(temporary)):  # http.client cannot tell a truncated answer from a whole one
                 raise OSError("the file is incomplete")
     except OSError as error:

@@ -18,7 +18,7 @@ from ..cost import cost_of
 from ..data import ImageSet
 from ..datasets import DATASETS
 from ..device import resolve_device, resolve_precision
-from ..image_folder.reading import count_folder
+from ..image_folder.reading import Sizes, count_folder
 from ..storage.layouts import empty_network
 from ..unet import UNet
 from .loop import Progress, TrainState, images_per_step, steps_per_epoch, train
@@ -42,18 +42,6 @@ class Estimate:
     images_per_step: int
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many images are for training, for validation, and for evaluation."""
-
-    train: int
-    val: int
-    test: int | None
-    """None if the dataset has a separate test set, so that they are not taken from the same images."""
-    exact: bool = True
-    """If False, the expected sizes of a folder whose files would take long to read."""
-
-
 def sizes(data: DataConfig) -> Sizes:
     """The sizes of the splits that ``load_dataset`` gives, without decoding an image; damaged images count too.
 
@@ -61,7 +49,7 @@ def sizes(data: DataConfig) -> Sizes:
         DataError: the dataset is a folder that is not there, or has too few images.
     """
     if (available := DATASETS[data.dataset].num_train) is None:
-        return Sizes(*count_folder(data))
+        return count_folder(data)
     val = max(1, round(data.val_fraction * available))
     return Sizes(available - val, val, None)
 

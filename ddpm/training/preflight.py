@@ -18,8 +18,9 @@ from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, DataError, Fault
 from ..image_folder.decode import read_image
 from ..image_folder.manifest import list_folder
+from ..image_folder.reading import Sizes
 from ..spacing import spaced_timesteps, starting_point
-from .estimate import Sizes, sizes
+from .estimate import sizes
 from .loop import images_per_step, steps_per_epoch
 
 FEW = 10  # images, whose mean says little
