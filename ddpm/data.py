@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .config import Config, DataConfig, data_from_dict
+from .config.data_section import DataConfig
+from .config.schema import Config
 from .datasets import DATASETS
 from .errors import ConfigError, DataError
 from .files import user_path
@@ -155,11 +156,11 @@ def same_format(config: Config, images: str) -> DataConfig:
                 f"{listed(config.class_names)}"
             )
         alike |= {"class_names": config.class_names, "digest": manifest.digest}
-        return data_from_dict({"dataset": "folder", "path": images, **alike}, images)
+        return DataConfig.from_values({"dataset": "folder", "path": images, **alike}, images)
     if config.class_names and config.class_names != DATASETS[images].class_names:
         names = DATASETS[images].class_names
         raise ConfigError(f"{images} has the classes {listed(names)}, and the model {listed(config.class_names)}")
-    return data_from_dict({"dataset": images, **alike}, images)
+    return DataConfig.from_values({"dataset": images, **alike}, images)
 
 
 def epoch_order(n: int, seed: int, epoch: int) -> Tensor:

@@ -58,12 +58,8 @@ def dataset(
     about: str, *, channels: int, image_size: int, num_train: int, class_names: tuple[str, ...] = ()
 ) -> Callable[[Callable[[bool, bool], Arrays]], Callable[[bool, bool], Arrays]]:
     """Register a function in ``DATASETS``; the arguments are those of ``Dataset``."""
-
-    def entered(function: Callable[[bool, bool], Arrays]) -> Callable[[bool, bool], Arrays]:
-        enter(DATASETS, "dataset", Dataset(function, about, channels, image_size, num_train, tuple(class_names)))
-        return function
-
-    return entered
+    names = tuple(class_names)
+    return lambda function: enter(DATASETS, "dataset", Dataset(function, about, channels, image_size, num_train, names))
 
 
 NUMERALS = tuple("0123456789")

@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import ConfigError, unknown
-from .schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from .schedule import NoiseSchedule
 
 PREDICTION_TYPES = ("eps", "x0", "v")
 

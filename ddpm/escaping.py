@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 
 _MARKUP = re.compile(
     r"[\\`*\[\]<>|~$&]|:(?=[a-zA-Z])|(?<!\w)_|_(?!\w)"  # an underscore within a word is no emphasis
@@ -42,23 +44,28 @@ def _between(text: str) -> str:
 def as_code(text: str) -> str:
     """A text as code in Markdown: a span, or a block if it has several lines."""
     if "\n" in text.strip():
-        return "\n".join(fenced("", text))
+        return fenced("", text)
     fence = _fence(text, 1)
     line = " ".join(text.split())
     return f"{fence} {line} {fence}" if line.startswith("`") or line.endswith("`") else f"{fence}{line}{fence}"
 
 
-def fenced(language: str, text: str) -> Iterator[str]:
-    """The lines of a Markdown code block; the code may itself contain fences."""
+def fenced(language: str, text: str) -> str:
+    """A block of code in Markdown; the code may itself contain fences."""
     fence = _fence(text, 3)
-    yield f"{fence}{language}"
-    yield text
-    yield fence
+    return f"{fence}{language}\n{text}\n{fence}"
 
 
 def _fence(text: str, least: int) -> str:
     """A fence of ``least`` or more backticks, longer than any run of them in a text."""
     return "`" * max(least, 1 + max(map(len, re.findall("`+", text)), default=0))
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Rows as the text of a CSV file, each value as ``as_cell`` has it."""
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(map(as_cell, row) for row in rows)
+    return buffer.getvalue()
 
 
 def as_cell(value: object) -> object:

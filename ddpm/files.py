@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+RESULTS = "evaluation_results.json"  # of a run, in its logs; of published weights, beside them
 
 
 @contextmanager
@@ -79,9 +82,10 @@ def append_line(path: Path, line: str) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-def size_text(count: int) -> str:
-    """Format a number of bytes: 15.5 MB."""
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def user_path(path: str | Path) -> Path:
@@ -154,7 +158,7 @@ class RunFolder:
 
     @property
     def evaluation(self) -> Path:
-        return self.path / "logs" / "evaluation_results.json"
+        return self.path / "logs" / RESULTS
 
     @property
     def report(self) -> Path:

@@ -18,11 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .device import THREADS
 from .errors import ConfigError, ModelError, one_line
-from .files import EvaluationFolder, RunFolder, write_text
+from .files import RunFolder, write_text
 
 ACTIVE = ("queued", "running")
 STATUS_SECONDS = 1.0  # between two writes of status.json
-JobFolder = RunFolder | EvaluationFolder
 
 _children: list[subprocess.Popen] = []  # started by this process and not yet seen to have ended
 
@@ -56,11 +55,11 @@ class Status(BaseModel):
     updated: float = 0.0
 
 
-def write_status(folder: JobFolder, status: Status) -> None:
+def write_status(folder: RunFolder, status: Status) -> None:
     write_text(folder.status, status.model_copy(update={"updated": time.time()}).model_dump_json(indent=2) + "\n")
 
 
-def read_status(folder: JobFolder) -> Status:
+def read_status(folder: RunFolder) -> Status:
     """A job's current status; a job whose process has vanished is ``crashed``, with the end of its log."""
     status = _status_on_disk(folder)
     while status.state == "running" and process_of(status) is None:
@@ -71,7 +70,7 @@ def read_status(folder: JobFolder) -> Status:
     return status
 
 
-def _status_on_disk(folder: JobFolder) -> Status:
+def _status_on_disk(folder: RunFolder) -> Status:
     try:
         return Status.model_validate_json(folder.status.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -114,7 +113,7 @@ def threads_per_run() -> int:
     return THREADS if "OMP_NUM_THREADS" in os.environ else max(1, (THREADS - 1) // max_runs())
 
 
-def start(folder: JobFolder, status: Status, arguments: list[str]) -> None:
+def start(folder: RunFolder, status: Status, arguments: list[str]) -> None:
     """Start ``python -m ddpm`` with ``arguments`` as a job whose status and log are those of ``folder``."""
     folder.log.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.log, "ab") as log:
@@ -131,8 +130,9 @@ def start(folder: JobFolder, status: Status, arguments: list[str]) -> None:
     write_status(folder, status.model_copy(update={"state": "running", "pid": child.pid, "process_started": started}))
 
 
-def kill(folder: JobFolder) -> None:
-    """Kill a job and mark it ``stopped``; a run loses only what it learned since its last checkpoint.
+def kill(folder: RunFolder) -> None:
+    """Kill a job and mark it ``stopped``; a run loses only what it learned since its last checkpoint, and
+    the next evaluation reuses the finished stages.
 
     Raises:
         ModelError: its process belongs to another user, or does not end.

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .config import Config, config_to_yaml
+from .config.edit import config_to_yaml
+from .config.schema import Config
 from .cost import Cost, cost_of
 from .device import Compiled, over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser

@@ -15,8 +15,13 @@ SHOWN = 12  # names in a message
 
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
     """Names joined for a message: ``'cat', 'dog'``; past ``most`` of them, only how many more there are."""
-    more = len(names) - most
-    return ", ".join(map(repr, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+    return in_short([*map(repr, names)], most)
+
+
+def in_short(words: Sequence[str], most: int = SHOWN) -> str:
+    """The first words, and how many more there are: ``cat, dog and 8 more``."""
+    more = len(words) - most
+    return ", ".join(words[:most]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def label_named(names: Sequence[str], text: str) -> int:
@@ -65,8 +70,7 @@ def in_turn(names: Sequence[str], most: int = SHOWN) -> str:
     """Which classes are drawn one after the other, for a caption in Markdown: "0 to 9", else "cat, dog"."""
     if _are_numbers(names):
         return f"0 to {len(names) - 1}"
-    more = len(names) - most
-    return ", ".join(map(as_markdown, names[:most])) + (f" and {more:,} more" if more > 0 else "")
+    return in_short([*map(as_markdown, names)], most)
 
 
 def _are_numbers(names: Sequence[str]) -> bool:

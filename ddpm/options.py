@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from types import SimpleNamespace
-from typing import Any, Protocol, TypeVar, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import Field
 from pydantic.fields import FieldInfo
@@ -42,14 +44,16 @@ def options_of(function: Callable) -> dict[str, FieldInfo]:
     return found
 
 
-class Entry(Protocol):
-    """An entry of a registry."""
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """A function in a registry; registries add what people should know about it."""
 
-    @property
-    def function(self) -> Callable: ...
+    function: Callable
 
-
-E = TypeVar("E", bound=Entry)
+    @cached_property
+    def options(self) -> dict[str, FieldInfo]:
+        """Its own options with their defaults, ranges, units and help."""
+        return options_of(self.function)
 
 
 def check_name(kind: str, function: Callable, known: Callable | None) -> None:
@@ -62,9 +66,9 @@ def check_name(kind: str, function: Callable, known: Callable | None) -> None:
         raise ConfigError(f"there is a {kind} called {function.__name__} already: give yours another name")
 
 
-def enter(registry: dict[str, E], kind: str, entry: E) -> None:
-    """Register an entry under its function's name; the same function may be registered again, as when a notebook cell
-    runs twice.
+def enter(registry: dict[str, Any], kind: str, entry: Any) -> Callable:
+    """Register an entry under its function's name, and return the function; the same may be registered again, as when a
+    notebook cell runs twice.
 
     Raises:
         ConfigError: another function has this name already.
@@ -73,3 +77,4 @@ def enter(registry: dict[str, E], kind: str, entry: E) -> None:
     check_name(kind, entry.function, registry[name].function if name in registry else None)
     options_of(entry.function)  # an error here rather than when a config is read
     registry[name] = entry
+    return entry.function

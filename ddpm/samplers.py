@@ -16,17 +16,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
-from typing import Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import torch
-from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from .diffusion import Denoiser, Prediction, q_posterior
-from .options import enter, option, options_of
-from .schedule import NoiseSchedule
+from .options import Entry, enter, option
+
+if TYPE_CHECKING:
+    from .schedule import NoiseSchedule
 
 
 class Step(NamedTuple):
@@ -47,19 +47,14 @@ Noise = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """A sampler and its description."""
+class Sampler(Entry):
+    """A sampler and its description. Its options are fields of ``SamplingConfig``."""
 
     function: Callable[..., Iterator[Step]]
     """(denoise, schedule, timesteps, noise, **options) -> the steps."""
     label: str
     about: str
     source: str
-
-    @cached_property
-    def options(self) -> dict[str, FieldInfo]:
-        """Its own options with their defaults, ranges, units and help: fields of ``SamplingConfig``."""
-        return options_of(self.function)
 
     def calls(self, schedule: NoiseSchedule, timesteps: Sequence[int]) -> list[int]:
         """The timestep of every network evaluation, in order, found by walking one pixel."""
@@ -80,12 +75,7 @@ SAMPLERS: dict[str, Sampler] = {}
 
 def sampler(label: str, about: str, source: str) -> Callable:
     """Register a generator function in ``SAMPLERS``; the arguments are those of ``Sampler``."""
-
-    def entered(walk: Callable[..., Iterator[Step]]) -> Callable[..., Iterator[Step]]:
-        enter(SAMPLERS, "sampler", Sampler(walk, label, about, source))
-        return walk
-
-    return entered
+    return lambda walk: enter(SAMPLERS, "sampler", Sampler(walk, label, about, source))
 
 
 @sampler(

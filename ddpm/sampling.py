@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from .config import SamplingConfig, check_num_steps
+from .config.schema import check_num_steps
 from .device import resolve_precision
 from .diffusion import Denoiser, q_sample
 from .errors import ConfigError, unknown
-from .models import Model
 from .randomness import ImageNoise
 from .samplers import SAMPLERS, Noise, Step
-from .schedule import NoiseSchedule
 from .spacing import spaced_timesteps
+
+if TYPE_CHECKING:
+    from .config.sections import SamplingConfig
+    from .models import Model
+    from .schedule import NoiseSchedule
 
 
 def sample(

@@ -20,11 +20,10 @@ from functools import cached_property, lru_cache
 from typing import Annotated
 
 import torch
-from pydantic.fields import FieldInfo
 from torch import Tensor
 
 from .errors import ConfigError, unknown
-from .options import enter, option, options_of
+from .options import Entry, enter, option
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +124,7 @@ def _scales(schedule: NoiseSchedule, dtype: torch.dtype, device: torch.device) -
 
 
 @dataclass(frozen=True, eq=False)
-class ScheduleSpec:
+class ScheduleSpec(Entry):
     """A named schedule: the function of its betas, whose keyword-only arguments are its parameters."""
 
     function: Callable[..., Tensor]
@@ -133,11 +132,6 @@ class ScheduleSpec:
     formula: str
     """LaTeX."""
     source: str
-
-    @cached_property
-    def options(self) -> dict[str, FieldInfo]:
-        """Its parameters with their defaults, ranges, units and help."""
-        return options_of(self.function)
 
     @property
     def defaults(self) -> dict[str, float]:
@@ -150,12 +144,7 @@ SCHEDULES: dict[str, ScheduleSpec] = {}
 
 def schedule(formula: str, source: str) -> Callable:
     """Register a function in ``SCHEDULES``; the arguments are those of ``ScheduleSpec``."""
-
-    def entered(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        enter(SCHEDULES, "schedule", ScheduleSpec(function, formula, source))
-        return function
-
-    return entered
+    return lambda function: enter(SCHEDULES, "schedule", ScheduleSpec(function, formula, source))
 
 
 BetaStart = Annotated[

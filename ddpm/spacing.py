@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import ConfigError, unknown
-from .schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from .schedule import NoiseSchedule
 
 SPACINGS = ("leading", "linspace", "trailing", "quadratic")
 

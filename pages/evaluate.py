@@ -18,7 +18,7 @@ from ddpm.evaluation.results import (
     sample_stages,
     stage_label,
 )
-from ddpm.media.figures import span
+from ddpm.quantities import span
 from pages.components.address import translate
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality
 from pages.components.evaluation_job import evaluation_job, report_html

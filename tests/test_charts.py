@@ -7,6 +7,7 @@ from PIL import Image
 from ddpm.config.variants import parse_schedules
 from ddpm.evaluation.ladder import Climbed, Closeness, Rung
 from ddpm.evaluation.results import read_results, sample_stages
+from ddpm.files import RESULTS
 from ddpm.media.chart import DASHES, MARKS, PALETTE, Axis, Chart, Panel, Trace
 from ddpm.media.drawers import save_chart, to_matplotlib, to_plotly
 from ddpm.media.figures import (
@@ -20,7 +21,7 @@ from ddpm.media.figures import (
     save_curves,
 )
 from ddpm.media.schedule_figures import lines, schedules_chart, steps_chart
-from ddpm.storage.places import RESULTS, shipped_histories
+from ddpm.storage.places import shipped_histories
 from ddpm.training.history import History, read_history
 from tests.conftest import ROOT
 

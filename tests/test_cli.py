@@ -16,9 +16,9 @@ import torch
 from PIL import Image
 
 from ddpm.config import load_config
-from ddpm.media.figures import duration
 from ddpm.media.schedule_figures import steps_chart
 from ddpm.models import load_model
+from ddpm.quantities import duration
 from ddpm.sampling import generate
 from ddpm.training import queue
 from tests.conftest import ROOT, TINY

@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from ddpm.config import (
-    DATASETS,
     Config,
     DiffusionConfig,
     ScheduleConfig,
@@ -15,11 +14,11 @@ from ddpm.config import (
     holds_text,
     load_config,
     renamed,
-    schedule_from_dict,
     with_overrides,
     with_schedule,
 )
 from ddpm.config.yaml_text import dump_yaml, parse_yaml
+from ddpm.datasets import DATASETS
 from ddpm.errors import ConfigError
 from ddpm.schedule import SCHEDULES, make_schedule
 from tests.conftest import ROOT
@@ -393,7 +392,7 @@ def test_another_schedule_brings_what_it_asks_of_the_rest():
 
 def test_faults_of_a_schedule_alone_name_its_fields_as_those_of_a_config_do():
     with pytest.raises(ConfigError) as caught:
-        schedule_from_dict({"name": "linear", "beta_start": 0.5})
+        ScheduleConfig.from_values({"name": "linear", "beta_start": 0.5}, "schedule")
     assert str(caught.value) == "schedule: schedule.beta_start: must be below beta_end, got 0.5 and 0.02"
     assert caught.value.faults[0].field == "schedule.beta_start"
 

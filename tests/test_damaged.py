@@ -13,7 +13,7 @@ import torch
 
 from ddpm.errors import DDPMError
 from ddpm.models import load_model
-from ddpm.storage.weights import CHECKPOINT_FORMAT, check_pickle
+from ddpm.storage.checkpoints import CHECKPOINT_FORMAT, check_pickle
 from tests.conftest import TINY
 
 MUTATIONS = 5000 if os.environ.get("DDPM_SOAK") else 300

@@ -7,8 +7,9 @@ import sys
 import pytest
 import torch
 
-from ddpm.config import DATASETS, load_config
+from ddpm.config import load_config
 from ddpm.data import load_dataset
+from ddpm.datasets import DATASETS
 from ddpm.errors import ConfigError, DataError
 from ddpm.image_folder.reading import count_folder
 from ddpm.training.estimate import BYTES_PER_PARAMETER, estimate, measure_speed

@@ -28,7 +28,6 @@ from ddpm.evaluation.evaluate import (
 from ddpm.evaluation.results import (
     LACKING,
     METRICS,
-    RESULTS,
     find_results,
     folder_of,
     missing_stages,
@@ -37,12 +36,12 @@ from ddpm.evaluation.results import (
     write_results,
 )
 from ddpm.evaluation.structure import Metric
-from ddpm.files import EvaluationFolder
+from ddpm.files import RESULTS, EvaluationFolder, file_sha256
 from ddpm.jobs import read_status
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.storage.places import PRETRAINED
-from ddpm.storage.weights import weights_sha256, write_safetensors
+from ddpm.storage.weights import write_safetensors
 from tests.conftest import ROOT
 
 
@@ -90,7 +89,7 @@ def test_the_results_hold_the_seed_reports_keys_and_what_produced_them(tiny, tin
     assert stage["network_evaluations"] == 5
     assert stage["made_by"]["settings"]["guidance_scale"] == 1.0
     made_by = results["made_by"]
-    assert made_by["sha256"] == weights_sha256(tiny_run / "ckpts" / "ema.pt")
+    assert made_by["sha256"] == file_sha256(tiny_run / "ckpts" / "ema.pt")
     expected = {"model": "tiny", "dataset": "digits", "num_samples": 12, "seed": 0, "guidance_scale": 1.0,
                 "classes": "balanced"}  # fmt: skip
     assert {key: made_by[key] for key in expected} == expected
@@ -224,11 +223,11 @@ def test_results_of_other_weights_and_of_the_old_form_are_not_kept(tiny):
 
 def test_the_numbers_of_an_evaluation_are_of_the_weights_that_were_loaded(tiny, tiny_run):
     """The run saves between loading and evaluating."""
-    file, loaded = tiny_run / "ckpts" / "ema.pt", weights_sha256(tiny_run / "ckpts" / "ema.pt")
+    file, loaded = tiny_run / "ckpts" / "ema.pt", file_sha256(tiny_run / "ckpts" / "ema.pt")
     content = torch.load(file, weights_only=True)
     content["ema"] = {name: value + 1 for name, value in content["ema"].items()}
     torch.save(content, file)
-    assert weights_sha256(file) != loaded
+    assert file_sha256(file) != loaded
     results = results_of(tiny, protocol_of(tiny))
     assert {stage.get("made_by", stage)["sha256"] for stage in results.values()} == {loaded}
 

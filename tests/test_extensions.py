@@ -21,10 +21,10 @@ from ddpm.errors import ConfigError, DataError
 from ddpm.evaluation import judge, results, structure
 from ddpm.evaluation.results import read_results
 from ddpm.extensions import load_extensions
+from ddpm.files import RESULTS
 from ddpm.media import figures, report_evaluation
 from ddpm.metrics import register_metric
 from ddpm.options import option
-from ddpm.storage.places import RESULTS
 from pages.components import evaluation, frame
 from tests.conftest import ROOT, TINY
 

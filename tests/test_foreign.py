@@ -15,22 +15,23 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ddpm.config import config_from_dict, config_to_yaml
-from ddpm.deploy.space import _readme, space_files
+from ddpm.deploy.readme import app_readme
+from ddpm.deploy.space import space_files
 from ddpm.deploy.static_page import _description, static_readme
 from ddpm.errors import DDPMError
 from ddpm.escaping import as_cell, as_sentence
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
 from ddpm.evaluation.results import find_results, read_results, results_csv
-from ddpm.files import RunFolder, write_text
+from ddpm.files import RESULTS, RunFolder, write_text
 from ddpm.jobs import read_status
 from ddpm.media.document import to_html
 from ddpm.media.model_card import write_model_folder
 from ddpm.media.report import write_report
 from ddpm.models import Model, load_model
+from ddpm.storage.checkpoints import read_checkpoint
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.pipelines import INDEX, SCHEDULER, UNET
-from ddpm.storage.places import RESULTS
-from ddpm.storage.weights import read_checkpoint, write_safetensors
+from ddpm.storage.weights import write_safetensors
 from ddpm.training.history import read_history
 from ddpm.unet import UNet
 from tests.conftest import TINY
@@ -412,7 +413,8 @@ def test_the_texts_of_a_config_are_text_everywhere(payloads, tmp_path):
     example = re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
     compile(example, "card", "exec")
     model = Model(config, network, "x")
-    for name, text in {"space": _readme("x", config), "static": static_readme("x", config, "onnxruntime-web")}.items():
+    readmes = {"space": app_readme("x", config), "static": static_readme("x", config, "onnxruntime-web")}
+    for name, text in readmes.items():
         write_text(tmp_path / name, text)
         check_markdown(tmp_path / name)
     assert json.loads(json.dumps(_description(model, {})))["classNames"] == names

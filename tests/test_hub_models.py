@@ -18,12 +18,12 @@ from safetensors.torch import load_file, save_file
 from ddpm.config import load_config
 from ddpm.errors import DDPMError
 from ddpm.evaluation.results import find_results, folder_of, read_results
+from ddpm.files import RESULTS, file_sha256
 from ddpm.media.model_card import write_model_folder
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.storage.layouts import CONFIG, WEIGHTS
-from ddpm.storage.places import RESULTS, hub_models, pinned, resolve
-from ddpm.storage.weights import weights_sha256
+from ddpm.storage.places import hub_models, pinned, resolve
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault
 
@@ -128,10 +128,10 @@ def test_the_card_tells_what_ran(run_without_dataset, tmp_path):
     assert card.data.library_name == "ddpm-lab"
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     results = read_results(tmp_path / "card" / RESULTS)
-    assert results["made_by"]["sha256"] == weights_sha256(tmp_path / "card" / WEIGHTS)
+    assert results["made_by"]["sha256"] == file_sha256(tmp_path / "card" / WEIGHTS)
     for told in (
         f"{parameters / 1e6:.2f} M parameters", 'ddpm.load_model("hf://me/tiny")', "ddpm.sample(model, 16, labels=[3]",
-        "DDIM, 20 steps, guidance 1.5, seed 0", weights_sha256(tmp_path / "card" / WEIGHTS), "### Calibration",
+        "DDIM, 20 steps, guidance 1.5, seed 0", file_sha256(tmp_path / "card" / WEIGHTS), "### Calibration",
         "## Intended use and limits", "base_channels: 8", "scikit-learn"[1:],
     ):  # fmt: skip
         assert told in card.text, told

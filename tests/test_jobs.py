@@ -17,7 +17,6 @@ from ddpm import jobs
 from ddpm.config import config_to_yaml, load_config
 from ddpm.device import THREADS
 from ddpm.errors import DataError, ModelError
-from ddpm.evaluation import job
 from ddpm.files import EvaluationFolder, RunFolder, write_text
 from ddpm.jobs import Status, process_of, read_status, write_status
 from ddpm.training import queue
@@ -218,7 +217,7 @@ class Ended(psutil.Process):
         return None
 
 
-@pytest.mark.parametrize("end", [queue.stop, jobs.kill, job.stop])
+@pytest.mark.parametrize("end", [queue.stop, jobs.kill])
 def test_a_process_that_has_just_ended_by_itself_needs_no_signal(end, output_dir, monkeypatch):
     folder, me = EvaluationFolder(output_dir / "x"), Ended()
     write_status(folder, Status(state="running", pid=me.pid, process_started=me.create_time()))

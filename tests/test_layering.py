@@ -15,7 +15,8 @@ from tests.conftest import ROOT
 
 PACKAGE = ROOT / "ddpm"
 LAYERS = [  # a module imports from its own layer or an earlier one
-    ["errors", "escaping", "files", "randomness", "torchvision_cpu", "unet", "cost", "options", "extensions"],
+    ["errors", "escaping", "files", "quantities", "randomness", "torchvision_cpu"],
+    ["unet", "cost", "options", "extensions"],
     ["device", "names", "schedule", "spacing", "image_folder.decode", "image_folder.manifest", "jobs", "datasets"],
     ["diffusion"],
     ["samplers"],
@@ -28,6 +29,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["deploy"],
     ["cli", "__main__"],
 ]
+FLOORS = 14  # modules of the longest chain, each of which imports the one below it
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 HEAVY = (
     "streamlit",
@@ -92,12 +94,15 @@ def test_imports_run_one_way(path):
 
 
 @pytest.mark.slow
-def test_no_modules_import_each_other_in_a_circle():
+def test_no_modules_import_each_other_in_a_circle_and_no_chain_of_imports_is_long():
     modules = {dotted(path): path for path in INNER}
     edges = {name: imported_modules(path) & modules.keys() - {name} for name, path in modules.items()}
+    floors = []
     while leaves := {name for name, targets in edges.items() if not targets & edges.keys()}:
         edges = {name: targets for name, targets in edges.items() if name not in leaves}
+        floors.append(sorted(leaves))
     assert not edges, f"these import each other: {sorted(edges)}"
+    assert len(floors) <= FLOORS, f"the house grew; from the roof down: {floors[::-1]}"
 
 
 @pytest.mark.slow

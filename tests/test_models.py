@@ -10,12 +10,13 @@ import torch
 import yaml
 
 from ddpm.errors import ModelError
+from ddpm.files import file_sha256
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.storage import places
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.places import PRETRAINED, Place, reference_of, resolve, shipped_models
-from ddpm.storage.weights import load_weights, read_safetensors, weights_sha256
+from ddpm.storage.weights import load_weights, read_safetensors
 
 
 def fault_of(reference) -> str:
@@ -87,7 +88,7 @@ def test_an_exported_model_is_the_same_model(tiny_run, tmp_path):
     assert again.config == original.config
     assert torch.equal(generate(again, 2, seed=1), generate(original, 2, seed=1))
     assert load_model(str(tmp_path / "export")).config == original.config
-    assert len(weights_sha256(file)) == 64
+    assert len(file_sha256(file)) == 64
 
 
 @pytest.mark.slow
@@ -102,7 +103,7 @@ def test_a_model_is_known_by_the_bytes_that_were_loaded(tiny_run, tmp_path, monk
     if kind == "safetensors":
         torch.save(content, tiny_run / "ckpts" / "ema.pt")
         other = load_model("run:tiny").save(tmp_path / "again")
-    saved = weights_sha256(other)
+    saved = file_sha256(other)
 
     def saves_meanwhile(place):
         found = read(place)
@@ -112,14 +113,14 @@ def test_a_model_is_known_by_the_bytes_that_were_loaded(tiny_run, tmp_path, monk
 
     monkeypatch.setattr(Place, "_read", saves_meanwhile)
     model = load_model(str(file))
-    assert model.sha256 == weights_sha256(file) == saved
+    assert model.sha256 == file_sha256(file) == saved
     assert torch.equal(next(iter(model.network.parameters())), next(iter(read(resolve(str(file)))[1].parameters())))
 
 
 @pytest.mark.slow
 def test_a_file_that_changes_all_the_time_is_refused(tiny_run, monkeypatch):
     hashes = iter(range(99))
-    monkeypatch.setattr(places, "weights_sha256", lambda path: str(next(hashes)))
+    monkeypatch.setattr(places, "file_sha256", lambda path: str(next(hashes)))
     with pytest.raises(ModelError, match="changes again and again while it is read"):
         load_model("run:tiny")
 

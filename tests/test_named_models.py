@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from ddpm.config import DATASETS, config_to_yaml
+from ddpm.config import config_to_yaml
+from ddpm.datasets import DATASETS
 from ddpm.escaping import as_markdown
 from ddpm.files import write_text
 from ddpm.storage.layouts import CONFIG, WEIGHTS

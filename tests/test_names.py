@@ -2,7 +2,8 @@
 
 import pytest
 
-from ddpm.config import DATASETS, Config, change, config_from_dict, config_from_yaml, config_to_yaml, with_overrides
+from ddpm.config import Config, change, config_from_dict, config_from_yaml, config_to_yaml, with_overrides
+from ddpm.datasets import DATASETS
 from ddpm.errors import ConfigError
 from ddpm.escaping import as_code, as_markdown
 from ddpm.names import in_turn, label_named, labels_named, labels_text, listed

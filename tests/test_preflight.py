@@ -6,8 +6,8 @@ from PIL import Image
 
 from ddpm.config import Config, config_from_dict, load_config, with_overrides
 from ddpm.errors import ConfigError, DataError
+from ddpm.image_folder.reading import Sizes
 from ddpm.training import queue
-from ddpm.training.estimate import Sizes
 from ddpm.training.preflight import Facts, Finding, check, facts, preflight
 from tests.conftest import ROOT
 

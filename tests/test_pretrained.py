@@ -8,15 +8,15 @@ import torch
 from ddpm.config import DataConfig, load_config, sampling_settings
 from ddpm.data import load_dataset
 from ddpm.evaluation import classifier
-from ddpm.evaluation.calibration import SEED_TIMESTEPS, calibrate
+from ddpm.evaluation.calibration import SEED_TIMESTEPS, image_errors
 from ddpm.evaluation.results import sample_stages
 from ddpm.evaluation.seed_report import SEED_REPORT
+from ddpm.files import file_sha256
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import generate
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.places import PRETRAINED, shipped_histories, shipped_models
-from ddpm.storage.weights import weights_sha256
 from ddpm.training.history import read_history
 from ddpm.training.loop import TrainState, validate
 from tests.conftest import ROOT
@@ -41,7 +41,7 @@ def test_the_shipped_config_is_the_one_in_configs(name):
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_the_results_and_the_model_card_are_of_these_weights(name):
     results, card = results_of(name), (PRETRAINED / name / "README.md").read_text()
-    assert results["made_by"]["sha256"] == weights_sha256(PRETRAINED / name / WEIGHTS)
+    assert results["made_by"]["sha256"] == file_sha256(PRETRAINED / name / WEIGHTS)
     calibration = results["calibration"]
     for t, mse, psnr in zip(calibration["timesteps"], calibration["mse"], calibration["psnr"], strict=True):
         assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
@@ -112,7 +112,8 @@ def test_every_row_of_the_seed_reports_table_is_beaten():
 def test_the_committed_table_is_what_the_weights_give(mnist_dir):
     model, committed = load_model("mnist"), results_of("mnist")["calibration"]
     images = load_dataset(model.config.data, "test")[:100].scaled()
-    for row in calibrate(model, images, [111, 666]):
+    for errors in image_errors(model.denoiser(clip=False), model.schedule, images, [111, 666]):
+        row = errors.row()
         # 100 of the 10,000 images: the mean of so many differs by some per cent.
         assert row.mse == pytest.approx(committed["mse"][committed["timesteps"].index(row.t)], rel=0.15)
 

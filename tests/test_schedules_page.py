@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from ddpm.config import Config, config_from_yaml, load_config, schedule_from_dict
+from ddpm.config import Config, ScheduleConfig, config_from_yaml, load_config
 from ddpm.config.yaml_text import parse_yaml
 from ddpm.escaping import as_markdown
 from tests.conftest import ROOT
@@ -72,7 +72,7 @@ def test_sliders_change_the_schedule_and_its_yaml():
     app = run(app.toggle(key="sched_0_zero_terminal_snr").set_value(True))
     app = run(app.select_slider(key="sched_2_sigmoid_num_timesteps").set_value(100))
     assert shown(app) == ["linear, zero terminal SNR, beta_end = 0.05", "cosine, s = 0.02", "sigmoid, T = 100"]
-    linear, *_ = (schedule_from_dict(parse_yaml(text)["schedule"]) for text in sections(app))
+    linear, *_ = (ScheduleConfig(**parse_yaml(text)["schedule"]) for text in sections(app))
     assert (linear.beta_end, linear.zero_terminal_snr) == (0.05, True)
 
 
@@ -226,7 +226,7 @@ def test_the_train_page_starts_from_the_preset_with_the_schedule(train):
     app = train(train_schedule="cosine:cosine_s=0.02:num_timesteps=30", train_from="digits")
     preset = load_config(ROOT / "configs" / "digits.yaml")
     config = config_of(app)
-    assert config.schedule == schedule_from_dict({"name": "cosine", "cosine_s": 0.02, "num_timesteps": 30})
+    assert config.schedule == ScheduleConfig(name="cosine", cosine_s=0.02, num_timesteps=30)
     assert config.sampling.num_steps == 30
     assert (config.data, config.model, config.training) == (preset.data, preset.model, preset.training)
     assert app.text_input(key="train_schedule_cosine_s").value == "0.02"

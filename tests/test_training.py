@@ -15,7 +15,7 @@ from ddpm.diffusion import diffusion_loss, loss_weights, zero_loss
 from ddpm.errors import ConfigError, DDPMError, ModelError
 from ddpm.files import RunFolder
 from ddpm.jobs import read_status
-from ddpm.storage.weights import CHECKPOINT_FORMAT
+from ddpm.storage.checkpoints import CHECKPOINT_FORMAT
 from ddpm.training import loop, queue
 from ddpm.training.checkpoint import restore, save_checkpoint, save_ema
 from ddpm.training.ema import EMA

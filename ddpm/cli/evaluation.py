@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from dataclasses import replace
@@ -10,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import sampling_settings
+from ..config.edit import sampling_settings
 from ..data import same_format
 from ..datasets import DATASETS
-from ..files import write_text
-from ..media.figures import duration
+from ..quantities import duration
 from .options import SamplingCommand, UserPath, model_option, model_options, open_model
 
 if TYPE_CHECKING:
@@ -158,7 +156,7 @@ def headline(stage: dict[str, Any]) -> str:
 @click.option("--out", type=UserPath(), help="The JSON to write.")
 def judge_command(samples, dataset, image_size, seed, lpips_weights, out):
     """Measure samples of any program beside as many real images, with 95 % intervals."""
-    from ..evaluation.results import METRICS
+    from ..evaluation.results import METRICS, write_results
     from ..evaluation.samples import judge_samples, read_samples
 
     images = read_samples(samples, dataset, image_size)
@@ -173,7 +171,7 @@ def judge_command(samples, dataset, image_size, seed, lpips_weights, out):
         if isinstance(found[key], dict):
             click.echo(f"{metric.label}: {found[key]['unavailable']}", err=True)
     if out:
-        write_text(out, json.dumps(found, indent=2, allow_nan=False) + "\n")
+        write_results(out, found)
         click.echo(out, err=True)
 
 

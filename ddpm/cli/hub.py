@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
-from ..files import atomic_write, size_text
+from ..files import RESULTS, atomic_write
 from ..models import load_model
+from ..quantities import size_text
 from ..storage.hub import HubReference, check_repo_id
-from ..storage.places import RESULTS, pinned, resolve
+from ..storage.places import pinned, resolve
 from ..storage.publish import check_token, publish
 from .options import UserPath, model_option
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from torch import Tensor
 
-from ..config import SamplingConfig, load_config
+from ..config.edit import load_config
+from ..config.sections import SamplingConfig
 from ..config.variants import parse_schedules
 from ..errors import DDPMError, one_line
 from ..files import RunFolder, output_dir, write_bytes

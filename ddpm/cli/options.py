@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from ..config import SamplingConfig, load_config
+from ..config.edit import load_config
+from ..config.sections import SamplingConfig
 from ..config.settings import Setting, sampler_settings
 from ..errors import ConfigError
 from ..files import user_path

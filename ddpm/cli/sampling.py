@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..config import sampling_settings
+from ..config.edit import sampling_settings
 from ..device import PRECISIONS
 from ..files import RunFolder, write_bytes
 from ..models import repeat_labels

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config import Config, load_config, renamed
+from ..config.edit import load_config, renamed
+from ..config.schema import Config
 from ..errors import ModelError, unknown
 from ..files import RunFolder, output_dir, write_bytes
-from ..media.figures import duration
 from ..models import Model
+from ..quantities import duration
 from ..sampling import generate
 from .options import UserPath, labels_of
 
@@ -226,18 +227,9 @@ def run_named(name: str) -> RunFolder:
     return runs[name]
 
 
-def run_action(name: str, help: str) -> Callable:
-    """A subcommand of ``runs`` that does one thing to one run."""
-
-    def decorate(function: Callable[[RunFolder], None]) -> click.Command:
-        @runs_group.command(name, help=help)
-        @click.argument("run")
-        def command(run: str) -> None:
-            function(run_named(run))
-
-        return command
-
-    return decorate
+run_argument = click.argument(
+    "folder", metavar="RUN", callback=lambda context, parameter, name: name and run_named(name)
+)
 
 
 def _check_active(folder: RunFolder) -> None:
@@ -247,16 +239,20 @@ def _check_active(folder: RunFolder) -> None:
         raise ModelError(f"run {folder.path.name} is {state} already: there is nothing to end")
 
 
-@run_action("stop", "Finish the step, save, and end.")
+@runs_group.command("stop")
+@run_argument
 def runs_stop(folder: RunFolder) -> None:
+    """Finish the step, save, and end."""
     from ..training.queue import stop
 
     _check_active(folder)
     stop(folder)
 
 
-@run_action("kill", "End at once; what was learnt since the last checkpoint is lost.")
+@runs_group.command("kill")
+@run_argument
 def runs_kill(folder: RunFolder) -> None:
+    """End at once; what was learnt since the last checkpoint is lost."""
     from ..jobs import kill
 
     _check_active(folder)
@@ -264,17 +260,19 @@ def runs_kill(folder: RunFolder) -> None:
 
 
 @runs_group.command("resume")
-@click.argument("run")
+@run_argument
 @accept_option
-def runs_resume(run: str, accept_changed_data: bool) -> None:
+def runs_resume(folder: RunFolder, accept_changed_data: bool) -> None:
     """Continue from the latest checkpoint."""
     from ..training.queue import launch
 
-    launch(load_config(run_named(run).config), resume=True, accept_changed_data=accept_changed_data)
+    launch(load_config(folder.config), resume=True, accept_changed_data=accept_changed_data)
 
 
-@run_action("delete", "Remove the run's folder; asks first.")
+@runs_group.command("delete")
+@run_argument
 def runs_delete(folder: RunFolder) -> None:
+    """Remove the run's folder; asks first."""
     from ..training.queue import delete
 
     click.confirm(f"Delete {folder.path} and everything in it?", abort=True)

@@ -4,60 +4,20 @@ A YAML file holds only what differs from the defaults. An unknown key, a wrong t
 ``ConfigError`` that names the field and what would be right.
 """
 
-from ..datasets import DATASETS
+from .data_section import DataConfig
 from .edit import (
     change,
     config_from_dict,
     config_from_yaml,
     config_to_yaml,
     config_values,
-    data_from_dict,
     differences,
     load_config,
     renamed,
     sampling_settings,
-    schedule_from_dict,
     with_overrides,
     with_schedule,
 )
-from .schema import (
-    MAX_YAML,
-    Config,
-    DataConfig,
-    DiffusionConfig,
-    ModelConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    Section,
-    TrainingConfig,
-    check_num_steps,
-    holds_text,
-)
-
-__all__ = [
-    "DATASETS",
-    "MAX_YAML",
-    "Config",
-    "DataConfig",
-    "DiffusionConfig",
-    "ModelConfig",
-    "SamplingConfig",
-    "ScheduleConfig",
-    "Section",
-    "TrainingConfig",
-    "change",
-    "check_num_steps",
-    "config_from_dict",
-    "config_from_yaml",
-    "config_to_yaml",
-    "config_values",
-    "data_from_dict",
-    "differences",
-    "holds_text",
-    "load_config",
-    "renamed",
-    "sampling_settings",
-    "schedule_from_dict",
-    "with_overrides",
-    "with_schedule",
-]
+from .schema import Config, holds_text
+from .section import Section
+from .sections import DiffusionConfig, ModelConfig, SamplingConfig, ScheduleConfig, TrainingConfig

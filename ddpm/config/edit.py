@@ -7,20 +7,11 @@ from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, get_args, get_origin
 
-from pydantic import ValidationError
-
 from ..errors import ConfigError
 from ..schedule import SCHEDULES
-from .schema import (
-    MAX_YAML,
-    Config,
-    DataConfig,
-    SamplingConfig,
-    ScheduleConfig,
-    field_at,
-    holds_text,
-)
-from .section import Section, stated
+from .schema import MAX_YAML, Config, field_at, holds_text
+from .section import stated
+from .sections import SamplingConfig, ScheduleConfig
 from .yaml_text import dump_yaml, lines_of, parse_yaml
 
 
@@ -33,25 +24,7 @@ def config_from_dict(
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected sections such as 'data:' and 'model:', got {type(values).__name__}")
-    return checked(Config, stated(Config, values), source, lines)
-
-
-def schedule_from_dict(values: Mapping[str, Any], source: str = "schedule") -> ScheduleConfig:
-    """Validate the section ``schedule`` alone, with the error messages of ``config_from_dict``."""
-    return checked(ScheduleConfig, dict(values), source, {})
-
-
-def data_from_dict(values: Mapping[str, Any], source: str = "data") -> DataConfig:
-    """Validate the section ``data`` alone, with the error messages of ``config_from_dict``."""
-    return checked(DataConfig, dict(values), source, {})
-
-
-def checked(section: type[Section], values: Any, source: str, lines: Mapping[str, int | None]) -> Any:
-    """Validate ``values`` as a section, or as the whole config."""
-    try:
-        return section.model_validate(values)
-    except ValidationError as error:
-        raise section.worded(error, source, lines) from None
+    return Config.from_values(stated(Config, values), source, lines)
 
 
 def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
@@ -115,7 +88,7 @@ def sampling_settings(config: Config, **changes: Any) -> SamplingConfig:
     """
     values = config.model_dump(mode="json")
     values["sampling"] |= {name: value for name, value in changes.items() if value is not None}
-    return checked(type(config), values, "sampling settings", {}).sampling
+    return type(config).from_values(values, "sampling settings").sampling
 
 
 def _override(values: Any, override: str) -> str:

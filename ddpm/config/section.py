@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from pydantic import (
     BaseModel,
@@ -50,6 +50,20 @@ class Section(BaseModel, metaclass=_Meta):
 
     title: ClassVar[str] = ""
     """Its name in the config: data, schedule, ...; "" for the config itself."""
+
+    @classmethod
+    def from_values(
+        cls, values: Mapping[str, Any], source: str, lines: Mapping[str, int | None] = MappingProxyType({})
+    ) -> Self:
+        """Validate values from somewhere else; every fault is one line ``source, line N: section.field: what is
+        wrong``.
+
+        ``lines`` has the line of each of the config's fields in ``source``.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise cls.worded(error, source, lines) from None
 
     @classmethod
     def worded(

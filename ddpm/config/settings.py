@@ -14,8 +14,9 @@ from pydantic.fields import FieldInfo
 from ..errors import ConfigError
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES
-from .schema import Config, SamplingConfig, Section, holds_text
-from .section import OneOf, OpenSection
+from .schema import Config, holds_text
+from .section import OneOf, OpenSection, Section
+from .sections import SamplingConfig
 from .yaml_text import parse_yaml
 
 SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}

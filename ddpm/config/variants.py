@@ -12,8 +12,7 @@ from typing import Any
 
 from ..errors import ConfigError, unknown
 from ..schedule import SCHEDULES
-from .edit import schedule_from_dict
-from .schema import ScheduleConfig
+from .sections import ScheduleConfig
 
 MAX_VARIANTS = 12  # nobody can tell more curves apart
 
@@ -33,7 +32,7 @@ def parse_schedule(text: str, **defaults: Any) -> ScheduleConfig:
         if not equals or key in values:
             raise ConfigError(f"{text}: expected field=value, each field once, got {field!r}")
         values[key] = value
-    return schedule_from_dict({**defaults, **values}, text)
+    return ScheduleConfig.from_values({**defaults, **values}, text)
 
 
 def parse_schedules(text: str, **defaults: Any) -> list[ScheduleConfig]:

@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Config
+from ..config.schema import Config
 from ..errors import ConfigError, ModelError, unknown
 from ..files import data_dir, output_dir
 from ..image_folder.decode import MAX_PIXELS

@@ -11,17 +11,13 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ..config import Config
-from ..config.yaml_text import dump_yaml, parse_yaml
 from ..errors import ConfigError, HubError
-from ..files import size_text, write_bytes
-from ..media.document import render
-from ..media.model_card import write_model_files
-from ..storage.hub import HubReference
-from ..storage.places import is_on_hub
+from ..files import write_bytes
+from ..media.subject import write_model_files
+from ..quantities import size_text
 from ..storage.publish import publish
+from .readme import app_readme, sdk_in
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = (  # all that the app needs, and nothing else: secrets and stray files stay behind
@@ -40,8 +36,6 @@ APP = (  # all that the app needs, and nothing else: secrets and stray files sta
     "configs/*.yaml",
     "docs/glossary.md",  # which the pages show
 )
-TAG = "ddpm-lab"  # in the front matter, which identifies a folder as built by this app
-STATIC = "static"  # the Hub's name for a Space without a server
 PLAN = (
     "Hugging Face asks for a paid plan (PRO, Team or Enterprise) to create a Docker Space, which this app needs. "
     "Models are free, and so are static Spaces: python -m ddpm static makes one."
@@ -70,40 +64,8 @@ def space_files(reference: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         config = write_model_files(reference, Path(folder)).model.config
         files |= {f"ddpm/pretrained/{config.name}/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
-    files["README.md"] = _readme(reference, config).encode()
+    files["README.md"] = app_readme(reference, config).encode()
     return dict(sorted(files.items()))
-
-
-def _readme(reference: str, config: Config) -> str:
-    """The Space's page: front matter as the Hub's configuration reference has it, and what this is."""
-    front = _front_matter(reference, "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
-    return render("space.md.j2", {"front": dump_yaml(front), "config": config})
-
-
-def static_readme(reference: str, config: Config, runtime: str) -> str:
-    """The README of a static page, see ``static_page``. The headers let its WebAssembly use several threads."""
-    headers = {
-        "cross-origin-embedder-policy": "require-corp",
-        "cross-origin-opener-policy": "same-origin",
-        "cross-origin-resource-policy": "cross-origin",
-    }
-    front = _front_matter(reference, STATIC, "A diffusion model that runs in your own browser")
-    values = {"front": dump_yaml(front | {"custom_headers": headers}), "config": config, "runtime": runtime}
-    return render("static.md.j2", values)
-
-
-def _front_matter(reference: str, sdk: str, about: str) -> dict[str, Any]:
-    front = {
-        "title": "DDPM Lab",
-        "emoji": "🎲",
-        "colorFrom": "green",
-        "colorTo": "blue",
-        "sdk": sdk,
-        "pinned": False,
-        "short_description": about,  # at most 60 characters
-        "tags": [TAG, "diffusion"],
-    }
-    return front | ({"models": [HubReference.parse(reference).repo_id]} if is_on_hub(reference) else {})
 
 
 def image_bytes(files: Mapping[str, bytes]) -> int:
@@ -132,7 +94,7 @@ def write_space(files: Mapping[str, bytes], folder: Path) -> None:
     """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file: name a folder")
-    if folder.is_dir() and any(folder.iterdir()) and sdk_of(folder) != _sdk(files["README.md"].decode()):
+    if folder.is_dir() and any(folder.iterdir()) and sdk_of(folder) != sdk_in(files["README.md"].decode()):
         raise ConfigError(f"{folder} is not empty, and no Space of this app and kind: name another folder")
     for name in {name.partition("/")[0] for name in files}:
         path = folder / name
@@ -147,16 +109,8 @@ def write_space(files: Mapping[str, bytes], folder: Path) -> None:
 def sdk_of(folder: Path) -> str | None:
     """The kind of Space that was built in a folder, docker or static; None if there is none."""
     try:
-        return _sdk((folder / "README.md").read_text(encoding="utf-8"))
+        return sdk_in((folder / "README.md").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # also not UTF-8
-        return None
-
-
-def _sdk(readme: str) -> str | None:
-    try:
-        front = parse_yaml(readme.split("---\n", 2)[1])
-        return front["sdk"] if TAG in front["tags"] else None
-    except (ValueError, LookupError, TypeError):  # also not YAML
         return None
 
 
@@ -182,7 +136,7 @@ def push_space(files: Mapping[str, bytes], repo_id: str, *, token: str | None = 
         try:
             return publish(
                 Path(folder), repo_id, kind="space", token=token, private=private,
-                space_sdk=_sdk(files["README.md"].decode()), message="Built by python -m ddpm",
+                space_sdk=sdk_in(files["README.md"].decode()), message="Built by python -m ddpm",
             )  # fmt: skip
         except HubError as error:
             if error.status in (402, 403):

@@ -24,11 +24,12 @@ from typing import Any
 import torch
 
 from ..errors import DDPMError, ModelError
-from ..files import atomic_write, size_text
+from ..files import atomic_write
 from ..models import Model, load_model
+from ..quantities import size_text
 from ..spacing import spaced_timesteps
 from ..unet import UNet
-from .space import static_readme
+from .readme import static_readme
 
 ASSETS = Path(__file__).parent / "static"
 RUNTIME = "onnxruntime-web@1.30.0"

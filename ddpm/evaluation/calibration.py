@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from ..device import over_cores
 from ..diffusion import Denoiser, q_sample
-from ..models import Model
 from ..randomness import ImageNoise
-from ..schedule import NoiseSchedule
 from .results import unavailable
 from .seed_report import SEED_REPORT
+
+if TYPE_CHECKING:
+    from ..schedule import NoiseSchedule
 
 SEED_TIMESTEPS = SEED_REPORT.timesteps
 COLUMNS = ("mse", "mse_ci95", "psnr", "psnr_ci95", "ssim", "ssim_ci95", "mse_x0", "identity_residual")
@@ -134,15 +135,6 @@ def image_errors(
             found.append(errors_of(x0, eps, torch.full((len(x0),), t, device=device)))
         mse, mse_x0, peak, *structure = torch.cat(found).unbind(1)
         yield ImageErrors(t, schedule.snr[t].item(), mse, mse_x0, peak, structure[0] if structure else None)
-
-
-def calibrate(
-    model: Model, images: Tensor, timesteps: Sequence[int], seed: int = 0, batch_size: int = 250
-) -> Iterator[CalibrationRow]:
-    """``image_errors`` of a model that is given no class, as means over the images."""
-    denoise = model.denoiser(clip=False)
-    for errors in image_errors(denoise, model.schedule, images, timesteps, seed, batch_size, model.device):
-        yield errors.row()
 
 
 def table_of(rows: list[CalibrationRow]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..config import DataConfig
+from ..config.data_section import DataConfig
 from ..data import ImageSet, epoch_order, to_float
 from ..device import over_cores
 from ..randomness import derive_seed

@@ -25,11 +25,11 @@ from typing import Any
 import torch
 
 from .. import __version__
-from ..config import SamplingConfig
+from ..config.sections import SamplingConfig
 from ..errors import MetricError
+from ..files import file_sha256
 from ..models import Model, repeat_labels
 from ..sampling import evaluations, sample
-from ..storage.weights import weights_sha256
 from . import classifier
 from .calibration import COLUMNS, SEED_TIMESTEPS, image_errors, per_class, table_of
 from .judge import CLASSIFIER, DATASET, LPIPS, OF_REAL_ALONE, Judged, Measure, judge, measures_of
@@ -115,7 +115,7 @@ class _Evaluation:
         return {
             DATASET: not self.real.missing,
             LPIPS: not isinstance(self.lpips, MetricError),
-            CLASSIFIER: weights_sha256(classifier.SHIPPED),
+            CLASSIFIER: file_sha256(classifier.SHIPPED),
         }
 
     def lacking(self, method: Method | None, stage: dict[str, Any]) -> list[Measure] | None:

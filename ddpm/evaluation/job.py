@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 import psutil
 
-from .. import jobs
 from ..errors import ModelError, one_line
 from ..files import EvaluationFolder
-from ..jobs import ACTIVE, STATUS_SECONDS, Status, read_status, write_status
+from ..jobs import ACTIVE, STATUS_SECONDS, Status, read_status, start, write_status
 from ..models import Model
 from .evaluate import Event, StageProgress
 from .results import folder_of
@@ -30,16 +29,7 @@ def launch(model: Model, *, num_samples: int, all_methods: bool = False, per_cla
     arguments = ["eval", "--model", model.reference, "--num-samples", str(num_samples)]
     arguments += [option for option, on in (("--all-methods", all_methods), ("--per-class", per_class)) if on]
     folder.log.unlink(missing_ok=True)
-    jobs.start(folder, Status(state="running"), arguments)
-
-
-def stop(folder: EvaluationFolder) -> None:
-    """Kill an evaluation; its finished stages are kept, and reused by the next.
-
-    Raises:
-        ModelError: its process belongs to another user, or does not end.
-    """
-    jobs.kill(folder)
+    start(folder, Status(state="running"), arguments)
 
 
 def recorded(folder: EvaluationFolder, events: Iterator[Event]) -> Iterator[Event]:

@@ -18,7 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..config import SamplingConfig, sampling_settings
+from ..config.edit import sampling_settings
+from ..config.sections import SamplingConfig
 from ..device import wait_for
 from ..errors import ConfigError
 from ..models import Model

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import pickle
+import shutil
 import threading
 import urllib.request
 import warnings
@@ -24,7 +25,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import ConfigError, MetricError, one_line
-from ..files import atomic_write, data_dir
+from ..files import atomic_write, data_dir, file_sha256
 
 CONVOLUTIONS = (0, 3, 6, 8, 10)  # in torchvision's "features"
 LAYERS_SHA256 = "46cd8da09fb18ad8f6154055d0d13d1fa808616a6d9c5bc288c0b7dcae65211d"
@@ -94,7 +95,7 @@ def read_layers(file: Path) -> dict[str, Tensor] | None:
         AttributeError,
     ):  # fmt: skip
         return None
-    return layers if digest == LAYERS_SHA256 or _is_torchvisions(file) else None
+    return layers if digest == LAYERS_SHA256 or file_sha256(file).startswith(FILE_SHA256) else None
 
 
 def layers_sha256(layers: Mapping[str, Tensor]) -> str:
@@ -104,11 +105,6 @@ def layers_sha256(layers: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tuple(layers[name].shape)} ".encode())
         total.update(layers[name].float().contiguous().numpy())
     return total.hexdigest()
-
-
-def _is_torchvisions(file: Path) -> bool:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest().startswith(FILE_SHA256)
 
 
 def _read_torch(file: Path) -> dict[str, Tensor]:
@@ -175,10 +171,9 @@ def _download(target: Path, say: Callable[[str], None]) -> dict[str, Tensor]:
         )
     say("downloading AlexNet's weights (233 MB) for LPIPS")
     try:
-        with response, atomic_write(target) as temporary, open(temporary, "wb") as file:
-            while block := response.read(1 << 20):
-                file.write(block)
-            file.flush()
+        with response, atomic_write(target) as temporary:
+            with open(temporary, "wb") as file:
+                shutil.copyfileobj(response, file)
             if not (layers := read_layers(temporary)):  # http.client cannot tell a truncated answer from a whole one
                 raise OSError("the file is incomplete")
     except OSError as error:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..config import SamplingConfig
-from ..models import Model
 from ..samplers import SAMPLERS
+
+if TYPE_CHECKING:
+    from ..config.sections import SamplingConfig
+    from ..models import Model
 
 DDIM_STEPS = (10, 20, 50, 100)
 FULL_CHAIN_SAMPLES = 64  # ddpm with all T steps costs too much for more

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..config import DataConfig
+from ..config.data_section import DataConfig
 from ..data import ImageSet, class_by_class, epoch_order, load_dataset, open_folder
 from ..errors import DataError, MetricError
 from .classifier import extract_features

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..config import DATASETS, SamplingConfig
+from ..datasets import DATASETS
 from ..errors import DataError, MetricError
-from ..escaping import as_cell
-from ..files import EvaluationFolder, write_text
-from ..models import Model
+from ..escaping import csv_text
+from ..files import RESULTS, EvaluationFolder, write_text
 from ..samplers import SAMPLERS
-from ..storage.hub import HubReference
-from ..storage.places import RESULTS, is_on_hub
+from ..storage.hub import HubReference, is_on_hub
 from .structure import METRICS, Summary, fault_of
+
+if TYPE_CHECKING:
+    from ..config.sections import SamplingConfig
+    from ..models import Model
 
 Stage = Mapping[str, Any]
 
@@ -248,20 +248,17 @@ def results_csv(results: Stage) -> str:
     The calibrations to compare with and those of the classes are stages too: ``calibration/wiener``,
     ``calibration/class 3``.
     """
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(("stage", "t", "metric", "value", "real"))
+    rows: list[tuple[object, ...]] = [("stage", "t", "metric", "value", "real")]
     for stage, table in calibration_tables(results.get("calibration", {}), class_names(results)):
         for name, values in table.items():
             if isinstance(values, list | tuple) and name != "timesteps":
                 pairs = zip(table["timesteps"], values, strict=True)
-                of = as_cell(stage), as_cell(name)
-                writer.writerows((of[0], t, of[1], v, "") for t, v in pairs if isinstance(v, int | float))
+                rows += ((stage, t, name, v, "") for t, v in pairs if isinstance(v, int | float))
     for stage, found in sample_stages(results).items():
         for name, value in found.items():
             if isinstance(value, int | float):
-                writer.writerow((as_cell(stage), "", as_cell(name), value, as_cell(found["reference"].get(name, ""))))
-    return buffer.getvalue()
+                rows.append((stage, "", name, value, found["reference"].get(name, "")))
+    return csv_text(rows)
 
 
 def calibration_tables(calibration: Stage, names: Sequence[str] = ()) -> Iterator[tuple[str, Stage]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import DataConfig, data_from_dict
+from ..config.data_section import DataConfig
 from ..data import ImageSet, open_folder
 from ..datasets import DATASETS
 from ..errors import ConfigError, DataError, unknown
@@ -55,7 +55,7 @@ def read_samples(path: str | Path, dataset: str = "mnist", image_size: int | Non
     if path.is_dir():
         config = {"dataset": "folder", "path": str(path), "channels": named.channels,
                   "image_size": image_size or DataConfig().image_size, "class_names": named.class_names}  # fmt: skip
-        return open_folder(data_from_dict(config, str(path))).images
+        return open_folder(DataConfig.from_values(config, str(path))).images
     if image_size:
         raise DataError("an image size is for a folder of images: an array is judged in the size that it has")
     try:
@@ -93,7 +93,7 @@ def judge_samples(
     if labelled and (samples.labels < 0).any():
         raise DataError("some of the samples have a label and others have none: give all of them one, or none")
     size, channels = samples.images.shape[-1], samples.images.shape[1]
-    config = data_from_dict({"dataset": dataset, "image_size": size, "channels": channels}, "the samples")
+    config = DataConfig.from_values({"dataset": dataset, "image_size": size, "channels": channels}, "the samples")
     real = RealImages.load(config, seed, labelled)
     lpips = find_lpips(size, lpips_weights)
     judged = Judged(samples.scaled(), samples.labels if labelled else None, real, lpips)

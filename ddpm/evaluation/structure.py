@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
 
-from ..config import SamplingConfig
+from ..config.sections import SamplingConfig
 
 
 class Metric(NamedTuple):

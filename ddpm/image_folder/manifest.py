@@ -14,17 +14,19 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import DataError
+from ..names import in_short
 from .decode import SUFFIXES
 
 TEST_SHARE = 0.1
 MANIFEST = "manifest.json"
 JUNK = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir", "lost+found"}
-SHOWN = 3  # names in a message
+
+_some = partial(in_short, most=3)
 
 Side = str  # train, val or test
 
@@ -174,12 +176,6 @@ def _first_image(root: Path, below: str) -> str | None:
 
 def _count(count: int, thing: str) -> str:
     return f"{count:,} {thing}" + ("s" if count != 1 else "")
-
-
-def _some(names: Sequence[str], shown: int = SHOWN) -> str:
-    """The first names, and how many more there are."""
-    more = len(names) - shown
-    return ", ".join(names[:shown]) + (f" and {more:,} more" if more > 0 else "")
 
 
 # -- splits --------------------------------------------------------------------------------------------------------

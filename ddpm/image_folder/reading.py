@@ -24,10 +24,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..config import DataConfig
+from ..config.data_section import DataConfig
 from ..device import allowed_cores
 from ..errors import DataError, one_line
-from ..files import atomic_write, output_dir, remove_leftovers, write_text
+from ..files import atomic_write, file_sha256, output_dir, remove_leftovers, write_text
 from .decode import Depth, Picture, full_range, read_picture, scaled_levels
 from .manifest import TEST_SHARE, Entry, Listing, Manifest, list_folder, sides
 
@@ -55,14 +55,15 @@ class Folder:
     """What was skipped, and what is odd about the images, in sentences."""
 
 
-class Counts(NamedTuple):
-    """How many images of a folder each split has, including those that turn out to be damaged."""
+class Sizes(NamedTuple):
+    """How many images of a dataset are for training, for validation, and for evaluation; damaged ones count too."""
 
     train: int
     val: int
-    test: int
-    exact: bool
-    """If False, these are expected counts: the folder is too large to hash all its files at once."""
+    test: int | None
+    """None if the dataset has a separate test set, so that they are not taken from the same images."""
+    exact: bool = True
+    """If False, the expected sizes of a folder whose files would take long to hash."""
 
 
 def read_folder(config: DataConfig, tell: Tell = lambda doing: None) -> Folder:
@@ -100,7 +101,7 @@ def find_manifest(listing: Listing, tell: Tell = lambda doing: None) -> Manifest
     return _hashed(listing, tell, _Hashes(listing))
 
 
-def count_folder(config: DataConfig) -> Counts:
+def count_folder(config: DataConfig) -> Sizes:
     """How many images of ``config.path`` each split has, without decoding any.
 
     Raises:
@@ -110,11 +111,11 @@ def count_folder(config: DataConfig) -> Counts:
     hashes = _Hashes(listing)
     if sum(hashes.size(path) for path, _ in listing.files if not hashes.known(path)) > QUICK:
         rest = len(listing.files) - (test := round(TEST_SHARE * len(listing.files)))
-        return Counts(rest - (val := max(1, round(config.val_fraction * rest))), val, test, exact=False)
+        return Sizes(rest - (val := max(1, round(config.val_fraction * rest))), val, test, exact=False)
     found = sides(_hashed(listing, lambda doing: None, hashes).entries, config.val_fraction)
     if "train" not in found:
         raise DataError(f"data.path {listing.root} holds too few images that differ: none would be left to learn from")
-    return Counts(*(found.count(side) for side in ("train", "val", "test")), exact=True)
+    return Sizes(*(found.count(side) for side in ("train", "val", "test")))
 
 
 # -- hashes --------------------------------------------------------------------------------------------------------
@@ -145,8 +146,7 @@ class _Hashes:
 
     def compute(self, path: str) -> None:
         try:
-            with open(self.root / path, "rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = file_sha256(self.root / path)
         except OSError as error:
             raise DataError(f"{self.root / path}: {error.strerror}") from None
         self.rows[path] = [self.stats[path].st_size, self.stats[path].st_mtime_ns, sha256]

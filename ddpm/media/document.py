@@ -20,10 +20,9 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from ..escaping import as_code, as_markdown, as_sentence
-from ..escaping import fenced as fenced_lines
+from ..escaping import as_code, as_markdown, as_sentence, fenced
 from ..names import in_turn
-from .figures import span
+from ..quantities import span
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -140,7 +139,7 @@ FILTERS = {
     "cell": lambda text: Markdown(_cell(text)),
     "code": lambda text: Markdown(as_code(text)),
     "code_line": code_line,
-    "fenced": lambda text, language: Markdown("\n".join(fenced_lines(language, text))),
+    "fenced": lambda text, language: Markdown(fenced(language, text)),
     "in_turn": lambda names, *most: Markdown(in_turn(names, *most)),
     "listed": listed,
     "number": lambda value, form=".3g": Markdown(format(value, form)),

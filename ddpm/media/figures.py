@@ -1,4 +1,4 @@
-"""The charts of training runs and evaluations, and durations in words."""
+"""The charts of training runs and evaluations."""
 
 from __future__ import annotations
 
@@ -20,26 +20,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from ..evaluation.ladder import Climbed, Closeness
-
-
-def format_alpha_bar(value: float) -> str:
-    """Four decimals, or two significant digits where those would say 0 or 1."""
-    return f"{value:.4f}" if 5e-4 < value < 0.99995 else f"{value:.2g}" if value < 0.5 else f"1 - {1 - value:.1g}"
-
-
-def duration(seconds: float) -> str:
-    """3725 -> 1:02:05."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-
-
-def span(seconds: float) -> str:
-    """A duration in one unit: 42 s, 4.2 min, 1.5 h."""
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 # -- training curves -----------------------------------------------------------------------------------------------

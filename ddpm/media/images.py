@@ -82,15 +82,13 @@ class Trajectory:
 
     def first(self, count: int) -> Trajectory:
         """The trajectory of the first ``count`` images alone."""
-        images = slice(count)
-        x_t, x0, eps = self.x_t[:, images], self.x0[:, images], self.eps[:, images]
-        return Trajectory(self.timesteps, x_t, x0, eps, self.change[:, images])
+        values = (self.x_t, self.x0, self.eps, self.change)
+        return Trajectory(self.timesteps, *(value[:, :count] for value in values))
 
     def at(self, frames: Sequence[int]) -> Trajectory:
         """These frames of the trajectory alone, in the order of time."""
-        chosen = sorted(frames)
-        x_t, x0, eps = self.x_t[chosen], self.x0[chosen], self.eps[chosen]
-        return Trajectory([self.timesteps[k] for k in chosen], x_t, x0, eps, self.change[chosen])
+        chosen, values = sorted(frames), (self.x_t, self.x0, self.eps, self.change)
+        return Trajectory([self.timesteps[k] for k in chosen], *(value[chosen] for value in values))
 
     @property
     def images(self) -> Tensor:

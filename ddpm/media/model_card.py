@@ -5,30 +5,26 @@ Every number of the card comes from what ran, as in the report.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import DATASETS, Config, config_to_yaml, sampling_settings
+from ..config.edit import sampling_settings
+from ..datasets import DATASETS
 from ..errors import DDPMError
-from ..evaluation.results import METRICS, headline, sample_stages, stage_label, write_results
+from ..evaluation.results import METRICS, headline, sample_stages, stage_label
 from ..files import write_bytes, write_text
 from ..sampling import generate
 from ..storage.hub import SCHEME
-from ..storage.layouts import CONFIG
-from ..storage.places import RESULTS
-from ..storage.weights import weights_sha256
 from .document import render
 from .images import enlarge, make_grid, png_bytes, to_uint8
-from .report import model_details, training_details
 from .report_evaluation import evaluation
-from .subject import Subject
+from .report_model import model_details, training_details
+from .subject import Subject, write_model_files
 
 CARD, SAMPLES = "README.md", "samples.png"
 NUM_SAMPLES, NUM_STEPS = 60, 50
-PLACE = re.compile(r"(?<![\w.:/])/(?:[^/\s:;,()]+/)*([^/\s:;,()]+)")  # an absolute path; no web address
 
 
 def write_model_folder(reference: str, folder: Path, repo_id: str, license: str | None = None) -> list[Path]:
@@ -46,41 +42,6 @@ def write_model_folder(reference: str, folder: Path, repo_id: str, license: str 
     subject = replace(subject, model=replace(subject.model, reference=f"{SCHEME}{repo_id}"))
     write_text(folder / CARD, model_card(subject, license))
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def write_model_files(reference: str, folder: Path) -> Subject:
-    """Write the weights, config and evaluation of a model as others are to have them, with no place on this machine in
-    them; returns what is known about it, with those weights."""
-    found = Subject.read(reference, folder)
-    weights = found.model.save(folder)
-    sha256 = weights_sha256(weights)
-    subject = replace(
-        found,
-        model=replace(found.model, config=_without_path(found.model.config), sha256=sha256, weights=weights),
-        results=_as_published(found.results, {found.model.sha256: sha256}),
-    )
-    write_text(folder / CONFIG, config_to_yaml(subject.model.config))
-    if not isinstance(subject.results, DDPMError):
-        write_results(folder / RESULTS, subject.results)
-    return subject
-
-
-def _without_path(config: Config) -> Config:
-    """The config without the place on this machine where a folder of images lies, only with its name."""
-    if config.data.path is None:
-        return config
-    data = config.data.model_copy(update={"path": Path(config.data.path).resolve().name or "images"})
-    return config.model_copy(update={"data": data})
-
-
-def _as_published(value: Any, hashes: dict[str, str]) -> Any:
-    """What an evaluation says, with the hash of the same weights in the file that is published, and the names of files
-    and folders instead of where they lie on this machine."""
-    if isinstance(value, dict):
-        return {key: _as_published(part, hashes) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_as_published(part, hashes) for part in value]
-    return PLACE.sub(r"\1", hashes.get(value, value)) if isinstance(value, str) else value
 
 
 def model_card(subject: Subject, license: str | None = None) -> str:

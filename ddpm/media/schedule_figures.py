@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..config import ScheduleConfig
+from ..config.sections import ScheduleConfig
 from ..config.variants import labels
 from ..diffusion import q_sample
 from ..evaluation.calibration import psnr

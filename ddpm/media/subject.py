@@ -1,19 +1,25 @@
-"""What a report and a model card are about: a model, and all that is on disk about it."""
+"""What a report and a model card are about: a model, and all that is on disk about it, here or as it is published."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..config.edit import config_to_yaml
+from ..config.schema import Config
 from ..errors import DDPMError, ModelError
-from ..evaluation.results import find_results, folder_of
-from ..files import RunFolder
+from ..evaluation.results import find_results, folder_of, write_results
+from ..files import RESULTS, RunFolder, file_sha256, write_text
 from ..models import Model, load_model
+from ..storage.checkpoints import read_checkpoint
+from ..storage.layouts import CONFIG
 from ..storage.pipelines import PipelineConfig
-from ..storage.weights import read_checkpoint
 from ..training.history import History, read_history
+
+PLACE = re.compile(r"(?<![\w.:/])/(?:[^/\s:;,()]+/)*([^/\s:;,()]+)")  # an absolute path; no web address
 
 
 @dataclass(frozen=True)
@@ -66,3 +72,38 @@ def _or_error(read: Callable[[], Any]) -> Any:
         return read()
     except DDPMError as error:
         return error
+
+
+def write_model_files(reference: str, folder: Path) -> Subject:
+    """Write the weights, config and evaluation of a model as others are to have them, with no place on this machine in
+    them; returns what is known about it, with those weights."""
+    found = Subject.read(reference, folder)
+    weights = found.model.save(folder)
+    sha256 = file_sha256(weights)
+    subject = replace(
+        found,
+        model=replace(found.model, config=_without_path(found.model.config), sha256=sha256, weights=weights),
+        results=_as_published(found.results, {found.model.sha256: sha256}),
+    )
+    write_text(folder / CONFIG, config_to_yaml(subject.model.config))
+    if not isinstance(subject.results, DDPMError):
+        write_results(folder / RESULTS, subject.results)
+    return subject
+
+
+def _without_path(config: Config) -> Config:
+    """The config without the place on this machine where a folder of images lies, only with its name."""
+    if config.data.path is None:
+        return config
+    data = config.data.model_copy(update={"path": Path(config.data.path).resolve().name or "images"})
+    return config.model_copy(update={"data": data})
+
+
+def _as_published(value: Any, hashes: dict[str, str]) -> Any:
+    """What an evaluation says, with the hash of the same weights in the file that is published, and the names of files
+    and folders instead of where they lie on this machine."""
+    if isinstance(value, dict):
+        return {key: _as_published(part, hashes) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_as_published(part, hashes) for part in value]
+    return PLACE.sub(r"\1", hashes.get(value, value)) if isinstance(value, str) else value

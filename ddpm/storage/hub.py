@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 # -- references ----------------------------------------------------------------------------------------------------
 
 
+def is_on_hub(reference: str) -> bool:
+    return reference.startswith(SCHEME)
+
+
 @dataclass(frozen=True)
 class HubReference:
     """A repo on the Hub, at a revision."""
@@ -50,7 +54,7 @@ class HubReference:
             HubError: it is something else.
         """
         repo_id, at, revision = text.removeprefix(SCHEME).partition("@")
-        if not text.startswith(SCHEME):
+        if not is_on_hub(text):
             raise HubError(f"{text[:120]!r} must look like {SCHEME}user/repo or {SCHEME}user/repo@revision")
         check_repo_id(repo_id)
         if at and not re.fullmatch(r"(?!.*(\.\.|//))[A-Za-z0-9][\w./-]{0,99}", revision, re.ASCII):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from ..config import MAX_YAML, Config, load_config
+from ..config.edit import load_config
+from ..config.schema import MAX_YAML, Config
 from ..errors import ConfigError, ModelError
 from ..unet import UNet
 from .pipelines import INDEX, MAX_JSON, SCHEDULER, UNET, load_pipeline_weights, read_pipeline

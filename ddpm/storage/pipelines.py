@@ -17,7 +17,10 @@ import torch
 from pydantic import Field, ValidationError, model_validator
 from torch import Tensor, nn
 
-from ..config import Config, DataConfig, SamplingConfig, Section, check_num_steps
+from ..config.data_section import DataConfig
+from ..config.schema import Config, check_num_steps
+from ..config.section import Section
+from ..config.sections import SamplingConfig
 from ..errors import ModelError, one_line
 from ..schedule import NoiseSchedule
 from .weights import brief, check_finite, read_header

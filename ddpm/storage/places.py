@@ -17,16 +17,17 @@ from pathlib import Path
 
 from torch import nn
 
-from ..config import Config, load_config
+from ..config.edit import load_config
+from ..config.schema import Config
 from ..errors import ModelError, unknown
-from ..files import RunFolder, output_dir, user_path
-from .hub import SCHEME, Fetched, HubReference, cached, cached_references, fetch
+from ..files import RESULTS, RunFolder, file_sha256, output_dir, user_path
+from .checkpoints import read_checkpoint
+from .hub import Fetched, HubReference, cached, cached_references, fetch, is_on_hub
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, Layout, empty_network, layout_at, layout_in
 from .pipelines import STEM, why_no_weights
-from .weights import MAX_HEADER, brief, load_weights, read_checkpoint, size_of, weights_sha256
+from .weights import MAX_HEADER, brief, load_weights, size_of
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-RESULTS = "evaluation_results.json"
 MAX_RESULTS = 2_000_000  # bytes
 MAX_WEIGHTS = 2_000_000_000  # bytes of a Hub model's weights; those of mnist are 11,700,000
 LOAD_TRIES = 5
@@ -63,9 +64,9 @@ class Place:
             ModelError: a file is damaged, or does not fit its config.
         """
         for _ in range(LOAD_TRIES):
-            sha256 = weights_sha256(self.weights) if self.weights.is_file() else ""
+            sha256 = file_sha256(self.weights) if self.weights.is_file() else ""
             config, network = self._read()  # which says what is wrong with the file
-            if weights_sha256(self.weights) == sha256:  # a run that saves meanwhile puts another file there
+            if file_sha256(self.weights) == sha256:  # a run that saves meanwhile puts another file there
                 return config, network, sha256
         raise ModelError(f"{self.weights} changes again and again while it is read: wait until it is written")
 
@@ -172,10 +173,6 @@ def reference_of(config: Config) -> str:
 
 
 # -- on the Hub ----------------------------------------------------------------------------------------------------
-
-
-def is_on_hub(reference: str) -> bool:
-    return reference.startswith(SCHEME)
 
 
 def hub_models() -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..config import Config
+from ..config.schema import Config
 from .history import History
 
 SPIKE = 3.0  # times the median of the records before it

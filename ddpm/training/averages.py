@@ -7,7 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..config import Config, load_config
+from ..config.edit import load_config
+from ..config.schema import Config
 from ..data import load_dataset
 from ..errors import ConfigError, ModelError
 from ..files import RunFolder

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from ..config import Config, differences
+from ..config.edit import differences
+from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, ModelError
 from ..files import atomic_write
-from ..models import load_model
-from ..storage.weights import CHECKPOINT_FORMAT, load_weights, read_checkpoint
+from ..storage.checkpoints import CHECKPOINT_FORMAT, read_checkpoint
+from ..storage.places import resolve
+from ..storage.weights import load_weights
 from .loop import TrainState
 
 # The fields that the weights depend on: change one, and the checkpoint belongs to another model.
@@ -81,12 +83,12 @@ def start_from(state: TrainState) -> None:
     config, reference = state.config, state.config.training.start_from
     if reference is None:
         return
-    model = load_model(reference)
-    wanted, has = config.diffusion.prediction_type, model.config.diffusion.prediction_type
+    begun, source, _ = resolve(reference).read()
+    wanted, has = config.diffusion.prediction_type, begun.diffusion.prediction_type
     if wanted != has:
         raise ConfigError(f"training.start_from: {reference} predicts {has}, and diffusion.prediction_type is {wanted}")
     for network in (state.model, state.ema.model, *(average.model for average in state.averages)):
-        load_weights(network, model.network.state_dict(), f"training.start_from: {reference}")
+        load_weights(network, source.state_dict(), f"training.start_from: {reference}")
 
 
 def restore(state: TrainState, path: Path) -> list[str]:

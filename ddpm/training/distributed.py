@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ..config import TrainingConfig
+from ..config.sections import TrainingConfig
 from ..device import resolve_device
 from ..errors import ConfigError, DDPMError, one_line
 

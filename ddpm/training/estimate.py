@@ -11,12 +11,15 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
 
-from ..config import DATASETS, Config, DataConfig
+from ..config.data_section import DataConfig
+from ..config.schema import Config
+from ..cost import cost_of
 from ..data import ImageSet
+from ..datasets import DATASETS
 from ..device import resolve_device, resolve_precision
-from ..image_folder.reading import count_folder
+from ..image_folder.reading import Sizes, count_folder
+from ..storage.layouts import empty_network
 from ..unet import UNet
 from .events import Progress
 from .loop import TrainState, images_per_step, steps_per_epoch, train
@@ -40,18 +43,6 @@ class Estimate:
     images_per_step: int
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """How many images are for training, for validation, and for evaluation."""
-
-    train: int
-    val: int
-    test: int | None
-    """None if the dataset has a separate test set, so that they are not taken from the same images."""
-    exact: bool = True
-    """If False, the expected sizes of a folder whose files would take long to read."""
-
-
 def sizes(data: DataConfig) -> Sizes:
     """The sizes of the splits that ``load_dataset`` gives, without decoding an image; damaged images count too.
 
@@ -59,7 +50,7 @@ def sizes(data: DataConfig) -> Sizes:
         DataError: the dataset is a folder that is not there, or has too few images.
     """
     if (available := DATASETS[data.dataset].num_train) is None:
-        return Sizes(*count_folder(data))
+        return count_folder(data)
     val = max(1, round(data.val_fraction * available))
     return Sizes(available - val, val, None)
 
@@ -74,15 +65,15 @@ def estimate(config: Config) -> Estimate:
     training, train_images = config.training, sizes(config.data).train
     per_step = images_per_step(train_images, training.batch_size)
     precision = resolve_precision(training.precision, resolve_device(training.device))
-    parameters, macs, _ = _forward(config, 1, torch.float32)
-    _, _, activations = _forward(config, per_step, precision)
+    network = empty_network(config)
+    parameters, macs = sum(p.numel() for p in network.parameters()), cost_of(network, config.image_shape).macs
     steps = training.epochs * steps_per_epoch(train_images, training.batch_size)
-    memory = parameters * BYTES_PER_PARAMETER + activations
+    memory = parameters * BYTES_PER_PARAMETER + _kept(config, per_step, precision)
     return Estimate(parameters, macs, memory, steps, steps * per_step, per_step)
 
 
-def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, int, int]:
-    """Parameters, multiply-accumulates, and bytes kept for the backward pass of one forward pass."""
+def _kept(config: Config, batch: int, precision: torch.dtype) -> int:
+    """Bytes that one forward pass keeps for the backward pass."""
     kept: dict[int, tuple[torch.UntypedStorage, int]] = {}  # keeps the storages alive, so that no address is reused
 
     def keep(tensor: Tensor) -> Tensor:
@@ -95,15 +86,12 @@ def _forward(config: Config, batch: int, precision: torch.dtype) -> tuple[int, i
         x = torch.empty(batch, *config.image_shape)
         t = torch.zeros(batch, dtype=torch.long)
         with (
-            FlopCounterMode(display=False) as counter,
             torch.autocast("cpu", precision, enabled=precision != torch.float32),
             saved_tensors_hooks(keep, lambda tensor: tensor),
         ):
             network(x, t)
         own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
-        parameters = sum(parameter.numel() for parameter in network.parameters())
-        activations = sum(size for address, (_, size) in kept.items() if address not in own)
-    return parameters, counter.get_total_flops() // 2, activations
+    return sum(size for address, (_, size) in kept.items() if address not in own)
 
 
 def free_memory(config: Config) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError
-from ..escaping import as_cell
+from ..escaping import csv_text
 
 
 @dataclass(frozen=True)
@@ -43,11 +41,7 @@ class History:
             flat = {key: value for key, value in record.items() if key != "loss_by_t"}
             rows.append(flat | {f"loss_t{i}": value for i, value in enumerate(record.get("loss_by_t", ()))})
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(map(as_cell, columns))
-        writer.writerows([as_cell(row.get(name, "")) for name in columns] for row in rows)
-        return buffer.getvalue()
+        return csv_text([columns, *([row.get(name, "") for name in columns] for row in rows)])
 
 
 def read_history(path: Path) -> History:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..config import Config, DataConfig, config_from_dict
+from ..config.data_section import DataConfig
+from ..config.edit import config_from_dict
+from ..config.schema import Config
 from ..data import ImageSet, load_dataset, open_folder
 from ..errors import ConfigError, DataError, ModelError
 from ..files import RunFolder
 from ..image_folder.manifest import MANIFEST, Manifest, changes, list_folder
 from ..image_folder.reading import Tell, find_manifest
 from ..names import listed
-from ..storage.weights import read_checkpoint
+from ..storage.checkpoints import read_checkpoint
 
 UNKNOWN = "which images it began with was not recorded"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 
-from ..config import Config, config_from_dict
+from ..config.edit import config_from_dict
+from ..config.schema import Config
 from ..data import ImageSet, hold_out, load_dataset
 from ..errors import DataError
 from ..models import Model

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..config import Config
+from ..config.schema import Config
 from ..data import ImageSet, epoch_order, to_float
 from ..device import Compiled, resolve_precision, wait_for
 from ..diffusion import diffusion_loss, loss_weights, zero_loss

@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from ..config import Config, DataConfig, change, config_from_dict
+from ..config.data_section import DataConfig
+from ..config.edit import change, config_from_dict
+from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, DataError, Fault, ModelError, one_line
 from ..image_folder.decode import read_image
 from ..image_folder.manifest import list_folder
+from ..image_folder.reading import Sizes
 from ..names import listed
 from ..spacing import spaced_timesteps, starting_point
 from ..storage.places import is_on_hub, resolve
-from .estimate import Sizes, sizes
+from .estimate import sizes
 from .loop import images_per_step, steps_per_epoch
 
 FEW = 10  # images, whose mean says little

@@ -12,7 +12,8 @@ import shutil
 import signal
 import time
 
-from ..config import Config, config_to_yaml
+from ..config.edit import config_to_yaml
+from ..config.schema import Config
 from ..device import THREADS
 from ..errors import ModelError
 from ..files import EvaluationFolder, RunFolder, output_dir

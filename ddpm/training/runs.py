@@ -10,14 +10,15 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 import torch
 
-from ..config import Config, config_to_yaml, differences, load_config
+from ..config.edit import config_to_yaml, differences, load_config
+from ..config.schema import Config
 from ..data import ImageSet
 from ..errors import DDPMError, ModelError
 from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_text
@@ -148,13 +149,11 @@ class Run:
         except (RuntimeError, MemoryError) as error:
             remedy = f"lower model.base_channels (now {self.config.model.base_channels})"
             raise _explained(error, f"while the network was built: {remedy}") from None
-        self._lock = _lock(self.folder) if self.world.leads else nullcontext()
-        self._lock.__enter__()
-        try:
+        with ExitStack() as held:
+            if self.world.leads:
+                held.enter_context(_lock(self.folder))
             self._begin(latest)
-        except BaseException:
-            self._lock.__exit__(None, None, None)
-            raise
+            self._held = held.pop_all()  # the lock, until the training ends
         return self
 
     def _begin(self, latest: Path) -> None:
@@ -195,7 +194,7 @@ class Run:
             elif self.status.state == "running":  # left early, without asking the training to stop
                 self._set(state="stopped", eta=None)
         finally:
-            self._lock.__exit__(None, None, None)
+            self._held.close()
 
     def _with_way_on(self, error: BaseException) -> BaseException:
         """The error that ended the training, and how to continue."""

@@ -8,7 +8,7 @@ from ddpm.config import Config, config_to_yaml
 from ddpm.deploy.public import check_config, is_public
 from ddpm.errors import DDPMError
 from ddpm.jobs import threads_per_run
-from ddpm.media.figures import span
+from ddpm.quantities import span
 from ddpm.training.estimate import Estimate, estimate, free_memory, measure_speed
 
 from .models import computing

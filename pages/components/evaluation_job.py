@@ -10,10 +10,10 @@ from ddpm.deploy.public import forbid, is_public
 from ddpm.errors import DDPMError, one_line
 from ddpm.evaluation import job
 from ddpm.evaluation.results import folder_of
-from ddpm.jobs import ACTIVE, read_status
-from ddpm.media.figures import duration
+from ddpm.jobs import ACTIVE, kill, read_status
 from ddpm.media.report import write_report
 from ddpm.models import Model
+from ddpm.quantities import duration
 
 from .models import computing
 from .public import foreign, off, show_error
@@ -46,7 +46,7 @@ def evaluation_job(model: Model) -> None:
         if status.state in ACTIVE:
             left = f", {duration(status.eta)} left" if status.eta is not None else ""
             st.progress(status.step / job.PARTS, f"{foreign(status.doing or 'starting')}{left}")
-            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=_tried, args=(job.stop, folder),
+            st.button("Stop", icon=":material/stop_circle:", key="eval_stop", on_click=_tried, args=(kill, folder),
                       help="What is finished is kept: the next evaluation continues from there.")  # fmt: skip
         elif status.error:
             show_error(status.error)

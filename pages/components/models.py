@@ -17,10 +17,11 @@ from torch import nn
 from ddpm.deploy.public import check_cost, check_model, extra_models, is_public
 from ddpm.errors import DDPMError
 from ddpm.escaping import as_code, as_markdown
+from ddpm.files import RESULTS
 from ddpm.models import Model, load_model
-from ddpm.storage.hub import HubReference, Listing, cached, list_files
+from ddpm.storage.hub import HubReference, Listing, cached, is_on_hub, list_files
 from ddpm.storage.layouts import layout_among
-from ddpm.storage.places import RESULTS, fetch_model, hub_models, is_on_hub, resolve, shipped_models, trained_runs
+from ddpm.storage.places import fetch_model, hub_models, resolve, shipped_models, trained_runs
 from ddpm.storage.weights import values_sha256
 from ddpm.training.queue import free_threads
 

@@ -7,14 +7,15 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
-from ddpm.config import DATASETS, DataConfig
+from ddpm.config import DataConfig
 from ddpm.data import ImageSet, load_dataset, photographs, to_float
+from ddpm.datasets import DATASETS
 from ddpm.deploy.public import limits
 from ddpm.errors import DataError
 from ddpm.image_folder.decode import read_image
-from ddpm.media.figures import format_alpha_bar
 from ddpm.media.images import png_bytes, to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
+from ddpm.quantities import format_alpha_bar
 
 from .models import computing
 from .pictures import stroke

@@ -8,8 +8,8 @@ from typing import Any
 import streamlit as st
 from torch import Tensor
 
-from ddpm.media.figures import format_alpha_bar
 from ddpm.media.images import Trajectory, best_columns, make_grid, png_bytes
+from ddpm.quantities import format_alpha_bar
 from ddpm.schedule import NoiseSchedule
 
 GAP = 2  # pixels between the images of a grid

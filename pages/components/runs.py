@@ -9,7 +9,7 @@ from ddpm.errors import DDPMError, one_line
 from ddpm.escaping import as_markdown
 from ddpm.files import RunFolder
 from ddpm.jobs import ACTIVE, Status, read_status
-from ddpm.media.figures import span
+from ddpm.quantities import span
 from ddpm.training import queue
 from ddpm.training.advice import advice
 from ddpm.training.checkpoint import why_inexact

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from ddpm.config import ScheduleConfig, schedule_from_dict
+from ddpm.config import ScheduleConfig
 from ddpm.config.settings import Setting, all_settings, applies
 from ddpm.config.variants import MAX_VARIANTS, parse_schedule, schedules_text
 from ddpm.config.yaml_text import dump_yaml
@@ -126,7 +126,7 @@ def _card(variant: Variant, stroke: str) -> ScheduleConfig | None:
             on_change=lambda: variant.values.update(zero_terminal_snr=st.session_state[key]),
         )  # fmt: skip
         try:
-            return schedule_from_dict(variant.values)
+            return ScheduleConfig.from_values(variant.values, "schedule")
         except ConfigError as error:
             for fault in error.faults:
                 field = fault.field.removeprefix("schedule").removeprefix(".")

@@ -8,8 +8,9 @@ import streamlit as st
 from ddpm.deploy.space import push_space, space_files, summary, zip_bytes
 from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.escaping import as_markdown
-from ddpm.files import size_text
-from ddpm.media.model_card import CARD, SAMPLES, write_model_files, write_model_folder
+from ddpm.media.model_card import CARD, SAMPLES, write_model_folder
+from ddpm.media.subject import write_model_files
+from ddpm.quantities import size_text
 from ddpm.storage.hub import check_repo_id
 from ddpm.storage.places import resolve
 from ddpm.storage.publish import check_token, publish
