@@ -9,8 +9,9 @@ from ddpm.config import load_config
 from ddpm.errors import ConfigError, ModelError
 from ddpm.files import RunFolder
 from ddpm.models import load_model
-from ddpm.training.averages import average_of, compare_lengths, snapshots_of
+from ddpm.training.averages import average_of, compare_lengths
 from ddpm.training.ema import LENGTHS, PowerEMA, coefficients, power_of
+from ddpm.training.snapshots import snapshots_of
 from tests.test_training import run_to, same_weights
 
 LONG = {"training__epochs": 6, "training__val_every": 8, "training__ema_snapshots": 6}

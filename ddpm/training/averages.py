@@ -14,36 +14,15 @@ from ..errors import ConfigError, ModelError
 from ..files import RunFolder
 from ..models import Model
 from ..storage.layouts import empty_network
-from ..storage.weights import load_weights, read_tensors, write_tensors
+from ..storage.weights import load_weights, read_tensors
 from .ema import LENGTHS, coefficients
 from .loop import TrainState, validate
+from .snapshots import snapshots_of
 
 GRID = (0.01, 0.02, 0.03, 0.05, 0.07, 0.10, 0.14, 0.20)
 """Lengths that are compared."""
 SHORTEST, LONGEST = 0.005, 0.25
 """The lengths that snapshots of ``LENGTHS`` can give."""
-
-
-def save_snapshot(state: TrainState, folder: RunFolder) -> None:
-    """Write the averages of this step in half precision."""
-    weights = {
-        f"{average.length:g}/{name}": value.half() if value.is_floating_point() else value
-        for average in state.averages
-        for name, value in average.model.state_dict().items()
-    }
-    write_tensors(weights, folder.averages / f"{state.step:07d}.safetensors")
-
-
-def snapshots_of(folder: RunFolder) -> list[Path]:
-    """The snapshots of a run, the oldest first."""
-    return sorted(folder.averages.glob("[0-9]" * 7 + ".safetensors"))
-
-
-def forget_after(folder: RunFolder, step: int) -> None:
-    """Delete the snapshots of steps that a resumed run will repeat."""
-    for file in snapshots_of(folder):
-        if int(file.stem) > step:
-            file.unlink()
 
 
 def average_of(folder: RunFolder, length: float) -> Model:

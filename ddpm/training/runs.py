@@ -25,12 +25,12 @@ from ..files import RunFolder, append_line, output_dir, remove_leftovers, write_
 from ..image_folder.manifest import MANIFEST
 from ..image_folder.reading import Tell
 from ..jobs import STATUS_SECONDS, read_status, write_status
-from .averages import forget_after, save_snapshot
 from .checkpoint import restore, save_checkpoint, save_ema, start_from
 from .distributed import World, lost_others
 from .events import Event, Progress, SnapshotDue, Stopped, Validated
 from .identity import Opened, open_data
 from .loop import TrainState, check_labels, train
+from .snapshots import forget_after, save_snapshot
 
 
 def all_runs() -> list[RunFolder]:
