@@ -20,7 +20,7 @@ from ddpm.evaluation.results import (
 )
 from ddpm.quantities import span
 from pages.components.address import translate
-from pages.components.evaluation import BOUND, calibration, cards, missing, quality
+from pages.components.evaluation import BOUND, calibration, cards, missing, quality, which_is_better
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
 from pages.components.judged import closest, seen_as
@@ -83,7 +83,11 @@ if reference in found:
 
     if stages:
         st.header("Samples", anchor=False)
-        quality({name: sample_stages(every) for name, every in found.items()})
+        every = {name: sample_stages(results) for name, results in found.items()}
+        quality(every)
+        same = {of: stages[name] for of, stages in every.items() if name in stages}
+        if len(same) == 2:
+            which_is_better(same)
         seen_as(model, stages[name])
         closest(model, stages[name])
 

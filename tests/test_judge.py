@@ -10,8 +10,9 @@ from PIL import Image
 from ddpm.data import ImageSet, class_by_class
 from ddpm.errors import DataError
 from ddpm.evaluation import real_images
+from ddpm.evaluation.intervals import wilson
 from ddpm.evaluation.protocol import Protocol
-from ddpm.evaluation.samples import judge_samples, read_samples, wilson
+from ddpm.evaluation.samples import judge_samples, read_samples
 from ddpm.media.images import npz_bytes
 
 

@@ -19,6 +19,7 @@ from ..data import ImageSet
 from ..errors import MetricError
 from ..options import check_name
 from .classifier import classify
+from .intervals import bootstrap
 from .lpips_weights import Distance
 from .metrics import (
     frechet_distance,
@@ -151,7 +152,14 @@ def reference(
 # -- the measures --------------------------------------------------------------------------------------------------
 
 
-def _frechet(judged: Judged) -> tuple[float]:
+def _frechet(judged: Judged) -> tuple[float, float]:
+    def distance(features: Tensor) -> float:
+        return frechet_distance(features, judged.real.test_features)
+
+    return distance(judged.features), bootstrap(judged.features, distance, judged.real.seed)
+
+
+def _frechet_natural(judged: Judged) -> tuple[float]:
     return (frechet_distance(judged.features, judged.real.test_features),)
 
 
@@ -217,7 +225,7 @@ MEASURES = [
         lpips_order,
     ),
     Measure(("pixel_diversity",), lambda judged: (pixel_diversity(judged.images),), RealImages.as_tests, (DATASET,)),
-    Measure(("frechet_distance",), _frechet, RealImages.as_samples, SEEN),
+    Measure(("frechet_distance", "frechet_distance_ci95"), _frechet, RealImages.as_samples, SEEN),
     Measure(
         ("kid", "kid_std"),
         lambda judged: kernel_distance(judged.features, judged.real.test_features, judged.real.seed),
@@ -236,7 +244,9 @@ MEASURES = [
 ]
 # Samples have balanced classes, the test set does not: the real baseline with the classes in their natural proportions.
 OF_REAL_ALONE = (
-    Measure(("frechet_distance_natural",), _frechet, RealImages.as_samples_unbalanced, SEEN, lambda count, seed: ()),
+    Measure(
+        ("frechet_distance_natural",), _frechet_natural, RealImages.as_samples_unbalanced, SEEN, lambda count, seed: ()
+    ),
 )
 
 

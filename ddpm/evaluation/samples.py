@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..config.data_section import DataConfig
 from ..data import ImageSet, open_folder
@@ -19,12 +16,11 @@ from ..errors import ConfigError, DataError, unknown
 from ..files import user_path
 from ..storage.weights import values_sha256
 from .evaluate import find_lpips, versions
+from .intervals import bootstrap, of_mean, wilson
 from .judge import Judged, judge
-from .metrics import frechet_distance, pixel_diversity
+from .metrics import pixel_diversity
 from .real_images import RealImages
 
-BOOTSTRAP = 100  # resamples behind an interval that no formula gives
-Z = 1.96  # standard errors on either side of a 95 % interval
 INTERVALS = {
     "frechet_distance": "bootstrap over the samples, the test images fixed",
     "pixel_diversity": "bootstrap over the samples",
@@ -115,11 +111,9 @@ def _intervals(judged: Judged, found: dict[str, Any]) -> dict[str, tuple[float, 
     """A 95 % interval for each metric that could be computed and has one."""
     count, real = judged.count, judged.real
     made: dict[str, Callable[[float], tuple[float, float]]] = {
-        "frechet_distance": lambda value: _bootstrap(
-            value, judged.features, lambda part: frechet_distance(part, real.test_features), real.seed
-        ),
-        "pixel_diversity": lambda value: _bootstrap(value, judged.images, pixel_diversity, real.seed),
-        "lpips_diversity": lambda value: _normal(value, judged.lpips_pairs),
+        "frechet_distance": lambda value: _around(value, found["frechet_distance_ci95"]),
+        "pixel_diversity": lambda value: _around(value, bootstrap(judged.images, pixel_diversity, real.seed)),
+        "lpips_diversity": lambda value: _around(value, of_mean(judged.lpips_pairs)),
         "precision": lambda value: wilson(value, count),
         "recall": lambda value: wilson(value, len(real.test)),
         "label_accuracy": lambda value: wilson(value, count),
@@ -127,22 +121,5 @@ def _intervals(judged: Judged, found: dict[str, Any]) -> dict[str, tuple[float, 
     return {name: interval(found[name]) for name, interval in made.items() if isinstance(found[name], float)}
 
 
-def wilson(share: float, count: int) -> tuple[float, float]:
-    """The 95 % score interval of a share of ``count`` (Wilson 1927, JASA 22, p. 209)."""
-    middle, denominator = share + Z**2 / (2 * count), 1 + Z**2 / count
-    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
-    return max(0.0, (middle - half) / denominator), min(1.0, (middle + half) / denominator)
-
-
-def _normal(value: float, values: Tensor) -> tuple[float, float]:
-    half = Z * values.std().item() / math.sqrt(len(values))
-    return value - half, value + half
-
-
-def _bootstrap(value: float, rows: Tensor, statistic: Callable[[Tensor], float], seed: int) -> tuple[float, float]:
-    """``value`` and 1.96 standard deviations of the statistic over resamples, not below 0. Resampling shifts a distance
-    up, so its quantiles would not lie around the value."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = [statistic(rows[torch.randint(len(rows), (len(rows),), generator=generator)]) for _ in range(BOOTSTRAP)]
-    half = Z * torch.tensor(drawn, dtype=torch.float64).std().item()
+def _around(value: float, half: float) -> tuple[float, float]:
     return max(0.0, value - half), value + half

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..evaluation.results import METRICS, Series, real_levels, series_of, share_ci95, stage_label
+from ..evaluation.results import METRICS, Series, ci95, real_levels, series_of, stage_label
 from ..samplers import SAMPLERS
 from ..training.history import History, smoothed
 from .chart import PALETTE, Axis, Chart, Panel, Trace, colour_of
@@ -171,7 +171,7 @@ def quality_chart(models: Mapping[str, Mapping[Any, Mapping[str, Any]]], metric:
     for (model, stages), dash in zip(models.items(), ("solid", "dot"), strict=False):
         of_model = "" if len(models) == 1 else f"{model}: "
         for line in series_of(stages.values()):
-            half = [share_ci95(stage, metric) for stage in line.stages]
+            half = [ci95(stage, metric) for stage in line.stages]
             traces.append(Trace(
                 [stage["network_evaluations"] for stage in line.stages], [stage[metric] for stage in line.stages],
                 of_model + line.label, colours[line.sampler], dash, mark=marks[line.num_samples], size=8,

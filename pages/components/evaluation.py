@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ddpm.escaping import as_markdown
-from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, name_in, share_ci95, stage_label
+from ddpm.evaluation.results import METRICS, Stage, absences, better_of, ci95, missing_metrics, name_in, stage_label
 from ddpm.media.drawers import to_plotly
 from ddpm.media.figures import REFERENCES, calibration_chart, quality_chart
 
@@ -30,8 +30,12 @@ def cards(stage: Stage) -> None:
     with st.container(horizontal=True, gap="medium"):
         for key, metric in METRICS.items():
             if isinstance(stage.get(key), int | float):
-                half = share_ci95(stage, key)
-                sure = "" if half is None else f" The 95 % interval for {stage['num_samples']:,} samples: ± {half:.1%}."
+                half = ci95(stage, key)
+                sure = (
+                    ""
+                    if half is None
+                    else (f" The 95 % interval for {stage['num_samples']:,} samples: ± {metric.format(half)}.")
+                )
                 real = stage["reference"].get(key)
                 st.metric(
                     metric.label, metric.format(stage[key]),
@@ -140,10 +144,35 @@ def quality(models: Mapping[str, Mapping[str, Stage]]) -> None:
         "samples by": [stage_label(stage) for _, stage in stages],
         "n": [f"{stage['num_samples']:,}" for _, stage in stages],
         "guidance": [f"{stage['made_by']['settings']['guidance_scale']:g}" for _, stage in stages],
-        **{METRICS[key].label: [METRICS[key].format(stage.get(key)) for _, stage in stages] for key in known},
+        **{METRICS[key].label: [_with_interval(stage, key) for _, stage in stages] for key in known},
     }
     if len(models) == 1:
         del columns["model"]
     st.dataframe(columns, hide_index=True)
     for found in models.values():
         missing(missing_metrics(found.values(), everywhere=False))
+
+
+def _with_interval(stage: Stage, key: str) -> str:
+    value, half = METRICS[key].format(stage.get(key)), ci95(stage, key)
+    return value if half is None else f"{value} ± {METRICS[key].format(half)}"
+
+
+def which_is_better(models: Mapping[str, Stage]) -> None:
+    """Of two models, sampled in the same way: which does better by each metric, and how sure that is."""
+    (first, one), (second, other) = models.items()
+    found = better_of(one, other)
+    if not found:
+        return
+    st.markdown("**Which is better**", help="The certainty that the true values are in this order, given the 95 % "
+                "intervals of both: of chance in the samples alone, not of another training.")  # fmt: skip
+    st.dataframe(
+        {
+            "metric": [METRICS[better.metric].label for better in found],
+            first: [_with_interval(one, better.metric) for better in found],
+            second: [_with_interval(other, better.metric) for better in found],
+            "better": [first if better.first else second for better in found],
+            "certainty": ["> 99.9%" if better.certainty > 0.999 else f"{better.certainty:.1%}" for better in found],
+        },
+        hide_index=True,
+    )

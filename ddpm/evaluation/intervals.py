@@ -1,0 +1,47 @@
+"""95 % confidence intervals of metrics, and how sure it is which of two values is the better one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+import torch
+from torch import Tensor
+
+BOOTSTRAP = 100  # resamples behind an interval that no formula gives
+Z = 1.96  # standard errors on either side of a 95 % interval
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """The score interval of a share of ``count`` (Wilson 1927, JASA 22, p. 209)."""
+    middle, denominator = share + Z**2 / (2 * count), 1 + Z**2 / count
+    half = Z * math.sqrt(share * (1 - share) / count + Z**2 / (4 * count**2))
+    return max(0.0, (middle - half) / denominator), min(1.0, (middle + half) / denominator)
+
+
+def of_share(share: float, count: int) -> float:
+    """Half the width of the interval of a share of ``count``, normal approximation of the binomial."""
+    return Z * math.sqrt(share * (1 - share) / count)
+
+
+def of_mean(values: Tensor) -> float:
+    """Half the width of the interval of the mean of ``values`` (N,)."""
+    return Z * values.std().item() / math.sqrt(len(values))
+
+
+def bootstrap(rows: Tensor, statistic: Callable[[Tensor], float], seed: int) -> float:
+    """Half the width of the interval of a statistic of ``rows`` (N, ...): 1.96 standard deviations over resamples.
+    Resampling shifts a distance up, so its quantiles would not lie around the value."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [statistic(rows[torch.randint(len(rows), (len(rows),), generator=generator)]) for _ in range(BOOTSTRAP)]
+    return Z * torch.tensor(drawn, dtype=torch.float64).std().item()
+
+
+def certainty(first: float, first_half: float, second: float, second_half: float) -> float:
+    """The probability that the true value behind ``first`` is the smaller one, given the halves of both intervals:
+    normal and independent errors. 0.5 if both intervals have no width and the values are equal."""
+    error = math.hypot(first_half, second_half) / Z
+    if error == 0:
+        return 0.5 + 0.5 * ((second > first) - (second < first))
+    return NormalDist().cdf((second - first) / error)
