@@ -7,11 +7,12 @@ from ddpm.evaluation.results import (
     DETAILS,
     METRICS,
     absences,
+    better_of,
+    ci95,
     missing_metrics,
     real_levels,
     results_csv,
     series_of,
-    share_ci95,
     unavailable,
 )
 from ddpm.media.figures import quality_chart
@@ -43,9 +44,36 @@ def test_a_metric_that_only_some_stages_lack_is_named_with_them():
 
 
 def test_the_interval_of_a_share_is_that_of_the_binomial():
-    assert share_ci95(stage_of(10), "precision") == pytest.approx(0.098)  # 1.96 x 0.5 / 10
-    assert share_ci95(stage_of(10, precision=unavailable("x")), "precision") is None
-    assert share_ci95(stage_of(10), "kid") is None
+    assert ci95(stage_of(10), "precision") == pytest.approx(0.098)  # 1.96 x 0.5 / 10
+    assert ci95(stage_of(10, precision=unavailable("x")), "precision") is None
+    assert ci95(stage_of(10), "kid") is None
+
+
+def test_the_interval_of_recall_is_over_the_test_images_and_that_of_the_distance_is_stored():
+    stage = stage_of(10, nearest_training_image={"num_test_images": 10_000}, frechet_distance_ci95=0.01)
+    assert ci95(stage, "recall") == pytest.approx(0.0098)
+    assert ci95(stage, "frechet_distance") == 0.01
+    before = stage_of(10, nearest_training_image=unavailable("x"), frechet_distance_ci95=unavailable("older"))
+    assert ci95(before, "recall") is None
+    assert ci95(before, "frechet_distance") is None
+
+
+def test_which_is_better_is_as_sure_as_the_normal_distribution_says():
+    """Two distances 1.96 standard errors of their difference apart: 97.5 % to one side."""
+    apart = 0.01 * 2**0.5
+    first = stage_of(10, frechet_distance=0.08, frechet_distance_ci95=0.01, label_accuracy=0.4)
+    second = stage_of(10, frechet_distance=0.08 + apart, frechet_distance_ci95=0.01)
+    found = {better.metric: better for better in better_of(first, second)}
+    assert found["frechet_distance"].first
+    assert found["frechet_distance"].certainty == pytest.approx(0.975, abs=1e-4)
+    assert found["precision"].certainty == pytest.approx(0.5)
+    assert not found["label_accuracy"].first
+    assert {better.metric: better.first for better in better_of(second, first)}["label_accuracy"]
+
+
+def test_distances_of_unequal_numbers_of_samples_are_not_compared():
+    few, many = (stage_of(10, num_samples=count, frechet_distance_ci95=0.01) for count in (100, 200))
+    assert {better.metric for better in better_of(few, many)} == {"precision", "label_accuracy"}
 
 
 def sampled(steps: int, count: int, distance: float, **settings) -> dict:
