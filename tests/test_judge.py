@@ -8,12 +8,14 @@ import torch
 from PIL import Image
 
 from ddpm.data import ImageSet, class_by_class
-from ddpm.errors import DataError
-from ddpm.evaluation import real_images
+from ddpm.errors import DataError, ModelError
+from ddpm.evaluation import classifier, real_images
 from ddpm.evaluation.intervals import wilson
 from ddpm.evaluation.protocol import Protocol
 from ddpm.evaluation.samples import judge_samples, read_samples
+from ddpm.files import file_sha256
 from ddpm.media.images import npz_bytes
+from ddpm.storage.weights import write_safetensors
 
 
 @pytest.fixture
@@ -119,3 +121,20 @@ def test_what_are_no_samples_is_named(tmp_path, name, arrays, named):
         np.savez(tmp_path / name, **arrays)
     with pytest.raises(DataError, match=named):
         read_samples(tmp_path / name, "mnist")
+
+
+@pytest.mark.slow
+def test_a_second_opinion_comes_from_another_classifier_and_the_result_names_it(few_real, tmp_path):
+    torch.manual_seed(1)
+    other = tmp_path / "other.safetensors"
+    write_safetensors(classifier.Classifier(), other)  # untrained: it takes one in ten for what it is
+    found, shipped = judge_samples(few_real, classifier=other), judge_samples(few_real)
+    assert found["label_accuracy"] < 0.5 < 0.98 < shipped["label_accuracy"]
+    assert found["pixel_diversity"] == shipped["pixel_diversity"]
+    assert found["frechet_distance"] == pytest.approx(0, abs=1e-6)
+    assert found["made_by"]["classifier_sha256"] == file_sha256(other)
+    assert shipped["made_by"]["classifier_sha256"] == file_sha256(classifier.SHIPPED)
+
+    (tmp_path / "none.safetensors").write_bytes(b"no weights")
+    with pytest.raises(ModelError, match=r"none\.safetensors is damaged or no safetensors file"):
+        judge_samples(few_real, classifier=tmp_path / "none.safetensors")

@@ -153,14 +153,16 @@ def headline(stage: dict[str, Any]) -> str:
 @click.option("--image-size", type=click.IntRange(4, 512), help="To resize a folder's images to.  [default: 32]")
 @click.option("--seed", default=0, help="Decides which real images stand beside the samples.")
 @lpips_option
+@click.option("--classifier", type=UserPath(exists=True), metavar="FILE", help="Another classifier to see the images "
+              "through, as train-classifier makes them: a second opinion.  [default: the shipped one]")  # fmt: skip
 @click.option("--out", type=UserPath(), help="The JSON to write.")
-def judge_command(samples, dataset, image_size, seed, lpips_weights, out):
+def judge_command(samples, dataset, image_size, seed, lpips_weights, classifier, out):
     """Measure samples of any program beside as many real images, with 95 % intervals."""
     from ..evaluation.results import METRICS, write_results
     from ..evaluation.samples import judge_samples, read_samples
 
     images = read_samples(samples, dataset, image_size)
-    found = judge_samples(images, dataset, seed=seed, lpips_weights=lpips_weights)
+    found = judge_samples(images, dataset, seed=seed, lpips_weights=lpips_weights, classifier=classifier)
     real, intervals = found["reference"], found["intervals"]
     click.echo(f"{len(images):,} samples: {found['made_by']['preprocessing']}\n")
     click.echo("| | samples | 95 % interval | as many real images |\n|---|---|---|---|")

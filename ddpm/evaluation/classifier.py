@@ -57,25 +57,30 @@ class Classifier(nn.Module):
 
 
 @cache
-def load_classifier() -> Classifier:
-    """The shipped classifier, in eval mode. Treat it as read-only: all callers share one."""
+def load_classifier(weights: Path = SHIPPED) -> Classifier:
+    """The shipped classifier or another of ``train-classifier``, in eval mode. Treat it as read-only: all callers share
+    one.
+
+    Raises:
+        ModelError: the file does not hold one.
+    """
     with torch.inference_mode(False):  # otherwise no gradient could ever pass through it
         model = Classifier()
-        load_weights(model, read_safetensors(SHIPPED, model), str(SHIPPED))
+        load_weights(model, read_safetensors(weights, model), str(weights))
     return model.eval().requires_grad_(False)
 
 
 @torch.inference_mode()
-def classify(images: Tensor, batch_size: int = 500) -> Tensor:
+def classify(images: Tensor, batch_size: int = 500, *, weights: Path = SHIPPED) -> Tensor:
     """Probabilities of the ten digits, (N, 10), for images (N, 1, H, W) in [-1, 1]."""
-    model = over_cores(load_classifier())
+    model = over_cores(load_classifier(weights))
     return torch.cat([model(chunk).softmax(1) for chunk in images.split(batch_size)])
 
 
 @torch.inference_mode()
-def extract_features(images: Tensor, batch_size: int = 500) -> Tensor:
-    """The shipped classifier's penultimate layer, (N, 96), for images (N, 1, H, W) in [-1, 1]."""
-    features = over_cores(load_classifier().features)
+def extract_features(images: Tensor, batch_size: int = 500, *, weights: Path = SHIPPED) -> Tensor:
+    """The classifier's penultimate layer, (N, 96), for images (N, 1, H, W) in [-1, 1]."""
+    features = over_cores(load_classifier(weights).features)
     return torch.cat([features(chunk) for chunk in images.split(batch_size)])
 
 

@@ -72,7 +72,7 @@ class Judged:
     def probabilities(self) -> Tensor:
         """The classifier's probabilities, (N, 10)."""
         self.real.check_classifier()
-        return classify(self.images)
+        return classify(self.images, weights=self.real.classifier)
 
     @cached_property
     def lpips_pairs(self) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from ..config.data_section import DataConfig
 from ..data import ImageSet, class_by_class, epoch_order, load_dataset, open_folder
 from ..errors import DataError, MetricError
-from .classifier import extract_features
+from .classifier import SHIPPED, extract_features
 from .metrics import Nearest, nearest
 
 TEST_NEIGHBOURS = 1000  # test images whose distance to the nearest training image sets the level of not copying
@@ -30,16 +31,19 @@ class RealImages:
     conditional: bool = True
     digest: str | None = None
     """For a folder, as it is now."""
+    classifier: Path = SHIPPED
+    """The weights of the network that sees the images."""
     _references: dict[tuple[int, tuple[str, ...]], dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, config: DataConfig, seed: int, conditional: bool) -> RealImages:
+    def load(cls, config: DataConfig, seed: int, conditional: bool, classifier: Path = SHIPPED) -> RealImages:
         """The dataset that the config names, or why it is missing."""
+        how = {"seed": seed, "conditional": conditional, "classifier": classifier}
         try:
             train, test, digest = splits(config)
-            return cls(config, train, test, "", seed, conditional, digest)
+            return cls(config, train, test, digest=digest, **how)
         except DataError as error:
-            return cls(config, None, None, str(error), seed, conditional)
+            return cls(config, None, None, str(error), **how)
 
     def check(self) -> None:
         """Raise MetricError if the dataset is missing."""
@@ -53,7 +57,7 @@ class RealImages:
             MetricError: it does not know such images.
         """
         self.check_classifier()
-        return extract_features(images)
+        return extract_features(images, weights=self.classifier)
 
     def check_classifier(self) -> None:
         """Raise MetricError if the shipped classifier does not know such images."""

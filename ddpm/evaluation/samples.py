@@ -13,8 +13,9 @@ from ..config.data_section import DataConfig
 from ..data import ImageSet, open_folder
 from ..datasets import DATASETS
 from ..errors import ConfigError, DataError, unknown
-from ..files import user_path
+from ..files import file_sha256, user_path
 from ..storage.weights import values_sha256
+from .classifier import SHIPPED, load_classifier
 from .evaluate import find_lpips, versions
 from .intervals import bootstrap, of_mean, wilson
 from .judge import Judged, judge
@@ -69,7 +70,12 @@ def read_samples(path: str | Path, dataset: str = "mnist", image_size: int | Non
 
 
 def judge_samples(
-    samples: ImageSet, dataset: str = "mnist", *, seed: int = 0, lpips_weights: Path | None = None
+    samples: ImageSet,
+    dataset: str = "mnist",
+    *,
+    seed: int = 0,
+    lpips_weights: Path | None = None,
+    classifier: Path | None = None,
 ) -> dict[str, Any]:
     """All metrics of samples beside those of as many real images, as a stage of an evaluation holds them, and in
     ``intervals`` a 95 % interval for each that has one.
@@ -80,8 +86,11 @@ def judge_samples(
         dataset: whose test images they are measured with.
         seed: of the real images that are drawn, and of the bootstrap.
         lpips_weights: see ``ddpm.evaluation.lpips_weights.load_lpips``.
+        classifier: weights of another classifier, as ``train-classifier --seed`` makes them: a second opinion on
+            whatever was chosen by the shipped one.
 
     Raises:
+        ModelError: the file holds no such classifier.
         ConfigError: no such dataset, or LPIPS weights that are not there.
         DataError: only some of the samples have a label.
     """
@@ -90,7 +99,9 @@ def judge_samples(
         raise DataError("some of the samples have a label and others have none: give all of them one, or none")
     size, channels = samples.images.shape[-1], samples.images.shape[1]
     config = DataConfig.from_values({"dataset": dataset, "image_size": size, "channels": channels}, "the samples")
-    real = RealImages.load(config, seed, labelled)
+    weights = user_path(classifier) if classifier else SHIPPED
+    load_classifier(weights)  # a file that is none is refused before anything is computed
+    real = RealImages.load(config, seed, labelled, weights)
     lpips = find_lpips(size, lpips_weights)
     judged = Judged(samples.scaled(), samples.labels if labelled else None, real, lpips)
     found = judge(judged)
@@ -102,7 +113,7 @@ def judge_samples(
             "dataset": dataset, "seed": seed, "samples_sha256": values_sha256({"images": samples.images}),
             "preprocessing": f"uint8, {channels} x {size} x {size} pixels, scaled to [-1, 1]; real images resized to "
             "that size, bilinear with antialiasing",
-            "versions": versions(),
+            "classifier_sha256": file_sha256(weights), "versions": versions(),
         },
     }  # fmt: skip
 
