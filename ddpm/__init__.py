@@ -24,7 +24,7 @@ from .models import Model, load_model
 from .options import option
 from .samplers import SAMPLERS, Step
 from .samplers import sampler as register_sampler
-from .sampling import generate, sample
+from .sampling import Guide, generate, sample
 from .schedule import SCHEDULES, NoiseSchedule, make_schedule
 from .schedule import schedule as register_schedule
 from .spacing import spaced_timesteps
@@ -41,6 +41,7 @@ __all__ = [
     "ConfigError",
     "DDPMError",
     "DataError",
+    "Guide",
     "HubError",
     "ImageSet",
     "MetricError",

@@ -201,18 +201,8 @@ def make_denoiser(
         shape = tuple(guidance_scale.shape)
         raise ConfigError(f"guidance_scale must be a number or (B,), one for each image, got {shape}")
 
-    def scale_at(t: int | Tensor) -> float | Tensor:
-        scale = guidance_scale
-        if guidance_interval is not None and (isinstance(scale, Tensor) or scale != 1):
-            first, last = guidance_interval
-            if isinstance(t, Tensor):
-                scale = torch.where((first <= t) & (t <= last), scale, 1.0)
-            elif not first <= t <= last:
-                return 1.0
-        return scale.view(-1, 1, 1, 1) if isinstance(scale, Tensor) else scale
-
     def raw(x_t: Tensor, t: int | Tensor) -> Tensor:
-        scale = 1.0 if labels is None else scale_at(t)
+        scale = 1.0 if labels is None else _scale_at(t, guidance_scale, guidance_interval)
         steps = t if isinstance(t, Tensor) else torch.full((len(x_t),), t, dtype=torch.long, device=x_t.device)
         if not isinstance(scale, Tensor) and scale == 1:
             return model(x_t, steps, labels)
@@ -223,8 +213,51 @@ def make_denoiser(
 
     def denoise(x_t: Tensor, t: int | Tensor) -> Prediction:
         prediction = to_prediction(schedule, raw(x_t, t).float(), x_t, t, prediction_type)
-        if not clip:
-            return prediction
-        return to_prediction(schedule, prediction.x0.clamp(-1, 1), x_t, t, "x0")
+        return _clipped(schedule, prediction, x_t, t) if clip else prediction
 
     return denoise
+
+
+def autoguided(
+    denoise: Denoiser,
+    guide: Denoiser,
+    schedule: NoiseSchedule,
+    scale: float,
+    *,
+    interval: tuple[int, int] | None = None,
+    clip: bool = True,
+) -> Denoiser:
+    """Autoguidance (Karras et al. 2024, arXiv:2406.02507, eq. 3): D = D_guide + w (D - D_guide).
+
+    The guide makes the errors of the model, only larger; what leads away from them leads to better images of the same
+    variety. It is evaluated where the scale is not 1.
+
+    Args:
+        denoise, guide: the model and a weaker version of it, smaller or less trained, for the same labels; unclipped.
+        scale: w; 1 is off.
+        interval: first and last timestep at which it acts, both included; None is all of them.
+        clip: clamp x0 to [-1, 1], and derive eps from it.
+    """
+
+    def guided(x_t: Tensor, t: int | Tensor) -> Prediction:
+        own, w = denoise(x_t, t), _scale_at(t, scale, interval)
+        if isinstance(w, Tensor) or w != 1:
+            own = Prediction(*(theirs + w * (ours - theirs) for ours, theirs in zip(own, guide(x_t, t), strict=True)))
+        return _clipped(schedule, own, x_t, t) if clip else own
+
+    return guided
+
+
+def _scale_at(t: int | Tensor, scale: float | Tensor, interval: tuple[int, int] | None) -> float | Tensor:
+    """The scale of a guidance at t: a number, or (B, 1, 1, 1); 1 outside the interval."""
+    if interval is not None and (isinstance(scale, Tensor) or scale != 1):
+        first, last = interval
+        if isinstance(t, Tensor):
+            scale = torch.where((first <= t) & (t <= last), scale, 1.0)
+        elif not first <= t <= last:
+            return 1.0
+    return scale.view(-1, 1, 1, 1) if isinstance(scale, Tensor) else scale
+
+
+def _clipped(schedule: NoiseSchedule, prediction: Prediction, x_t: Tensor, t: int | Tensor) -> Prediction:
+    return to_prediction(schedule, prediction.x0.clamp(-1, 1), x_t, t, "x0")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .config.schema import check_num_steps
 from .device import resolve_precision
-from .diffusion import Denoiser, q_sample
+from .diffusion import Denoiser, autoguided, q_sample
 from .errors import ConfigError, unknown
 from .randomness import ImageNoise
 from .samplers import SAMPLERS, Noise, Step
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from .config.sections import SamplingConfig
     from .models import Model
     from .schedule import NoiseSchedule
+
+
+class Guide(NamedTuple):
+    """Autoguidance: leads a model away from what a weaker version of it does (Karras et al. 2024, arXiv:2406.02507)."""
+
+    model: Model
+    """With the classes, images and schedule of the model that it guides."""
+    scale: float = 2.0
+    """1 is off."""
+    interval: tuple[int, int] | None = None
+    """First and last timestep at which it acts; None for all."""
 
 
 def sample(
@@ -34,6 +45,7 @@ def sample(
     indices: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
     guidance: float | Sequence[float] | Tensor | None = None,
+    guide: Guide | None = None,
     init: Tensor | None = None,
     start: int | None = None,
     wrap: Callable[[Denoiser], Denoiser] | None = None,
@@ -51,6 +63,7 @@ def sample(
         seeds: one seed per image, each image being the first of its seed; replaces ``seed``, ``num_images`` and
             ``indices``; labels follow the order of the seeds.
         guidance: replaces the settings' guidance_scale; a sequence has one for each image.
+        guide: a weaker model for autoguidance, on top of the guidance by class.
         init: images (N, C, H, W) in [-1, 1] to start from instead of pure noise, noised to timestep ``start`` (SDEdit,
             Meng et al. 2022, arXiv:2108.01073); the sampler's steps are spaced from there to 0.
         start: 0 to T - 1; smaller keeps more of ``init``.
@@ -78,13 +91,18 @@ def sample(
             raise ConfigError(f"a seed must be a whole number, got {number!r}")
     check_num_steps(settings.num_steps, model.schedule.num_timesteps)
     y = model.class_labels(labels, indices)
+    dtype = resolve_precision(precision, model.device)
     denoise = model.denoiser(
         y,
         guidance_scale=_guidance(guidance, settings, len(indices), model.device),
         guidance_interval=settings.guidance_interval,
-        clip=settings.clip,
-        precision=resolve_precision(precision, model.device),
+        clip=settings.clip and not guide,
+        precision=dtype,
     )
+    if guide:
+        _check_guide(guide, model)
+        weak = guide.model.denoiser(guide.model.class_labels(labels, indices), clip=False, precision=dtype)
+        denoise = autoguided(denoise, weak, model.schedule, guide.scale, interval=guide.interval, clip=settings.clip)
     denoise = wrap(denoise) if wrap else denoise
     if seeds is None:
         noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
@@ -108,6 +126,17 @@ def sample(
             yield step
 
     return steps()
+
+
+def _check_guide(guide: Guide, model: Model) -> None:
+    theirs, ours = guide.model, model
+    for what, has, needs in (
+        ("images of", theirs.config.image_shape, ours.config.image_shape),
+        ("classes:", theirs.num_classes, ours.num_classes),
+        ("the schedule", theirs.config.schedule.model_dump(), ours.config.schedule.model_dump()),
+    ):
+        if has != needs:
+            raise ConfigError(f"{theirs.source} cannot guide {ours.source}: it has {what} {has}, not {needs}")
 
 
 def _guidance(
@@ -166,6 +195,7 @@ def generate(
     settings: SamplingConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
+    guide: Guide | None = None,
     precision: str = "fp32",
     batch_size: int = 64,
     on_batch: Callable[[int], None] | None = None,
@@ -177,7 +207,9 @@ def generate(
     indices, done = range(num_images) if indices is None else indices, []
     for first in range(0, len(indices), batch_size):
         part = indices[first : first + batch_size]
-        steps = sample(model, labels=labels, settings=settings, seed=seed, indices=part, precision=precision)
+        steps = sample(
+            model, labels=labels, settings=settings, seed=seed, indices=part, guide=guide, precision=precision
+        )
         last = deque(steps, maxlen=1).pop()
         done.append(last.x0.clamp(-1, 1).cpu())
         if on_batch:

@@ -5,7 +5,6 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_type_hints
 
 from pydantic import BaseModel
 
@@ -77,7 +76,7 @@ def entry(name: str) -> Iterator[str]:
     elif inspect.isclass(thing) and issubclass(thing, BaseModel):
         yield "Its fields are those of the section `sampling` above.\n"
     elif dataclasses.is_dataclass(thing) or hasattr(thing, "_fields"):
-        yield "Fields: " + ", ".join(f"`{field}`" for field in get_type_hints(thing, include_extras=True)) + ".\n"
+        yield "Fields: " + ", ".join(f"`{field}`" for field in inspect.get_annotations(thing)) + ".\n"
     if inspect.isclass(thing) and not issubclass(thing, BaseModel | Exception):
         for shown, said in members(thing):
             yield f"### `{name}.{shown}`\n\n{as_markdown(said)}\n"

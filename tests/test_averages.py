@@ -96,6 +96,19 @@ def test_the_average_of_a_run_is_a_model_and_its_stored_lengths_are_those_tracke
 
 
 @pytest.mark.slow
+def test_an_early_average_is_that_of_a_shorter_run(tiny_config, few_images, output_dir):
+    folder = RunFolder(output_dir / "early")
+    config = tiny_config(**LONG)
+    run_to(folder, config, few_images)
+    early = average_of(folder, 0.05, step=15).network
+    for file in snapshots_of(folder)[3:]:
+        file.unlink()
+    assert same_weights(early, average_of(folder, 0.05).network)
+    with pytest.raises(ConfigError, match="run early has no snapshot of step 7: take one of 5, 10, 15"):
+        average_of(folder, 0.05, step=7)
+
+
+@pytest.mark.slow
 def test_the_command_compares_lengths_and_writes_one(tiny_config, output_dir, cli):
     config = tiny_config(**LONG | {"training__epochs": 1})
     folder = RunFolder(output_dir / "averaged")

@@ -292,7 +292,7 @@ def test_train_makes_a_run_that_can_be_sampled_and_resumed(cli, tiny_yaml, outpu
         (("--set", "model.attention_resolutions=[3]"), "model.attention_resolutions: this model has no 3x3 level"),
         (("--set", "data.image_size=9"), "data.image_size: 9 must be divisible by 2"),
         (("--set", "schedule.num_timesteps=1"), "schedule.num_timesteps: must be greater than or equal to 2"),
-        (("--set", "data.dataset=minst"), "data.dataset: must be 'digits', 'mnist'"),
+        (("--set", "data.dataset=minst"), "data.dataset: did you mean 'mnist'? must be 'digits', 'mnist'"),
         (("--set", "training.precision=fp16"), "precision fp16 needs a CUDA device"),
         (("--set", "training.device=tpu"), "device 'tpu' is not available here"),
         (("--run", "../up"), "name: must be 1 to 64 of"),

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from ddpm.config import SamplingConfig
+from ddpm.diffusion import autoguided
 from ddpm.errors import ConfigError
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
-from ddpm.sampling import evaluations, generate, sample
+from ddpm.sampling import Guide, evaluations, generate, sample
 from ddpm.spacing import spaced_timesteps
 
 
@@ -127,3 +128,58 @@ def test_an_interval_around_all_timesteps_is_plain_guidance_and_one_around_none_
     assert (plain - guided).abs().max() > 1e-3
     torch.testing.assert_close(image(guidance_scale=4, guidance_interval=(0, 19)), guided, rtol=0, atol=0)
     torch.testing.assert_close(image(guidance_scale=4, guidance_interval=(20, 30)), plain, rtol=0, atol=0)
+
+
+# -- autoguidance --------------------------------------------------------------------------------------------------
+
+
+def test_a_guide_that_is_the_model_without_classes_is_classifier_free_guidance(random_model):
+    """Guided by its own prediction without a label, D = D(null) + w (D(y) - D(null)): both kinds must agree."""
+    model = random_model()
+    x_t, y = torch.randn(3, 1, 8, 8), torch.tensor([0, 4, 10])
+    own, without = model.denoiser(y, clip=False), model.denoiser(torch.full((3,), 10), clip=False)
+    for clip in (False, True):
+        plain = model.denoiser(y, guidance_scale=2.5, guidance_interval=(5, 15), clip=clip)
+        ours = autoguided(own, without, model.schedule, 2.5, interval=(5, 15), clip=clip)
+        for t in (3, 10, 19, torch.tensor([3, 10, 19])):
+            for mine, theirs in zip(ours(x_t, t), plain(x_t, t), strict=True):
+                torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_a_scale_of_one_is_off_and_of_zero_the_guide(random_model):
+    model, other = random_model(0), random_model(1)
+    how = {"labels": [1, 2], "seed": 3}
+    assert torch.equal(generate(model, 4, guide=Guide(other, 1.0), **how), generate(model, 4, **how))
+    plain = SamplingConfig(num_steps=5)
+    theirs = generate(other, 4, settings=plain, **how)
+    torch.testing.assert_close(generate(model, 4, guide=Guide(other, 0.0), settings=plain, **how), theirs)
+    assert not torch.allclose(generate(model, 4, guide=Guide(other, 2.0), settings=plain, **how), theirs)
+
+
+def test_a_guide_acts_inside_its_interval_alone(random_model):
+    model, other, plain = random_model(0), random_model(1), SamplingConfig(num_steps=5)
+    nowhere = generate(model, 4, guide=Guide(other, 3.0, interval=(1, 1)), settings=plain)
+    assert torch.equal(nowhere, generate(model, 4, settings=plain))  # of 3, 7, 11, 15, 19 the interval holds none
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__num_classes": 0}, "it has classes: 0, not 10"),
+        ({"schedule__num_timesteps": 30}, "it has the schedule .*30.*, not "),
+        (
+            {"data__image_size": 16, "model__attention_resolutions": [8]},
+            r"it has images of \(1, 16, 16\), not \(1, 8, 8\)",
+        ),
+    ],
+)
+def test_a_guide_of_another_kind_is_refused(random_model, changes, message):
+    with pytest.raises(ConfigError, match=f"random model cannot guide random model: {message}"):
+        sample(random_model(), 2, guide=Guide(random_model(**changes)))
+
+
+def test_the_command_takes_a_guide(cli, tmp_path):
+    out = tmp_path / "guided.png"
+    options = ("--model", "digits", "--guide", "digits", "--num-samples", "4", "--num-steps", "2", "--out", out)
+    assert cli("sample", "grid", *options).code == 0
+    assert "unknown model 'nobody'" in cli("sample", "grid", *options, "--guide", "nobody").err

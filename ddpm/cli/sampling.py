@@ -9,9 +9,9 @@ import click
 from ..config.edit import sampling_settings
 from ..device import PRECISIONS
 from ..files import RunFolder, write_bytes
-from ..models import repeat_labels
+from ..models import load_model, repeat_labels
 from ..samplers import SAMPLERS
-from ..sampling import generate, sample
+from ..sampling import Guide, generate, sample
 from .options import (
     SamplingCommand,
     UserPath,
@@ -46,6 +46,9 @@ def sample_group() -> None:
 @precision_option
 @click.option("--num-samples", type=click.IntRange(1), default=64, help="How many images.")
 @indices_option
+@click.option("--guide", metavar="REF", help="A weaker version of the model for autoguidance, such as an early average "
+              "of its run.")  # fmt: skip
+@click.option("--guide-scale", type=click.FloatRange(0, 20), default=2.0, help="How far away from the guide; 1 is off.")
 @click.option("--out", type=UserPath(), help="The PNG to write.  [default: in the model's output folder]")
 @click.option(
     "--npz",
@@ -57,8 +60,8 @@ def sample_group() -> None:
     "--compile", "compiled", is_flag=True, help="Compile the network first: takes minutes, for many images on a GPU."
 )
 def sample_grid(
-    reference, config, device, labels, seed, precision, num_samples, indices, out, npz, batch_size, compiled,
-    **given,
+    reference, config, device, labels, seed, precision, num_samples, indices, guide, guide_scale, out, npz,
+    batch_size, compiled, **given,
 ):  # fmt: skip
     """Write a grid of generated images."""
     from ..media.images import enlarge, make_grid, npz_bytes, png_bytes, to_uint8
@@ -69,10 +72,11 @@ def sample_grid(
     model = model.compiled() if compiled else model
     settings, chosen = sampling_settings(model.config, **given), labels_of(model, labels)
     wanted = indices_of(indices, num_samples)
+    led = Guide(load_model(guide, device), guide_scale) if guide else None
     with click.progressbar(length=len(wanted), label="sampling", file=sys.stderr) as bar:
         images = to_uint8(
             generate(
-                model, len(wanted), labels=chosen, settings=settings, seed=seed, indices=wanted,
+                model, len(wanted), labels=chosen, settings=settings, seed=seed, indices=wanted, guide=led,
                 precision=precision, batch_size=batch_size, on_batch=lambda done: bar.update(done - bar.pos),
             )
         )  # fmt: skip

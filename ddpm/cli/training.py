@@ -283,21 +283,23 @@ def runs_delete(folder: RunFolder) -> None:
 @click.option("--run", required=True, help="A run that was trained with training.ema_snapshots.")
 @click.option("--length", type=float, help="Standard deviation of the average over the steps, as a share of the "
               "training.  [default: compare several by their validation loss]")  # fmt: skip
+@click.option("--step", type=click.IntRange(1), help="Of the snapshot to average up to, such as an early one to guide "
+              "with.  [default: the last]")  # fmt: skip
 @click.option("--out", type=UserPath(), help="The folder to write the model to.  [default: in the run's folder]")
-def ema_command(run: str, length: float | None, out: Path | None) -> None:
+def ema_command(run: str, length: float | None, step: int | None, out: Path | None) -> None:
     """Average a run's weights over another length, after its training."""
     from ..training.averages import average_of, compare_lengths
 
     folder = run_named(run)
     if length is None:
-        if out:
-            raise click.UsageError("--out needs a --length")
+        if out or step:
+            raise click.UsageError("--out and --step need a --length")
         click.echo("length  validation loss")
         for shown, loss in compare_lengths(folder):
             click.echo(f"{shown:<6g}  {loss:.5f}")
         return
-    out = out or folder.averages / f"length-{length:g}"
-    average_of(folder, length).save(out)
+    out = out or folder.averages / (f"length-{length:g}" + (f"-step-{step}" if step else ""))
+    average_of(folder, length, step).save(out)
     click.echo(f"{out}; sample it: python -m ddpm sample grid --model {out}")
 
 

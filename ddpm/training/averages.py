@@ -13,6 +13,7 @@ from ..data import load_dataset
 from ..errors import ConfigError, ModelError
 from ..files import RunFolder
 from ..models import Model
+from ..names import listed
 from ..storage.layouts import empty_network
 from ..storage.weights import load_weights, read_tensors
 from .ema import LENGTHS, coefficients
@@ -25,11 +26,12 @@ SHORTEST, LONGEST = 0.005, 0.25
 """The lengths that snapshots of ``LENGTHS`` can give."""
 
 
-def average_of(folder: RunFolder, length: float) -> Model:
-    """The model of a run with its weights averaged over ``length``, a share of the training up to its last snapshot.
+def average_of(folder: RunFolder, length: float, step: int | None = None) -> Model:
+    """The model of a run with its weights averaged over ``length``, a share of the training up to ``step``, one of its
+    snapshots; by default the last.
 
     Raises:
-        ConfigError: the length is out of range.
+        ConfigError: the length is out of range, or there is no snapshot of that step.
         ModelError: the run has no snapshots, or one is damaged.
     """
     if not SHORTEST <= length <= LONGEST:
@@ -39,7 +41,11 @@ def average_of(folder: RunFolder, length: float) -> Model:
         raise ModelError(
             f"run {folder.path.name} has no snapshots of its averages: train it with training.ema_snapshots=16 or more"
         )
-    config, step = load_config(folder.config), int(files[-1].stem)
+    steps = [int(file.stem) for file in files]
+    if step is not None and step not in steps:
+        raise ConfigError(f"run {folder.path.name} has no snapshot of step {step:,}: take one of {listed(steps)}")
+    step = step or steps[-1]
+    files, config = files[: steps.index(step) + 1], load_config(folder.config)
     network = empty_network(config)
     load_weights(network, _summed(files, coefficients(_stored(files), step, length)), str(folder.averages))
     return Model(config, network.eval().requires_grad_(False), f"run '{folder.path.name}', average of {length:g}")

@@ -11,6 +11,9 @@ terms are capped, so a request is overtaken only by those that come within (PATI
 it, and from then on by none. This is earliest-deadline-first scheduling (Liu & Layland 1973) with deadlines that make
 it nearly shortest-job-first under light load.
 
+`python -m benchmarks.public --minutes 3.5` on two cores, 16 digits of a visitor beside 20 who keep asking: after 41 s;
+first come, first served, with PATIENCE and RECENT 0, not within 210 s.
+
 A turn lasts from step to step, and is handed over between two steps only to a request that is due earlier. Each visitor
 has one request: a newer one replaces the older. Nobody waits for a visitor who has left: a request whose thread has
 ended or no longer asks for its turn is skipped.
