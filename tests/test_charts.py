@@ -17,6 +17,7 @@ from ddpm.media.figures import (
     curves_png,
     history_chart,
     ladder_chart,
+    length_chart,
     quality_chart,
     save_curves,
 )
@@ -53,6 +54,7 @@ CHARTS = {
     "calibration": lambda: calibration_chart({"mnist": shipped_results("mnist")["calibration"]}, "mse"),
     "distance": lambda: quality_chart({"mnist": measured("mnist", "frechet_distance")}, "frechet_distance"),
     "share": lambda: quality_chart({name: measured(name, "precision") for name in ("mnist", "digits")}, "precision"),
+    "lengths": lambda: length_chart({0.02: 0.11, 0.05: 0.10, 0.1: 0.12}, 0.05),
     "ladder": lambda: ladder_chart([climbed(name, steps) for name in ("ddim", "heun") for steps in (5, 10)]),
     "schedules": lambda: schedules_chart(some_schedules(), "log_snr", 0.3),
     "steps": lambda: steps_chart(some_schedules(), 10, "leading", "log_snr"),

@@ -15,7 +15,9 @@ from ddpm.files import EvaluationFolder, RunFolder
 from ddpm.jobs import read_status
 from ddpm.models import load_model
 from ddpm.storage.places import PRETRAINED
+from ddpm.training.averages import GRID, compare_lengths
 from tests.conftest import ROOT
+from tests.test_training import run_to
 
 
 @pytest.fixture
@@ -163,3 +165,28 @@ def test_the_csv_holds_every_number(evaluated):
     (row,) = [row for row in rows if row["stage"] == "ddim_5steps" and row["metric"] == "pixel_diversity"]
     assert float(row["value"]) == results["ddim_5steps"]["pixel_diversity"]
     assert float(row["real"]) == results["ddim_5steps"]["reference"]["pixel_diversity"]
+
+
+def test_a_run_with_snapshots_is_compared_by_the_length_of_its_average(
+    evaluate_page, tiny_config, few_images, output_dir
+):
+    folder = RunFolder(output_dir / "averaged")
+    run_to(folder, tiny_config(training__ema_snapshots=5, name="averaged"), few_images)
+    page = evaluate_page(eval_model="run:averaged")
+    assert "Length of the average" in [header.value for header in page.header]
+    page.button("eval_lengths").click().run()
+    assert not page.exception
+    losses = dict(compare_lengths(folder))
+    best = min(losses, key=losses.get)
+    slider = page.select_slider("eval_length")
+    assert slider.options == [f"{length:.0%}" for length in GRID]
+    assert slider.value == best
+    slider.set_value(0.2).run()
+    assert not page.exception
+    assert any(f"Validation loss {losses[0.2]:.5f}" in caption.value for caption in page.caption)
+    assert "python -m ddpm ema --run averaged --length 0.2" in [code.value for code in page.code]
+
+
+def test_a_run_without_snapshots_has_no_length_to_choose(evaluate_page, tiny_run):
+    page = evaluate_page(eval_model="run:tiny")
+    assert "Length of the average" not in [header.value for header in page.header]

@@ -190,6 +190,16 @@ def quality_chart(models: Mapping[str, Mapping[Any, Mapping[str, Any]]], metric:
     )  # fmt: skip
 
 
+def length_chart(losses: Mapping[float, float], chosen: float) -> Chart:
+    """The validation loss over the length of the average, with one length marked."""
+    line = Trace(list(losses), list(losses.values()), mark="circle", hover="%{y:.5f}")
+    marked = Trace([chosen], [losses[chosen]], colour=PALETTE[1], dash="", mark="diamond", size=11, hover="")
+    ticks = _legible(list(losses))
+    return Chart(
+        [Panel([line, marked], Axis("validation loss"))], Axis("length, share of the training", log=True, ticks=ticks)
+    )
+
+
 def ladder_chart(results: Sequence[tuple[Climbed, Closeness]]) -> Chart:
     """The PSNR to the reference over network evaluations an image, one line a sampler, with 95 % intervals."""
     traces = []

@@ -61,7 +61,8 @@ def evaluation_job(model: Model) -> None:
         )  # fmt: skip
         methods = st.toggle(
             "All methods", key="eval_all",
-            help="DDIM in 10, 20, 50 and 100 steps, the other samplers, and DDPM in all steps on at most 64 samples.",
+            help="DDIM in 10, 20, 50 and 100 steps, the other samplers, Heun and DPM-Solver++ in 10 and 20 "
+            "evaluations, and DDPM in all steps on at most 64 samples.",
         )  # fmt: skip
         per_class = st.toggle("Per class", key="eval_per_class", help="Calibrate every class by itself as well.")
         st.button(
