@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from difflib import get_close_matches
 
-from .errors import ConfigError
+from .errors import ConfigError, did_you_mean
 from .escaping import as_markdown
 
 SHOWN = 12  # names in a message
@@ -36,10 +35,8 @@ def label_named(names: Sequence[str], text: str) -> int:
         return names.index(text)
     if text.isdecimal() and text.isascii() and len(text) < 10 and int(text) < len(names):
         return int(text)
-    near = get_close_matches(text, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
     numbers = "" if _are_numbers(names) else f", or their numbers, 0 to {len(names) - 1}"
-    raise ConfigError(f"there is no class {text!r}: {hint}valid are {listed(names)}{numbers}")
+    raise ConfigError(f"there is no class {text!r}: {did_you_mean(text, names)}valid are {listed(names)}{numbers}")
 
 
 def labels_named(names: Sequence[str], text: str) -> list[int] | None:

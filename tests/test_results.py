@@ -5,6 +5,7 @@ import pytest
 from ddpm.evaluation import judge
 from ddpm.evaluation.results import (
     DETAILS,
+    INTERVALS,
     METRICS,
     absences,
     better_of,
@@ -25,7 +26,7 @@ def stage_of(steps: int, **changes) -> dict:
 
 def test_every_metric_that_is_shown_is_computed_and_the_other_way_round():
     computed = {name for measure in judge.MEASURES for name in measure.names}
-    assert computed == {*METRICS, *DETAILS}
+    assert computed == {*METRICS, *DETAILS, *INTERVALS}
 
 
 def test_what_is_missing_is_named_once_for_each_reason():

@@ -52,6 +52,10 @@ METRICS = {
 }  # fmt: skip
 
 
+ROUNDING = 1e-4
+"""The largest ``identity_residual`` that rounding explains."""
+
+
 # -- on disk ------------------------------------------------------------------------------------------------------
 
 

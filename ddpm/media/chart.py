@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 # Okabe & Ito's colour-blind-safe hues as in .streamlit/config.toml, where the reasons stand.
 PALETTE = ("#655DA8", "#E17702", "#348266", "#A94422", "#009BF4", "#AC8AA1")
@@ -28,9 +28,9 @@ class Trace:
     y: Sequence[float]  # not-a-number is a gap
     label: str = ""
     colour: str = PALETTE[0]
-    dash: str = "solid"  # one of DASHES; "" joins nothing
+    dash: Literal["solid", "dash", "dot", "dashdot", ""] = "solid"  # "" joins nothing
     width: float = 2
-    mark: str = ""  # one of MARKS; "" marks nothing
+    mark: Literal["circle", "diamond", "square", "triangle-up", "x-thin-open", ""] = ""  # "" marks nothing
     size: float = 6
     opacity: float = 1
     error: Sequence[float] | None = None  # half the width of the interval around each y

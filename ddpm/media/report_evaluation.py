@@ -18,6 +18,7 @@ from ..evaluation.results import (
     stage_label,
     unavailable,
 )
+from ..evaluation.structure import ROUNDING
 from .document import Markdown
 from .drawers import save_chart
 from .figures import calibration_chart, quality_chart
@@ -73,6 +74,7 @@ def _calibration(subject: Subject, result: Mapping[str, Any]) -> dict[str, Any]:
         "num_images": result["num_images"],
         "table": _rows({name: cells for name, cells in columns.items() if cells}),
         "residual": max(residuals, default=0.0) if "identity_residual" in result else None,
+        "is_rounding": max(residuals, default=0.0) < ROUNDING,
         "comparison": _comparison(result, others) if others else None,
         "linear": _against_linear(result, others["linear"]) if "linear" in others else None,
         "per_class": _class_by_class(per_class, class_names(subject.results)) if known else None,

@@ -7,6 +7,7 @@ import streamlit as st
 
 from ddpm.escaping import as_markdown
 from ddpm.evaluation.results import METRICS, Stage, absences, better_of, ci95, missing_metrics, name_in, stage_label
+from ddpm.evaluation.structure import ROUNDING
 from ddpm.media.drawers import to_plotly
 from ddpm.media.figures import REFERENCES, calibration_chart, quality_chart
 
@@ -115,7 +116,7 @@ def _calibration_table(tables: Mapping[str, Stage]) -> None:
     }
     about = st.column_config.Column(
         help="Relative difference of both sides of MSE(noise) = SNR · MSE(image), which hold before clipping. Above "
-        "1e-4 it would be a bug in the program."
+        f"{ROUNDING:g} it would be a bug in the program."
     )
     st.dataframe({name: values for name, values in columns.items() if set(values) != {"–"}}, hide_index=True,
                  column_config={"identity": about})  # fmt: skip

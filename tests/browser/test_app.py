@@ -449,7 +449,7 @@ def test_on_a_phone_the_controls_say_where_they_are(page, app_url):
     page.set_viewport_size(PHONE)
     open_page(page, f"{app_url}/playground")
     expand = page.get_by_test_id("stExpandSidebarButton")
-    said = expand.evaluate("e => getComputedStyle(e, '::after').content")
-    assert said == '"Pages and settings"'
+    said = "e => getComputedStyle(e, '::after').content"
+    wait_until(page, lambda: expand.evaluate(said) == '"Pages and settings"')  # the style may come after the button
     expand.click()
     page.locator(".st-key-play_steps").get_by_role("slider").wait_for()
