@@ -7,6 +7,7 @@ import time
 from functools import partial
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from ddpm import jobs
 from ddpm.evaluation import job
@@ -190,3 +191,23 @@ def test_a_run_with_snapshots_is_compared_by_the_length_of_its_average(
 def test_a_run_without_snapshots_has_no_length_to_choose(evaluate_page, tiny_run):
     page = evaluate_page(eval_model="run:tiny")
     assert "Length of the average" not in [header.value for header in page.header]
+
+
+def test_which_of_two_models_is_better_stands_with_its_certainty():
+    def script():
+        from ddpm.evaluation.structure import METRICS
+        from pages.components.evaluation import which_is_better
+
+        def stage(distance, half):
+            return dict.fromkeys(METRICS, 0.5) | {
+                "num_samples": 1000, "frechet_distance": distance, "frechet_distance_ci95": half
+            }  # fmt: skip
+
+        which_is_better({"first": stage(0.09, 0.004), "second": stage(0.06, 0.003)})
+
+    page = AppTest.from_function(script).run()
+    assert not page.exception
+    (table,) = page.dataframe
+    rows = table.value.set_index("metric")
+    assert [*rows.loc["Fréchet distance"]] == ["0.09 ± 0.004", "0.06 ± 0.003", "second", "> 99.9%"]
+    assert rows.loc["Precision", "certainty"] == "50.0%"
