@@ -38,14 +38,15 @@ def length_of_average(model: Model) -> None:
         effort = "The validation loss of eight lengths: seconds for a small model, minutes for a large one."
         if st.button("Compare lengths", key="eval_lengths", icon=":material/query_stats:", help=effort):
             _measure(run, losses)
-        if len(losses) < len(GRID):
-            return
+            if len(losses) == len(GRID):
+                st.rerun()
+        return
     best = min(losses, key=losses.get)
     meaning = "The standard deviation of the average over the steps, as a share of the training."
-    length = st.select_slider("Length", list(losses), best, "{:.0%}".format, key="eval_length", help=meaning, width=400)
+    length = st.select_slider("Length", list(losses), best, "{:g}".format, key="eval_length", help=meaning, width=400)
     st.plotly_chart(to_plotly(length_chart(losses, length)), key="eval_plot_lengths", **PLOT)
     st.caption(
-        f"Validation loss {losses[length]:.5f}; the lowest is {losses[best]:.5f}, at {best:.0%}. This makes it a model:"
+        f"Validation loss {losses[length]:.5f}; the lowest is {losses[best]:.5f}, at {best:g}. This makes it a model:"
     )
     st.code(f"python -m ddpm ema --run {run.path.name} --length {length:g}", language="bash")
 
