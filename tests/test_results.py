@@ -1,8 +1,10 @@
 """How the results of an evaluation are read: what is missing, where, and how sure a share is."""
 
 import pytest
+import torch
 
 from ddpm.evaluation import judge
+from ddpm.evaluation.intervals import bootstrap
 from ddpm.evaluation.results import (
     DETAILS,
     INTERVALS,
@@ -120,3 +122,15 @@ def test_the_csv_holds_the_classes_and_leaves_out_what_is_unavailable():
     calibration = {"timesteps": [0], "mse": [0.5], "psnr": [unavailable("inf")], "per_class": per_class}
     lines = results_csv({"calibration": calibration, "made_by": {}}).splitlines()
     assert lines == ["stage,t,metric,value,real", "calibration,0,mse,0.5,", "calibration/class 3,0,mse,0.25,"]
+
+
+def test_the_bootstrap_of_balanced_samples_is_the_spread_of_balanced_sets():
+    """Ten classes far apart: a mean varies far less where their shares are fixed than where they are not."""
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.arange(1000) % 10
+    sets = [100.0 * classes + torch.randn(1000, generator=generator) for _ in range(400)]
+    spread = 1.96 * torch.stack([rows.mean() for rows in sets]).std().item()
+    assert spread == pytest.approx(1.96 / 1000**0.5, rel=0.1)
+    assert bootstrap(sets[0], lambda rows: rows.mean().item(), 0, classes) == pytest.approx(spread, rel=0.25)
+    unbalanced = 1.96 * 100 * (99 / 12 / 1000) ** 0.5  # of the mean of ten equally likely classes
+    assert bootstrap(sets[0], lambda rows: rows.mean().item(), 0) == pytest.approx(unbalanced, rel=0.25)

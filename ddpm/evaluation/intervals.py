@@ -30,11 +30,20 @@ def of_mean(values: Tensor) -> float:
     return Z * values.std().item() / math.sqrt(len(values))
 
 
-def bootstrap(rows: Tensor, statistic: Callable[[Tensor], float], seed: int) -> float:
+def bootstrap(rows: Tensor, statistic: Callable[[Tensor], float], seed: int, classes: Tensor | None = None) -> float:
     """Half the width of the interval of a statistic of ``rows`` (N, ...): 1.96 standard deviations over resamples.
-    Resampling shifts a distance up, so its quantiles would not lie around the value."""
+    Resampling shifts a distance up, so its quantiles would not lie around the value. Where the ``classes`` (N,) were
+    chosen, each is resampled by itself: their shares are no chance."""
     generator = torch.Generator().manual_seed(seed)
-    drawn = [statistic(rows[torch.randint(len(rows), (len(rows),), generator=generator)]) for _ in range(BOOTSTRAP)]
+    classes = torch.zeros(len(rows), dtype=torch.long) if classes is None else classes
+    groups = [(classes == label).nonzero().flatten() for label in classes.unique()]
+
+    def resampled() -> Tensor:
+        return rows[
+            torch.cat([group[torch.randint(len(group), (len(group),), generator=generator)] for group in groups])
+        ]
+
+    drawn = [statistic(resampled()) for _ in range(BOOTSTRAP)]
     return Z * torch.tensor(drawn, dtype=torch.float64).std().item()
 
 

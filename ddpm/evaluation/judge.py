@@ -156,7 +156,7 @@ def _frechet(judged: Judged) -> tuple[float, float]:
     def distance(features: Tensor) -> float:
         return frechet_distance(features, judged.real.test_features)
 
-    return distance(judged.features), bootstrap(judged.features, distance, judged.real.seed)
+    return distance(judged.features), bootstrap(judged.features, distance, judged.real.seed, judged.labels)
 
 
 def _frechet_natural(judged: Judged) -> tuple[float]:

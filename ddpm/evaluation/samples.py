@@ -23,7 +23,7 @@ from .metrics import pixel_diversity
 from .real_images import RealImages
 
 INTERVALS = {
-    "frechet_distance": "bootstrap over the samples, the test images fixed",
+    "frechet_distance": "bootstrap over the samples of each class, the test images fixed",
     "pixel_diversity": "bootstrap over the samples",
     "lpips_diversity": "1.96 standard errors over the pairs",
     "precision": "Wilson's score interval over the samples, the test images fixed",
