@@ -5,9 +5,12 @@ import pytest
 import torch
 from torch import nn
 
+import ddpm
 from ddpm.config import load_config
+from ddpm.deploy.public import check_config, published
 from ddpm.errors import ConfigError, ModelError
 from ddpm.files import RunFolder
+from ddpm.media.subject import write_model_files
 from ddpm.models import load_model
 from ddpm.training.averages import average_of, compare_lengths
 from ddpm.training.ema import LENGTHS, PowerEMA, coefficients, power_of
@@ -165,3 +168,37 @@ def test_a_model_that_does_not_fit_is_refused_before_anything_is_written(
     with pytest.raises((ModelError, ConfigError), match=message):
         run_to(RunFolder(output_dir / "refused"), config, few_images)
     assert not (output_dir / "refused" / "config.yaml").exists()
+
+
+@pytest.mark.slow
+def test_a_training_in_memory_starts_from_a_model_too(tiny_run, tiny_config, few_images):
+    """It began from scratch without a word."""
+    config = tiny_config(training__start_from="run:tiny", training__epochs=1, training__learning_rate=1e-12)
+    source = load_model("run:tiny").network.state_dict()
+    for name, value in ddpm.train(config, few_images[0]).model.network.state_dict().items():
+        assert torch.equal(value, source[name])
+
+
+@pytest.mark.slow
+def test_a_published_config_does_not_say_where_the_model_lay_that_it_started_from(
+    tiny_run, tiny_config, few_images, output_dir, tmp_path
+):
+    config = tiny_config(training__start_from=str(tiny_run), training__epochs=1)
+    run_to(RunFolder(output_dir / "on"), config, few_images)
+    write_model_files("run:on", tmp_path / "published")
+    text = (tmp_path / "published" / "config.yaml").read_text()
+    assert "start_from: tiny\n" in text
+    assert str(tiny_run.parent) not in text
+
+
+def test_a_public_page_neither_looks_at_nor_shows_a_model_that_it_does_not_offer(monkeypatch, tiny_config):
+    """Its visitors could ask which files there are."""
+    config, offered = (tiny_config(training__start_from=name) for name in ("/etc/passwd", "mnist"))
+    check_config(config)
+    assert published(config) == config
+    monkeypatch.setenv("DDPM_PUBLIC", "1")
+    with pytest.raises(ConfigError, match=r"training\.start_from: unknown model '/etc/passwd'"):
+        check_config(config)
+    check_config(offered)
+    assert published(offered).training.start_from == "mnist"
+    assert published(config).training.start_from == "your/model"

@@ -146,23 +146,32 @@ def forbid(what: str) -> None:
 
 
 def published(config: Config) -> Config:
-    """A run's config as a page shows it: in public mode with a stand-in for the path of its images."""
-    if not is_public() or config.data.path is None:
+    """A run's config as a page shows it: in public mode with stand-ins for the path of its images and for a model that
+    is not offered."""
+    if not is_public():
         return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"path": "your/images"})})
+    data, training = config.data, config.training
+    if data.path is not None:
+        data = data.model_copy(update={"path": "your/images"})
+    if training.start_from is not None and training.start_from not in offered_models():
+        training = training.model_copy(update={"start_from": "your/model"})
+    return config.model_copy(update={"data": data, "training": training})
 
 
 def check_config(config: Config) -> None:
-    """Refuse a config that names a folder of this machine.
+    """Refuse a config that names a folder of this machine, or a model that is not offered, before either is looked at.
 
     Raises:
-        ConfigError: in public mode, for the dataset ``folder``.
+        ConfigError: in public mode, for the dataset ``folder`` and for such a ``training.start_from``.
     """
     if is_public() and config.data.dataset == "folder":
         raise ConfigError(
             "data.dataset folder reads images from the machine that trains, and this public page reads none: "
             "download the YAML and train with it on your own"
         )
+    reference = config.training.start_from
+    if is_public() and reference is not None and reference not in offered_models():
+        raise ConfigError(f"training.start_from: {unknown('model', reference[:80], offered_models())}")
 
 
 # -- models --------------------------------------------------------------------------------------------------------
@@ -183,6 +192,11 @@ def extra_models() -> list[str]:
     return found
 
 
+def offered_models() -> list[str]:
+    """The references of the models that a public page offers."""
+    return [*shipped_models(), *extra_models()]
+
+
 def shows_run(name: str) -> bool:
     """Whether pages show a run of that name: in public only those that $DDPM_MODELS lists."""
     return not is_public() or f"run:{name}" in extra_models()
@@ -194,7 +208,7 @@ def check_model(reference: str) -> None:
     Raises:
         ModelError: in public mode, for a model that is neither shipped nor in $DDPM_MODELS.
     """
-    if is_public() and reference not in (valid := [*shipped_models(), *extra_models()]):
+    if is_public() and reference not in (valid := offered_models()):
         raise ModelError(unknown("model", reference[:80], valid))
 
 

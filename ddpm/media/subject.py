@@ -15,6 +15,7 @@ from ..evaluation.results import find_results, folder_of, write_results
 from ..files import RESULTS, RunFolder, file_sha256, write_text
 from ..models import Model, load_model
 from ..storage.checkpoints import read_checkpoint
+from ..storage.hub import is_on_hub
 from ..storage.layouts import CONFIG
 from ..storage.pipelines import PipelineConfig
 from ..training.history import History, read_history
@@ -82,7 +83,7 @@ def write_model_files(reference: str, folder: Path) -> Subject:
     sha256 = file_sha256(weights)
     subject = replace(
         found,
-        model=replace(found.model, config=_without_path(found.model.config), sha256=sha256, weights=weights),
+        model=replace(found.model, config=_without_places(found.model.config), sha256=sha256, weights=weights),
         results=_as_published(found.results, {found.model.sha256: sha256}),
     )
     write_text(folder / CONFIG, config_to_yaml(subject.model.config))
@@ -91,12 +92,15 @@ def write_model_files(reference: str, folder: Path) -> Subject:
     return subject
 
 
-def _without_path(config: Config) -> Config:
-    """The config without the place on this machine where a folder of images lies, only with its name."""
-    if config.data.path is None:
-        return config
-    data = config.data.model_copy(update={"path": Path(config.data.path).resolve().name or "images"})
-    return config.model_copy(update={"data": data})
+def _without_places(config: Config) -> Config:
+    """The config without the places on this machine where a folder of images and the model that the training started
+    from lie, only with their names."""
+    data, training = config.data, config.training
+    if data.path is not None:
+        data = data.model_copy(update={"path": Path(data.path).resolve().name or "images"})
+    if (begun := training.start_from) and not is_on_hub(begun):
+        training = training.model_copy(update={"start_from": Path(begun).name})
+    return config.model_copy(update={"data": data, "training": training})
 
 
 def _as_published(value: Any, hashes: dict[str, str]) -> Any:

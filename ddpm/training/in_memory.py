@@ -10,6 +10,7 @@ from ..config.schema import Config
 from ..data import ImageSet, hold_out, load_dataset
 from ..errors import DataError
 from ..models import Model
+from .checkpoint import start_from
 from .events import Event
 from .loop import TrainState
 from .loop import train as train_loop
@@ -21,6 +22,7 @@ class Training:
     def __init__(self, config: Config, images: ImageSet, held_out: ImageSet):
         self.config, self._images, self._held_out = config, images, held_out
         self._state = TrainState(config)
+        start_from(self._state)
 
     def __iter__(self) -> Iterator[Event]:
         """The events from the current step to the end of ``config.training.epochs``; can be left and resumed."""
