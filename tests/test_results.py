@@ -4,14 +4,12 @@ import pytest
 import torch
 
 from ddpm.evaluation import judge
-from ddpm.evaluation.intervals import bootstrap
+from ddpm.evaluation.intervals import better_of, bootstrap, ci95
 from ddpm.evaluation.results import (
     DETAILS,
     INTERVALS,
     METRICS,
     absences,
-    better_of,
-    ci95,
     missing_metrics,
     real_levels,
     results_csv,

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from .results import Stage
 
 BOOTSTRAP = 100  # resamples behind an interval that no formula gives
 Z = 1.96  # standard errors on either side of a 95 % interval
@@ -54,3 +58,44 @@ def certainty(first: float, first_half: float, second: float, second_half: float
     if error == 0:
         return 0.5 + 0.5 * ((second > first) - (second < first))
     return NormalDist().cdf((second - first) / error)
+
+
+# -- of a stage of an evaluation ------------------------------------------------------------------------------------
+
+
+def ci95(stage: Stage, key: str) -> float | None:
+    """Half the width of the 95 % interval of a metric; None for one that has none. Those of precision and label
+    accuracy are about other samples, that of recall about other test images."""
+    value, half = stage.get(key), stage.get(f"{key}_ci95")
+    if not isinstance(value, int | float):
+        return None
+    if isinstance(half, int | float):
+        return half
+    nearest = stage.get("nearest_training_image") or {}
+    counts = dict.fromkeys(("precision", "label_accuracy"), stage["num_samples"])
+    counts["recall"] = nearest.get("num_test_images")
+    return of_share(value, counts[key]) if counts.get(key) else None
+
+
+class Better(NamedTuple):
+    """Which of two models does better by a metric."""
+
+    metric: str
+    first: bool
+    """Whether it is the first one."""
+    certainty: float
+    """0.5 to 1."""
+
+
+def better_of(first: Stage, second: Stage) -> list[Better]:
+    """Which of two stages does better, by every metric that has an interval in both and means the same in both: the
+    Fréchet distance and recall depend on the number of samples."""
+    found = []
+    for key, lower in (("frechet_distance", True), ("precision", False), ("recall", False), ("label_accuracy", False)):
+        halves = ci95(first, key), ci95(second, key)
+        comparable = first["num_samples"] == second["num_samples"] or key in ("precision", "label_accuracy")
+        if None not in halves and comparable:
+            smaller = certainty(first[key], halves[0], second[key], halves[1])
+            sure = smaller if lower else 1 - smaller
+            found.append(Better(key, sure >= 0.5, max(sure, 1 - sure)))
+    return found

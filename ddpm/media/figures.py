@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ..evaluation.results import METRICS, Series, ci95, real_levels, series_of, stage_label
+from ..evaluation.intervals import ci95
+from ..evaluation.results import METRICS, Series, real_levels, series_of, stage_label
 from ..samplers import SAMPLERS
 from ..training.history import History, smoothed
 from .chart import PALETTE, Axis, Chart, Panel, Trace, colour_of

@@ -6,7 +6,8 @@ from typing import Any
 import streamlit as st
 
 from ddpm.escaping import as_markdown
-from ddpm.evaluation.results import METRICS, Stage, absences, better_of, ci95, missing_metrics, name_in, stage_label
+from ddpm.evaluation.intervals import better_of, ci95
+from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, name_in, stage_label
 from ddpm.evaluation.structure import ROUNDING
 from ddpm.media.drawers import to_plotly
 from ddpm.media.figures import REFERENCES, calibration_chart, quality_chart
