@@ -76,7 +76,7 @@ if public:
 starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in shown_runs()), FILE]
 first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
 start = first.selectbox(
-    "Start from", starts, key="train_from", bind="query-params",
+    "Preset or run", starts, key="train_from", bind="query-params",
     help="A preset, the config of an earlier run, or your own file. Choosing again discards your changes below.",
 )  # fmt: skip
 if start not in starts:  # a select box accepts whatever a browser sends

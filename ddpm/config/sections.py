@@ -190,7 +190,7 @@ class TrainingConfig(Section):
         0,
         "Snapshots of two more averages, spread over the training, from which one of any length can be made "
         "afterwards: python -m ddpm ema. 16 are enough; each takes as much space as the weights.",
-        "snapshots",
+        "number",
         ge=0,
         le=256,
     )
