@@ -31,7 +31,7 @@ from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.training.checkpoint import save_checkpoint, save_ema
 from ddpm.training.loop import TrainState
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 
 from .machine import Machine
 from .rows import Row, interleaved

@@ -10,7 +10,7 @@ import torch
 
 from ddpm.config import load_config
 from ddpm.files import RunFolder
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 
 from .contenders import (
     CONFIG,

@@ -90,6 +90,9 @@ class ImageSet:
     def __getitem__(self, index) -> ImageSet:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
+    def to(self, device: torch.device) -> ImageSet:
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
     def scaled(self) -> Tensor:
         """The images as float32 in [-1, 1]."""
         return to_float(self.images)

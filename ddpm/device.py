@@ -151,10 +151,10 @@ class Compiled(nn.Module):
     def null_label(self) -> int | None:
         return self.network.null_label
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, n: Tensor | None = None) -> Tensor:
         """Shapes as in ``ddpm.unet.UNet``."""
         try:
-            output = self._call(x, t, y)
+            output = self._call(x, t, y) if n is None else self._call(x, t, y, n)
         except torch._dynamo.exc.BackendCompilerFailed as error:
             raise DDPMError(
                 f"the network cannot be compiled here ({one_line(error.inner_exception)}): torch.compile needs a C++ "

@@ -136,6 +136,11 @@ class RunFolder:
         return self.path / "averages"
 
     @property
+    def trajectories(self) -> Path:
+        """The walks of the teacher of a distillation."""
+        return self.path / "trajectories"
+
+    @property
     def status(self) -> Path:
         return self.path / "status.json"
 

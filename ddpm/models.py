@@ -18,7 +18,7 @@ from .device import Compiled, over_cores, resolve_device
 from .diffusion import Denoiser, make_denoiser
 from .errors import ConfigError, ModelError
 from .files import RunFolder, user_path, write_text
-from .names import listed
+from .names import either, listed
 from .schedule import NoiseSchedule
 from .storage.layouts import CONFIG, WEIGHTS
 from .storage.places import resolve
@@ -129,13 +129,25 @@ class Model:
         guidance_interval: tuple[int, int] | None = None,
         clip: bool = True,
         precision: torch.dtype = torch.float32,
+        num_steps: int | None = None,
     ) -> Denoiser:
         """The network as a ``Denoiser`` for labels ``y`` (B,) as from ``class_labels``; in mixed precision unless
-        ``precision`` is float32. The other arguments are those of ``make_denoiser``."""
+        ``precision`` is float32. A distilled model is told in how many steps it is to draw, one of its
+        ``step_counts``. The other arguments are those of ``make_denoiser``.
 
-        def network(*batch: Tensor | None) -> Tensor:
+        Raises:
+            ConfigError: a distilled model has not learned to draw in ``num_steps``.
+        """
+        counts = self.config.model.step_counts
+        if counts and num_steps not in counts:
+            raise ConfigError(f"{self.source} draws in {either(counts)} steps, got num_steps {num_steps}")
+        if counts and (isinstance(guidance_scale, Tensor) or guidance_scale != 1):
+            raise ConfigError(f"{self.source} takes no guidance: that of its teacher is built in")
+
+        def network(x_t: Tensor, t: Tensor, y: Tensor | None) -> Tensor:
+            steps = (torch.full_like(t, counts.index(num_steps)),) if counts else ()
             with torch.autocast(self.device.type, precision) if precision != torch.float32 else nullcontext():
-                return self.network(*batch)
+                return self.network(x_t, t, y, *steps)
 
         return make_denoiser(
             network if isinstance(self.network, Compiled) else over_cores(network),

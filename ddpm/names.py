@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from .errors import ConfigError, did_you_mean
 from .escaping import as_markdown
@@ -15,6 +15,12 @@ SHOWN = 12  # names in a message
 def listed(names: Sequence[str], most: int = SHOWN) -> str:
     """Names joined for a message: ``'cat', 'dog'``; past ``most`` of them, only how many more there are."""
     return in_short([*map(repr, names)], most)
+
+
+def either(words: Iterable[object]) -> str:
+    """Alternatives for a message: ``1, 2, 4 or 8``."""
+    *most, last = map(str, words)
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def in_short(words: Sequence[str], most: int = SHOWN) -> str:

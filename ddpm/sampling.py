@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from .config.schema import check_num_steps
+from .config.schema import check_few_steps, check_num_steps
 from .device import resolve_precision
 from .diffusion import Denoiser, autoguided, q_sample
 from .errors import ConfigError, unknown
@@ -75,8 +75,9 @@ def sample(
         ``Step``, num_steps + 1 of them; the last holds the images in ``x0``, (N, C, H, W) in about [-1, 1].
 
     Raises:
-        ConfigError: unknown sampler, num_steps above T, a label that the model does not have, a precision that the
-            device does not support, or arguments that do not fit each other.
+        ConfigError: unknown sampler, num_steps above T, settings that a distilled model has not learned, a label that
+            the model does not have, a precision that the device does not support, or arguments that do not fit each
+            other.
     """
     settings = settings or model.config.sampling
     if settings.sampler not in SAMPLERS:
@@ -90,6 +91,7 @@ def sample(
         if not isinstance(number, int) or isinstance(number, bool):
             raise ConfigError(f"a seed must be a whole number, got {number!r}")
     check_num_steps(settings.num_steps, model.schedule.num_timesteps)
+    check_few_steps(settings, model.config.model.step_counts)
     y = model.class_labels(labels, indices)
     dtype = resolve_precision(precision, model.device)
     denoise = model.denoiser(
@@ -98,10 +100,12 @@ def sample(
         guidance_interval=settings.guidance_interval,
         clip=settings.clip and not guide,
         precision=dtype,
+        num_steps=settings.num_steps,
     )
     if guide:
         _check_guide(guide, model)
-        weak = guide.model.denoiser(guide.model.class_labels(labels, indices), clip=False, precision=dtype)
+        weak = guide.model.denoiser(guide.model.class_labels(labels, indices), clip=False, precision=dtype,
+                                    num_steps=settings.num_steps)  # fmt: skip
         denoise = autoguided(denoise, weak, model.schedule, guide.scale, interval=guide.interval, clip=settings.clip)
     denoise = wrap(denoise) if wrap else denoise
     if seeds is None:
@@ -157,6 +161,8 @@ def _from_images(
 ) -> tuple[list[int], Noise]:
     """The timesteps from ``start`` on, and a source of noise whose first draw is the noised images."""
     last, shape = model.schedule.num_timesteps - 1, (count, *model.config.image_shape)
+    if model.config.model.step_counts:
+        raise ConfigError(f"{model.source} is distilled: it draws from pure noise, and takes no init and start")
     if init is None or start is None:
         raise ConfigError("init and start go together: the images, and the timestep that they are noised to")
     if not isinstance(start, int) or not 0 <= start <= last:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GROUPS = 8  # of every GroupNorm; channels are multiples of it
+STEPS_EMBEDDING = "steps_embedding.weight"  # what a distilled network has beside the weights of its teacher
 
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
@@ -102,6 +103,7 @@ class UNet(nn.Module):
         num_classes: K > 0 makes it class-conditional; label K is the null class. 0: unconditional.
         patch_size: pixels folded into channels before the trunk (pixel-unshuffle).
         stem_channels: width of the full-resolution stem and head; 0 for none.
+        step_counts: the numbers of steps that a distilled network draws in, each with an embedding; () for none.
 
     The sizes are checked by ``ddpm.config``, which is where they come from.
     """
@@ -120,12 +122,15 @@ class UNet(nn.Module):
         num_classes: int,
         patch_size: int,
         stem_channels: int,
+        step_counts: tuple[int, ...] = (),
     ):
         super().__init__()
         self.num_classes, self.patch_size, self.base_channels = num_classes, patch_size, base_channels
         emb = 4 * base_channels
         self.time_mlp = nn.Sequential(nn.Linear(base_channels, emb), nn.SiLU(), nn.Linear(emb, emb))
         self.class_embedding = nn.Embedding(num_classes + 1, emb) if num_classes else None
+        # Zero at first: a student begins as its teacher.
+        self.steps_embedding = zero_init(nn.Embedding(len(step_counts), emb)) if step_counts else None
 
         pixels = stem_channels or in_channels  # channels at full resolution on either side of the trunk
         if stem_channels:
@@ -185,11 +190,14 @@ class UNet(nn.Module):
         """The label that means "no class"; None for an unconditional network."""
         return self.num_classes or None
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W); t: (B,) long; y: (B,) long in 0..num_classes, None for no class. Returns (B, C, H, W)."""
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, n: Tensor | None = None) -> Tensor:
+        """x: (B, C, H, W); t: (B,) long; y: (B,) long in 0..num_classes, None for no class; n: (B,) long, the place in
+        step_counts of the number of steps, None as the teacher. Returns (B, C, H, W)."""
         emb = self.time_mlp(timestep_embedding(t, self.base_channels))
         if self.class_embedding is not None:
             emb = emb + self.class_embedding(torch.full_like(t, self.num_classes) if y is None else y)
+        if n is not None:
+            emb = emb + self.steps_embedding(n)
         emb = F.silu(emb)
         if self.stem_in is None:
             return F.pixel_shuffle(self.trunk(F.pixel_unshuffle(x, self.patch_size), emb), self.patch_size)

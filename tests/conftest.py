@@ -299,7 +299,7 @@ def _trained_outputs(made_once) -> Path:
     """An outputs folder with one finished run, ``tiny``, trained once for all tests."""
     from ddpm.config import config_from_dict
     from ddpm.files import RunFolder
-    from ddpm.training.runs import Run
+    from ddpm.training.run import Run
 
     def train(outputs: Path) -> None:
         with Run(config_from_dict(copy.deepcopy(TINY)), RunFolder(outputs / "tiny")) as run:

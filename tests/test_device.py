@@ -4,6 +4,7 @@ import dataclasses
 import math
 import threading
 from contextlib import nullcontext
+from functools import partial
 
 import pytest
 import torch
@@ -13,12 +14,12 @@ from torch.utils._pytree import tree_leaves
 from ddpm.config import SamplingConfig, sampling_settings
 from ddpm.data import load_dataset
 from ddpm.device import THREADS, allowed_cores, over_cores
-from ddpm.diffusion import loss_weights
 from ddpm.evaluation.calibration import image_errors
 from ddpm.evaluation.classifier import classify, extract_features
 from ddpm.models import load_model
 from ddpm.sampling import generate, sample
 from ddpm.training.loop import TrainState, _train_step, _Window
+from ddpm.training.objective import objective_of
 
 
 @pytest.mark.parametrize(
@@ -135,23 +136,19 @@ class NothingMoves(TorchDispatchMode):
 def test_a_training_step_waits_for_no_device(tiny_config, monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *settings, **more: nullcontext())  # which does not know this device
     state = TrainState(tiny_config(data__horizontal_flip=True))
-    images, schedule = load_dataset(state.config.data, "train")[torch.arange(64)], state.config.schedule.build()
-    state.device = META
+    images = load_dataset(state.config.data, "train")[torch.arange(64)]
+    state.device, state.objective = META, objective_of(state.config, META)
     state.model.to(META).train()
     state.ema.model.to(META)
     state.optimizer = torch.optim.AdamW(state.model.parameters())
-    weights, window = loss_weights(schedule, "v", "min_snr"), _Window(META)
-    batch = images.images.to(META), images.labels.to(META)
-
-    def step(weights: torch.Tensor) -> None:
-        _train_step(state, state.model, schedule, weights, *batch, 1e-3, window)
-
-    there = weights.to(META, torch.float32)
-    step(there)
+    batch, window = images.to(META), _Window(META)
+    step = partial(_train_step, state, state.model, batch, 1e-3, window)
+    step()
     with NothingMoves():
-        step(there)
+        step()
+    state.objective.weights = torch.ones(1000)
     with pytest.raises(AssertionError, match="copies from"), NothingMoves():
-        step(weights)
+        step()
 
 
 @pytest.mark.slow

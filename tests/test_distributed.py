@@ -12,14 +12,13 @@ import torch
 
 from ddpm.config import config_to_yaml
 from ddpm.data import load_dataset
-from ddpm.diffusion import loss_weights
 from ddpm.errors import ConfigError
 from ddpm.files import RunFolder, write_text
 from ddpm.jobs import read_status
 from ddpm.training.checkpoint import restore
 from ddpm.training.distributed import World
 from ddpm.training.loop import TrainState, _train_step, _Window
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 from tests.conftest import ROOT
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -181,15 +180,13 @@ def test_several_processes_do_not_share_one_gpu(tiny_config):
 def test_the_shares_of_a_step_are_parts_of_what_one_process_draws_and_their_dropout_differs(tiny_config):
     config = tiny_config(model__dropout=0.5, data__horizontal_flip=True)
     images = load_dataset(config.data, "train")[torch.arange(64)]
-    schedule = config.schedule.build()
 
     def inputs_and_mask(world: World) -> tuple[list, torch.Tensor]:
         state = TrainState(config, world)
         inputs, masks = [], []
         state.model.register_forward_pre_hook(lambda module, given: inputs.extend(given))
         state.model.middle1.res.dropout.register_forward_hook(lambda module, given, out: masks.append(out == 0))
-        _train_step(state, state.model.train(), schedule, loss_weights(schedule, "v"), images.images, images.labels,
-                    1e-3, _Window(state.device))  # fmt: skip
+        _train_step(state, state.model.train(), images, 1e-3, _Window(state.device))
         return inputs, masks[0]
 
     (whole, _), (first, mask), (second, other_mask) = map(inputs_and_mask, (World(), World(0, 2), World(1, 2)))

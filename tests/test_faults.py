@@ -12,7 +12,7 @@ import torch
 from ddpm.config import config_to_yaml
 from ddpm.files import RunFolder, append_line, remove_leftovers, write_text
 from ddpm.jobs import read_status
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 from tests.conftest import ROOT
 
 # Everything that takes memory or files for itself is imported before the limit holds.

@@ -22,7 +22,7 @@ from ddpm.image_folder.manifest import Manifest
 from ddpm.jobs import Status, read_status, write_status
 from ddpm.models import load_model
 from ddpm.training import queue
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from ddpm.files import EvaluationFolder, RunFolder, write_text
 from ddpm.jobs import Status, process_of, read_status, write_status
 from ddpm.training import queue
 from ddpm.training.checkpoint import why_inexact
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 
 
 @pytest.fixture

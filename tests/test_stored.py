@@ -14,7 +14,7 @@ from ddpm.files import RunFolder
 from ddpm.jobs import read_status
 from ddpm.models import load_model
 from ddpm.training.history import read_history
-from ddpm.training.runs import Run
+from ddpm.training.run import Run
 from tests.conftest import ROOT
 
 

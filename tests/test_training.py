@@ -16,7 +16,7 @@ from ddpm.errors import ConfigError, DDPMError, ModelError
 from ddpm.files import RunFolder
 from ddpm.jobs import read_status
 from ddpm.storage.checkpoints import CHECKPOINT_FORMAT
-from ddpm.training import loop, queue
+from ddpm.training import loop, objective, queue
 from ddpm.training.checkpoint import restore, save_checkpoint, save_ema
 from ddpm.training.ema import EMA
 from ddpm.training.events import Progress, SamplesDue, Validated
@@ -25,12 +25,12 @@ from ddpm.training.loop import (
     images_per_step,
     learning_rate_factor,
     steps_per_epoch,
-    stratified_timesteps,
     train,
     validate,
     validation_batches,
 )
-from ddpm.training.runs import Run
+from ddpm.training.objective import stratified_timesteps
+from ddpm.training.run import Run
 
 
 def load_dataset_of_digits(split) -> ImageSet:
@@ -75,7 +75,7 @@ def test_events_come_when_the_config_says_and_at_the_end(tiny_config, few_images
 @pytest.mark.slow
 def test_every_image_is_seen_once_an_epoch_and_a_short_set_is_one_batch(tiny_config, few_images, monkeypatch):
     seen = []
-    monkeypatch.setattr(loop, "to_float", lambda images: seen.append(images) or images.float() / 127.5 - 1)
+    monkeypatch.setattr(objective, "to_float", lambda images: seen.append(images) or images.float() / 127.5 - 1)
     list(train(TrainState(tiny_config(training__epochs=2)), *few_images))
     expected = sorted(image.numpy().tobytes() for image in few_images[0].images)
     for epoch in (seen[:5], seen[5:]):
@@ -126,14 +126,14 @@ def test_the_clock_is_read_when_the_device_has_done_its_work(tiny_config, few_im
 @pytest.mark.slow
 def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monkeypatch):
     labels = []
-    original = loop.diffusion_loss
+    original = objective.diffusion_loss
 
     def spy(schedule, model, x0, t, eps, y=None, **settings):
         if settings.get("weights") is not None:  # training; validation has none
             labels.append(y)
         return original(schedule, model, x0, t, eps, y, **settings)
 
-    monkeypatch.setattr(loop, "diffusion_loss", spy)
+    monkeypatch.setattr(objective, "diffusion_loss", spy)
     list(train(TrainState(tiny_config(training__epochs=8, training__label_dropout=0.3)), *few_images))
     dropped = (torch.cat(labels) == 10).double().mean().item()
     assert dropped == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / (8 * 320)))
@@ -142,14 +142,14 @@ def test_labels_are_dropped_at_the_configured_rate(tiny_config, few_images, monk
 @pytest.mark.slow
 def test_every_step_draws_its_own_noise(tiny_config, few_images, monkeypatch):
     draws = []
-    original = loop.diffusion_loss
+    original = objective.diffusion_loss
 
     def spy(schedule, model, x0, t, eps, y=None, **settings):
         if settings.get("weights") is not None:
             draws.append(eps)
         return original(schedule, model, x0, t, eps, y, **settings)
 
-    monkeypatch.setattr(loop, "diffusion_loss", spy)
+    monkeypatch.setattr(objective, "diffusion_loss", spy)
     list(train(TrainState(tiny_config(training__epochs=2)), *few_images))
     assert len(draws) == 10
     assert len({eps.numpy().tobytes() for eps in draws}) == 10
@@ -160,13 +160,13 @@ def test_every_step_draws_its_own_noise(tiny_config, few_images, monkeypatch):
 @pytest.mark.slow
 def test_no_image_is_mirrored_unless_the_config_says_so(tiny_config, few_images, monkeypatch):
     batches = []
-    original = loop.diffusion_loss
+    original = objective.diffusion_loss
 
     def spy(schedule, model, x0, *arguments, **settings):
         batches.append(x0)
         return original(schedule, model, x0, *arguments, **settings)
 
-    monkeypatch.setattr(loop, "diffusion_loss", spy)
+    monkeypatch.setattr(objective, "diffusion_loss", spy)
     known = {image.numpy().tobytes() for image in few_images[0].scaled()}
     for flip, share in ((False, 1.0), (True, 0.5)):
         batches.clear()

@@ -27,7 +27,7 @@ LIBRARIES = (
     "torch", "torch._dynamo", "sklearn.datasets", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg",
     "pandas", "plotly.graph_objects", "psutil", "streamlit", "streamlit.web.cli", "streamlit.web.bootstrap",
     "streamlit.testing.v1", "ddpm.cli", "ddpm.cli.evaluation", "ddpm.cli.hub", "ddpm.cli.looking", "ddpm.cli.sampling",
-    "ddpm.cli.training", "ddpm.training.preflight", "ddpm.training.queue", "ddpm.training.runs",
+    "ddpm.cli.training", "ddpm.training.preflight", "ddpm.training.queue", "ddpm.training.run", "ddpm.training.runs",
     "ddpm.training.distributed", "ddpm.evaluation.evaluate", "ddpm.evaluation.job", "ddpm.media.report",
 )  # fmt: skip
 PR_SET_CHILD_SUBREAPER = 36

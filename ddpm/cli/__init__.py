@@ -12,7 +12,7 @@ import click
 
 from ..errors import DDPMError, one_line
 from ..extensions import load_extensions
-from . import evaluation, hub, looking, sampling, training
+from . import evaluation, hub, looking, runs, sampling, training
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -70,7 +70,8 @@ for command in (
     evaluation.judge_command,
     evaluation.report_command,
     looking.viz_group,
-    training.runs_group,
+    training.distill_command,
+    runs.runs_group,
     looking.models_command,
     looking.export_command,
     hub.push_command,

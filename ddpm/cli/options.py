@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from ..config.edit import load_config
+from ..config.edit import load_config, renamed
+from ..config.schema import Config
 from ..config.sections import SamplingConfig
 from ..config.settings import Setting, sampler_settings
-from ..errors import ConfigError
-from ..files import user_path
+from ..errors import ConfigError, ModelError, unknown
+from ..files import RunFolder, user_path
 from ..models import Model, load_model
-from ..names import labels_named
+from ..names import either, labels_named
 from ..samplers import SAMPLERS
 from ..spacing import SPACINGS
 from ..storage.places import pinned, reference_of
@@ -155,6 +156,34 @@ def default_name(kind: str, settings: SamplingConfig, seed: int, count: int) -> 
 def check_suffix(option: str, path: Path | None, *suffixes: str) -> None:
     """Refuse a file to write that has another suffix, before any work is done."""
     if path and path.suffix.lower() not in suffixes:
-        *most, last = suffixes
-        expected = f"{', '.join(most)} or {last}" if most else last
-        raise ConfigError(f"{option} {path}: expected a name that ends in {expected}")
+        raise ConfigError(f"{option} {path}: expected a name that ends in {either(suffixes)}")
+
+
+# -- training runs --------------------------------------------------------------------------------
+
+accept_option = click.option(
+    "--accept-changed-data", is_flag=True, help="Resume even if the images have changed, which is not exact."
+)
+set_option = click.option(
+    "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
+)
+
+
+def config_of(path: Path, run: str | None, overrides: tuple[str, ...]) -> Config:
+    """The config that --config, --set and --run give together."""
+    config = load_config(path, list(overrides))
+    return config if run is None else renamed(config, run)
+
+
+def run_named(name: str) -> RunFolder:
+    """The folder of a run.
+
+    Raises:
+        ModelError: there is none of that name.
+    """
+    from ..training.runs import all_runs
+
+    runs = {folder.path.name: folder for folder in all_runs()}
+    if name not in runs:
+        raise ModelError(unknown("run", name, runs))
+    return runs[name]

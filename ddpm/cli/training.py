@@ -1,4 +1,4 @@
-"""``train``, ``runs`` and ``train-classifier``."""
+"""``train``, ``distill``, ``ema`` and ``train-classifier``."""
 
 from __future__ import annotations
 
@@ -13,25 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..config.edit import load_config, renamed
 from ..config.schema import Config
-from ..errors import ModelError, unknown
 from ..files import RunFolder, output_dir, write_bytes
 from ..models import Model
 from ..quantities import duration
 from ..sampling import generate
-from .options import UserPath, labels_of
+from .options import UserPath, accept_option, config_of, labels_of, run_named, set_option
 
 if TYPE_CHECKING:  # torch's optimizers are slow to import
     from ..training.distributed import World
-    from ..training.runs import Run
+    from ..training.run import Run
 
 
 SAY_EVERY = 10.0  # seconds between lines of progress when no terminal shows them
-
-accept_option = click.option(
-    "--accept-changed-data", is_flag=True, help="Resume even if the images have changed, which is not exact."
-)
 
 
 @click.command("train")
@@ -39,20 +33,27 @@ accept_option = click.option(
 @click.option("--run", help="Name of the run.  [default: the config's name]")
 @click.option("--resume", is_flag=True, help="Continue from the run's latest checkpoint.")
 @accept_option
-@click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
-)
+@set_option
 def train_command(
     path: Path, run: str | None, resume: bool, accept_changed_data: bool, overrides: tuple[str, ...]
 ) -> None:  # fmt: skip
     """Train a model; its folder is outputs/<run>."""
+    train_and_exit(lambda: config_of(path, run, overrides), resume, accept_changed_data)
+
+
+def train_and_exit(config_of: Callable[[], Config], resume: bool, accept_changed_data: bool = False) -> None:
+    """Train a run among the processes that train together, then start what waits in the queue."""
     from ..training.distributed import joined
     from ..training.queue import advance_queue
 
     with joined() as world:
-        config = config_of(path, run, overrides)
+        config = config_of()
         try:
             done = train_run(config, world, resume, accept_changed_data)
+        except KeyboardInterrupt:
+            if RunFolder.named(config.name).trajectories.is_dir():
+                click.echo("interrupted; what the teacher has drawn is kept, continue with --resume", err=True)
+            raise
         finally:
             if world.leads:
                 advance_queue()
@@ -60,17 +61,12 @@ def train_command(
         raise click.exceptions.Exit(130)
 
 
-def config_of(path: Path, run: str | None, overrides: tuple[str, ...]) -> Config:
-    """The config that --config, --set and --run give together."""
-    config = load_config(path, list(overrides))
-    return config if run is None else renamed(config, run)
-
-
 def train_run(config: Config, world: World, resume: bool, accept_changed_data: bool = False) -> Run | None:
     """Train a run, with its progress printed by the leading process; None if the run is already finished."""
     from ..training.loop import images_per_step
     from ..training.preflight import check, refuse
-    from ..training.runs import Run, finished_text, is_finished
+    from ..training.run import Run
+    from ..training.runs import finished_text, is_finished
 
     echo = click.echo if world.leads else lambda *_, **__: None
     folder = RunFolder.named(config.name)
@@ -174,109 +170,21 @@ class TrainingPrinter:
         write_bytes(self.folder.grid(f"step_{step:06d}"), png_bytes(enlarge(make_grid(images))))
 
 
-@click.group("runs", invoke_without_command=True)
-@click.pass_context
-def runs_group(context: click.Context) -> None:
-    """List the runs; or launch, stop, kill, resume or delete one."""
-    if context.invoked_subcommand is None:
-        list_runs()
+@click.command("distill")
+@click.option("--teacher", required=True, metavar="REF", help="A model: mnist, run:NAME, a path or hf://user/repo.")
+@click.option("--run", help="Name of the run.  [default: the teacher's name and -fast]")
+@click.option("--steps", "counts", default="1,2,4,8", show_default=True, metavar="1,2,4,8",
+              help="Numbers of steps that the student draws in.")  # fmt: skip
+@click.option("--resume", is_flag=True, help="Continue from the run's latest checkpoint.")
+@set_option
+def distill_command(teacher: str, run: str | None, counts: str, resume: bool, overrides: tuple[str, ...]) -> None:
+    """Train a student that draws in a few steps what its teacher draws in many; its folder is outputs/<run>.
 
+    The teacher draws first, which takes the longest.
+    """
+    from ..training.start import student_of
 
-def list_runs() -> None:
-    from ..jobs import read_status
-    from ..training.queue import advance_queue
-    from ..training.runs import all_runs
-
-    advance_queue()
-    for folder in all_runs():
-        status = read_status(folder)
-        line = f"{folder.path.name:<24} {status.state:<9} {status.step:,}/{status.total_steps:,}"
-        if status.eta is not None and status.state == "running":
-            line += f"  {status.images_per_second:,.0f} images/s  ETA {duration(status.eta)}"
-        if status.best_val_loss is not None:
-            line += f"  best validation loss {status.best_val_loss:.5f}"
-        click.echo(line)
-        if status.error:
-            click.echo(f"    {status.error}")
-
-
-@runs_group.command("launch")
-@click.option("--config", "path", type=UserPath(), required=True, help="A YAML such as configs/digits.yaml.")
-@click.option("--run", help="Name of the run.  [default: the config's name]")
-@click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.FIELD=VALUE", help="Change one field; any number of times."
-)
-def runs_launch(path: Path, run: str | None, overrides: tuple[str, ...]) -> None:
-    """Train in the background; the run continues when this terminal closes."""
-    from ..training.preflight import check
-    from ..training.queue import launch
-
-    config = config_of(path, run, overrides)
-    folder = launch(config)
-    for finding in check(config):
-        click.echo(finding.line, err=True)
-    click.echo(folder.path)
-
-
-def run_named(name: str) -> RunFolder:
-    from ..training.runs import all_runs
-
-    runs = {folder.path.name: folder for folder in all_runs()}
-    if name not in runs:
-        raise ModelError(unknown("run", name, runs))
-    return runs[name]
-
-
-run_argument = click.argument(
-    "folder", metavar="RUN", callback=lambda context, parameter, name: name and run_named(name)
-)
-
-
-def _check_active(folder: RunFolder) -> None:
-    from ..jobs import ACTIVE, read_status
-
-    if (state := read_status(folder).state) not in ACTIVE:
-        raise ModelError(f"run {folder.path.name} is {state} already: there is nothing to end")
-
-
-@runs_group.command("stop")
-@run_argument
-def runs_stop(folder: RunFolder) -> None:
-    """Finish the step, save, and end."""
-    from ..training.queue import stop
-
-    _check_active(folder)
-    stop(folder)
-
-
-@runs_group.command("kill")
-@run_argument
-def runs_kill(folder: RunFolder) -> None:
-    """End at once; what was learnt since the last checkpoint is lost."""
-    from ..jobs import kill
-
-    _check_active(folder)
-    kill(folder)
-
-
-@runs_group.command("resume")
-@run_argument
-@accept_option
-def runs_resume(folder: RunFolder, accept_changed_data: bool) -> None:
-    """Continue from the latest checkpoint."""
-    from ..training.queue import launch
-
-    launch(load_config(folder.config), resume=True, accept_changed_data=accept_changed_data)
-
-
-@runs_group.command("delete")
-@run_argument
-def runs_delete(folder: RunFolder) -> None:
-    """Remove the run's folder; asks first."""
-    from ..training.queue import delete
-
-    click.confirm(f"Delete {folder.path} and everything in it?", abort=True)
-    delete(folder)
+    train_and_exit(lambda: student_of(teacher, run, counts, overrides), resume)
 
 
 @click.command("ema")

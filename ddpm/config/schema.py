@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
@@ -11,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from ..datasets import DATASETS, NUMERALS
 from ..errors import ConfigError
-from ..names import listed
+from ..names import either, listed
 from .data_section import DataConfig
 from .section import Section, fields_of, setting
 from .sections import DiffusionConfig, ModelConfig, SamplingConfig, ScheduleConfig, TrainingConfig
@@ -77,6 +78,7 @@ class Config(Section):
                 "T - 1, and noise alone tells no x0"
             )
         check_num_steps(self.sampling.num_steps, self.schedule.num_timesteps)
+        check_few_steps(self.sampling, model.step_counts)
         return self
 
     @property
@@ -108,6 +110,24 @@ def check_num_steps(num_steps: int, num_timesteps: int) -> None:
         raise ConfigError(
             f"sampling.num_steps must be at most schedule.num_timesteps ({num_timesteps}), got {num_steps}"
         )
+
+
+def check_few_steps(settings: SamplingConfig, step_counts: Sequence[int]) -> None:
+    """Refuse settings that a distilled model has not learned to sample with; others take any."""
+    if not step_counts:
+        return
+    counts = either(step_counts)
+    for field, value, learned, right in (
+        ("sampler", settings.sampler, settings.sampler == "ddim", "ddim"),
+        ("num_steps", settings.num_steps, settings.num_steps in step_counts, counts),
+        ("spacing", settings.spacing, settings.spacing == "trailing", "trailing"),
+        ("guidance_scale", settings.guidance_scale, settings.guidance_scale == 1, "1"),
+    ):
+        if not learned:
+            raise ConfigError(
+                f"sampling.{field} must be {right} for a model that was distilled to {counts} steps of DDIM, guidance "
+                f"included; got {value}"
+            )
 
 
 # -- fields by name ---------------------------------------------------------------------------------------------------

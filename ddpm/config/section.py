@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, core_schema
 
 from ..errors import ConfigError, did_you_mean
+from ..names import either
 from ..options import option
 from .faults import worded
 
@@ -101,8 +102,8 @@ class OneOf:
 
     def _check(self, name: Any) -> Any:
         if not isinstance(name, str) or name not in self.registry:
-            *most, last = map(repr, self.offered())
-            raise ValueError(f"{did_you_mean(name, self.offered())}must be {', '.join(most)} or {last}")
+            known = either(map(repr, self.offered()))
+            raise ValueError(f"{did_you_mean(name, self.offered())}must be {known}")
         return name
 
 

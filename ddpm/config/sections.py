@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
@@ -12,6 +13,7 @@ from ..spacing import SPACINGS
 from .section import OneOf, OpenSection, Section, setting
 
 MAX_WIDTH = 8192  # channels of a level
+MAX_FEW = 64  # steps of a distilled model
 
 
 class ScheduleConfig(OpenSection):
@@ -122,6 +124,25 @@ class ModelConfig(Section):
         le=256,
         multiple_of=8,
     )
+    step_counts: tuple[int, ...] = setting(
+        (),
+        "Numbers of steps that a distilled model draws in, such as 1, 2, 4, 8: it learns to do what the model in "
+        "training.start_from does in many. Empty for a model that takes any number.",
+        "steps",
+        max_length=8,
+    )
+
+    @field_validator("step_counts")
+    @classmethod
+    def _rising(cls, counts: tuple[int, ...]) -> tuple[int, ...]:
+        if list(counts) != sorted(set(counts)) or (counts and not 1 <= counts[0] <= counts[-1] <= MAX_FEW):
+            raise ValueError(f"must be whole numbers from 1 to {MAX_FEW}, rising, got {list(counts)}")
+        if counts and math.lcm(*counts) > MAX_FEW:
+            raise ValueError(
+                f"must have a common multiple of at most {MAX_FEW}, the steps of the teacher, such as 1, 2, 4, 8; got "
+                f"{list(counts)}"
+            )
+        return counts
 
     @model_validator(mode="after")
     def _positive(self):
@@ -197,7 +218,15 @@ class TrainingConfig(Section):
     start_from: str | None = setting(
         None,
         "A trained model whose weights the training starts from, such as mnist or run:NAME. Its network must be the "
-        "same. None to learn from scratch.",
+        "same; with model.step_counts it is the teacher. None to learn from scratch.",
+    )
+    trajectories: int = setting(
+        24_000,
+        "For a distillation: images that the teacher draws before the first step, with the states on their way, which "
+        "are what is learned from. More is better.",
+        "images",
+        ge=2,
+        le=1_000_000,
     )
     label_dropout: float = setting(
         0.15,

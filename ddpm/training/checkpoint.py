@@ -15,10 +15,9 @@ import torch
 from ..config.edit import differences
 from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
-from ..errors import ConfigError, ModelError
+from ..errors import ModelError
 from ..files import atomic_write
 from ..storage.checkpoints import CHECKPOINT_FORMAT, read_checkpoint
-from ..storage.places import resolve
 from ..storage.weights import load_weights
 from .loop import TrainState
 
@@ -71,24 +70,6 @@ def _circumstances(
         "precision": str(precision).removeprefix("torch."),
         "processes": processes,
     }
-
-
-def start_from(state: TrainState) -> None:
-    """Take the weights of the model that ``training.start_from`` names, if it names one.
-
-    Raises:
-        ModelError: there is no such model, or its network is another.
-        ConfigError: it predicts something else.
-    """
-    config, reference = state.config, state.config.training.start_from
-    if reference is None:
-        return
-    begun, source, _ = resolve(reference).read()
-    wanted, has = config.diffusion.prediction_type, begun.diffusion.prediction_type
-    if wanted != has:
-        raise ConfigError(f"training.start_from: {reference} predicts {has}, and diffusion.prediction_type is {wanted}")
-    for network in (state.model, state.ema.model, *(average.model for average in state.averages)):
-        load_weights(network, source.state_dict(), f"training.start_from: {reference}")
 
 
 def restore(state: TrainState, path: Path) -> list[str]:

@@ -23,6 +23,7 @@ from ..storage.layouts import empty_network
 from ..unet import UNet
 from .events import Progress
 from .loop import TrainState, images_per_step, steps_per_epoch, train
+from .trajectories import held_out
 
 BYTES_PER_PARAMETER = 20  # float32 weights, gradients, AdamW's two moments, and the averaged weights
 
@@ -43,7 +44,20 @@ class Estimate:
     images_per_step: int
 
 
-def sizes(data: DataConfig) -> Sizes:
+def sizes(config: Config) -> Sizes:
+    """How many images a training learns from and is validated with; of a distillation, how many walks of its teacher.
+
+    Raises:
+        DataError: see ``dataset_sizes``.
+    """
+    if not config.model.step_counts:
+        return dataset_sizes(config.data)
+    count = config.training.trajectories
+    val = held_out(count, config.data.val_fraction)
+    return Sizes(count - val, val, None)
+
+
+def dataset_sizes(data: DataConfig) -> Sizes:
     """The sizes of the splits that ``load_dataset`` gives, without decoding an image; damaged images count too.
 
     Raises:
@@ -62,7 +76,7 @@ def estimate(config: Config) -> Estimate:
         ConfigError: the device or precision cannot be used here.
         DataError: the dataset is a folder that is not there.
     """
-    training, train_images = config.training, sizes(config.data).train
+    training, train_images = config.training, sizes(config).train
     per_step = images_per_step(train_images, training.batch_size)
     precision = resolve_precision(training.precision, resolve_device(training.device))
     network = empty_network(config)
@@ -105,7 +119,7 @@ def measure_speed(config: Config, seconds: float = 1.5) -> float:
 
     Takes about ``seconds``; if a whole batch would take longer, part of one is measured.
     """
-    whole = images_per_step(sizes(config.data).train, config.training.batch_size)
+    whole = images_per_step(sizes(config).train, config.training.batch_size)
     few = _speeds(config, min(8, whole), seconds / 4)
     batch = max(min(8, whole), min(whole, int(few * seconds / 4)))
     return _speeds(config, batch, seconds)
@@ -117,6 +131,9 @@ def _speeds(config: Config, batch_size: int, seconds: float) -> float:
     config = config.model_copy(update={"training": config.training.model_copy(update=often)})
     images = torch.randint(0, 256, (batch_size, *config.image_shape), dtype=torch.uint8)
     random = ImageSet(images, torch.zeros(len(images), dtype=torch.long))
+    if config.model.step_counts:  # a step of a student takes as long
+        model = config.model.model_copy(update={"step_counts": ()})
+        config = config.model_copy(update={"model": model})
     speeds: list[float] = []
     started = time.perf_counter()
     for event in train(TrainState(config), random, random[:1]):

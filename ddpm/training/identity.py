@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from ..config.data_section import DataConfig
 from ..config.edit import config_from_dict
 from ..config.schema import Config
-from ..data import ImageSet, load_dataset, open_folder
+from ..data import load_dataset, open_folder
 from ..errors import ConfigError, DataError, ModelError
 from ..files import RunFolder
 from ..image_folder.manifest import MANIFEST, Manifest, changes, list_folder
 from ..image_folder.reading import Tell, find_manifest
 from ..names import listed
 from ..storage.checkpoints import read_checkpoint
+from .objective import Images
 
 UNKNOWN = "which images it began with was not recorded"
 
@@ -28,8 +29,8 @@ class Opened:
 
     config: Config
     """Completed with what was found: the classes of a folder, its digest, and its path."""
-    train: ImageSet
-    val: ImageSet
+    train: Images
+    val: Images
     manifest: Manifest | None = None
     """For a folder."""
     notes: tuple[str, ...] = ()

@@ -10,19 +10,21 @@ from ..config.schema import Config
 from ..data import ImageSet, hold_out, load_dataset
 from ..errors import DataError
 from ..models import Model
-from .checkpoint import start_from
 from .events import Event
 from .loop import TrainState
 from .loop import train as train_loop
+from .objective import Images
+from .start import start_from
+from .teacher import teacher_of, trajectories_of
 
 
 class Training:
     """A training in memory: iterate over it for its events, then take ``model``. Nothing is written."""
 
-    def __init__(self, config: Config, images: ImageSet, held_out: ImageSet):
+    def __init__(self, config: Config, images: Images, held_out: Images):
         self.config, self._images, self._held_out = config, images, held_out
         self._state = TrainState(config)
-        start_from(self._state)
+        start_from(config, self._state.networks())
 
     def __iter__(self) -> Iterator[Event]:
         """The events from the current step to the end of ``config.training.epochs``; can be left and resumed."""
@@ -41,7 +43,8 @@ def train(config: Config, images: ImageSet | None = None, held_out: ImageSet | N
     Args:
         config: what to train. If ``images`` are given, its section ``data`` is changed to describe them: dataset
             ``arrays``, their size, channels and class names; val_fraction and horizontal_flip stay.
-        images: for training, as from ``ImageSet.from_arrays``; by default the dataset that the config names.
+        images: for training, as from ``ImageSet.from_arrays``; by default the dataset that the config names, or the
+            walks of its teacher, which are drawn first, if ``model.step_counts`` asks for a distillation.
         held_out: images for validation; by default val_fraction of ``images``.
 
     Raises:
@@ -51,7 +54,11 @@ def train(config: Config, images: ImageSet | None = None, held_out: ImageSet | N
     if images is None:
         if held_out is not None:
             raise DataError("held_out goes with images of your own: the config's dataset has its own split")
+        if config.model.step_counts:
+            return Training(config, *trajectories_of(teacher_of(config), config))
         return Training(config, load_dataset(config.data, "train"), load_dataset(config.data, "val"))
+    if config.model.step_counts:
+        raise DataError("a distillation takes no images: it learns from its teacher's, see model.step_counts")
     config = _describing(config, images)
     if held_out is None:
         if len(images) < 2:

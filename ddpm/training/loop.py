@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from ..config.schema import Config
-from ..data import ImageSet, epoch_order, to_float
+from ..data import epoch_order
 from ..device import Compiled, resolve_precision, wait_for
-from ..diffusion import diffusion_loss, loss_weights, zero_loss
 from ..errors import ConfigError, DDPMError
 from ..randomness import derive_seed
 from ..unet import UNet
 from .distributed import World
 from .ema import EMA, LENGTHS, PowerEMA
 from .events import Event, Progress, SamplesDue, SnapshotDue, Stopped, Validated
+from .objective import Images, Network, Noised, Objective, Shown, objective_of
+from .trajectories import Trajectories
 
 BANDS = 10
 EXPLODED = 10.0  # times the loss of a network that predicts zero, which is where a fresh one starts
@@ -43,6 +44,7 @@ class TrainState:
     scaler: torch.amp.GradScaler = field(init=False)
     device: torch.device = field(init=False)
     precision: torch.dtype = field(init=False)
+    objective: Objective = field(init=False)
     step: int = 0
     best_val_loss: float = math.inf
     elapsed: float = 0.0
@@ -51,6 +53,7 @@ class TrainState:
         training = self.config.training
         self.device = self.world.device(training.device)
         self.precision = resolve_precision(training.precision, self.device)
+        self.objective = objective_of(self.config, self.device)
         torch.manual_seed(derive_seed("weights", training.seed))
         self.model = UNet(**self.config.network_arguments()).to(self.device)
         self.ema = EMA(self.model, training.ema_decay)
@@ -59,6 +62,10 @@ class TrainState:
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
+
+    def networks(self) -> list[UNet]:
+        """The network and all averages of it."""
+        return [self.model, self.ema.model, *(average.model for average in self.averages)]
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
@@ -79,9 +86,11 @@ def images_per_step(num_images: int, batch_size: int) -> int:
     return min(num_images, batch_size)
 
 
-def check_labels(images: ImageSet, config: Config) -> None:
+def check_labels(images: Images, config: Config) -> None:
     """Refuse a dataset whose labels the model cannot take, before the first step."""
     classes = config.model.num_classes
+    if isinstance(images, Trajectories):  # labelled by the teacher
+        return
     lowest, highest = int(images.labels.min()), int(images.labels.max())
     if classes and not (lowest >= 0 and highest < classes):
         has = "no labels" if lowest < 0 else f"labels up to {highest}"
@@ -89,7 +98,7 @@ def check_labels(images: ImageSet, config: Config) -> None:
 
 
 def train(
-    state: TrainState, train_set: ImageSet, val_set: ImageSet, should_stop: Callable[[], bool] = lambda: False
+    state: TrainState, train_set: Images, val_set: Images, should_stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Event]:
     """Train from ``state.step`` to the end of ``config.training.epochs``; ``state`` is up to date at every event.
 
@@ -107,12 +116,7 @@ def train(
     world.check(training, len(train_set))
     per_epoch = steps_per_epoch(len(train_set), training.batch_size)
     total, per_step = training.epochs * per_epoch, images_per_step(len(train_set), training.batch_size)
-    schedule = config.schedule.build()
-    weights = loss_weights(
-        schedule, config.diffusion.prediction_type, config.diffusion.weighting, config.diffusion.min_snr_gamma
-    )
-    weights = weights.to(state.device, torch.float32)
-    images, labels = train_set.images.to(state.device), train_set.labels.to(state.device)
+    images = train_set.to(state.device)
     window, mark, order = _Window(state.device), time.perf_counter(), None
 
     state.model.train()
@@ -123,7 +127,7 @@ def train(
             order = epoch_order(len(train_set), training.seed, epoch).to(state.device)
         batch = order[position * training.batch_size : (position + 1) * training.batch_size]
         rate = training.learning_rate * learning_rate_factor(state.step, total, training.warmup_steps)
-        _train_step(state, network, schedule, weights, images[batch], labels[batch], rate, window)
+        _train_step(state, network, images[batch], rate, window)
 
         stopping = world.any(should_stop())
         last = stopping or state.step == total
@@ -212,7 +216,7 @@ def _check_loss(name: str, loss: float, zero_loss: float, step: int, rate: float
         )
 
 
-def _check_weights(state: TrainState, val_set: ImageSet, rate: float) -> float:
+def _check_weights(state: TrainState, val_set: Images, rate: float) -> float:
     """Check the weights that a checkpoint is about to keep; returns their validation loss.
 
     The losses of a window date from before its last step, so they say nothing about the weights after that step.
@@ -222,30 +226,21 @@ def _check_weights(state: TrainState, val_set: ImageSet, rate: float) -> float:
     return loss
 
 
-def _train_step(state, network, schedule, weights, images: Tensor, labels: Tensor, rate, window: _Window) -> None:
+def _train_step(state: TrainState, network: Network, images: Images, rate: float, window: _Window) -> None:
     """One optimizer step on this process's share of a batch; its losses and gradient norm go to ``window``."""
-    config, training = state.config, state.config.training
+    training, objective, schedule = state.config.training, state.objective, state.config.schedule
     torch.manual_seed(derive_seed("step", training.seed, state.step))
-    x0 = to_float(images)
-    if config.data.horizontal_flip:
-        x0 = torch.where(torch.rand(len(x0), 1, 1, 1, device=state.device) < 0.5, x0.flip(-1), x0)
-    y = None
-    if config.model.num_classes:
-        dropped = torch.rand(len(x0), device=state.device) < training.label_dropout
-        y = torch.where(dropped, config.model.num_classes, labels)
-    t = stratified_timesteps(len(x0), schedule.num_timesteps, state.device)
-    eps = torch.randn_like(x0)
+    asked = objective.draw(images)
     if state.world.size > 1:
-        x0, t, eps, y = (None if v is None else v[state.world.share(len(images))] for v in (x0, t, eps, y))
+        asked = _shared(state, asked)
         # From here on only dropout masks are drawn, which must differ between processes.
         torch.manual_seed(derive_seed("dropout", training.seed, state.step, state.world.rank))
 
     for group in state.optimizer.param_groups:
         group["lr"] = rate
     state.optimizer.zero_grad(set_to_none=True)  # before the forward pass: a CUDA graph writes where gradients were
-    kind = {"prediction_type": config.diffusion.prediction_type, "loss": config.diffusion.loss, "weights": weights}
     with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
-        per_image = diffusion_loss(schedule, network, x0, t, eps, y, **kind)
+        per_image = objective.loss(network, asked)
     state.scaler.scale(per_image.mean()).backward()
     state.scaler.unscale_(state.optimizer)
     norm = torch.nn.utils.clip_grad_norm_(state.model.parameters(), training.grad_clip)
@@ -254,59 +249,42 @@ def _train_step(state, network, schedule, weights, images: Tensor, labels: Tenso
     state.step += 1
     for average in (state.ema, *state.averages):
         average.update(state.model, state.step)
-    window.add(per_image.detach(), zero_loss(schedule, x0, t, eps, **kind), norm, t, schedule.num_timesteps)
+    window.add(per_image.detach(), objective.zero_loss(asked), norm, asked.t, schedule.num_timesteps)
 
 
-def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
-    """n timesteps, each uniform on 0..T-1, spread over the batch (Kingma et al. 2021, appendix I.1): (n,) long."""
-    u = (torch.rand(1, device=device) + torch.arange(n, device=device) / n) % 1.0
-    return (u * num_timesteps).long().clamp(max=num_timesteps - 1)
+def _shared(state: TrainState, asked: Noised | Shown) -> Noised | Shown:
+    """This process's share of a batch."""
+    share = state.world.share(len(asked.t))
+    return type(asked)(*(None if value is None else value[share] for value in asked))
 
 
 @torch.no_grad()
-def validate(state: TrainState, val_set: ImageSet, batch_size: int = 256, *, network: UNet | None = None) -> float:
+def validate(state: TrainState, val_set: Images, batch_size: int = 256, *, network: UNet | None = None) -> float:
     """The unweighted loss of ``network``, by default the averaged one, on the batches of ``validation_batches``."""
-    network, diffusion = network or state.ema.model, state.config.diffusion
-    schedule = state.config.schedule.build()
+    network = network or state.ema.model
     was_training, total = network.training, 0.0
     network.eval()
-    for x0, t, eps, y in validation_batches(state, val_set, batch_size):
+    for asked in validation_batches(state, val_set, batch_size):
         with torch.autocast(state.device.type, state.precision, enabled=state.precision != torch.float32):
-            loss = diffusion_loss(
-                schedule, network, x0, t, eps, y, prediction_type=diffusion.prediction_type, loss=diffusion.loss
-            )
-        total += loss.sum().item()
+            total += state.objective.loss(network, asked, weighted=False).sum().item()
     network.train(was_training)
     return state.world.sum(torch.tensor(total, dtype=torch.float64)).item() / len(val_set)
 
 
-def _zero_validation_loss(state: TrainState, val_set: ImageSet) -> float:
+def _zero_validation_loss(state: TrainState, val_set: Images) -> float:
     """What ``validate`` would return for a network that predicts zero."""
-    schedule, diffusion = state.config.schedule.build(), state.config.diffusion
     total = sum(
-        zero_loss(schedule, x0, t, eps, prediction_type=diffusion.prediction_type, loss=diffusion.loss).sum().item()
-        for x0, t, eps, _ in validation_batches(state, val_set)
+        state.objective.zero_loss(asked, weighted=False).sum().item() for asked in validation_batches(state, val_set)
     )
     return state.world.sum(torch.tensor(total, dtype=torch.float64)).item() / len(val_set)
 
 
-def validation_batches(
-    state: TrainState, val_set: ImageSet, batch_size: int = 256
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-    """(x0, t, eps, y) of the validation: labels given, the same noise each time, t spread evenly over 0..T-1.
+def validation_batches(state: TrainState, val_set: Images, batch_size: int = 256) -> Iterator[Noised | Shown]:
+    """What is asked in a validation, the same each time.
 
     This process gets its share of every batch, or none of a batch with fewer images than processes.
     """
-    config = state.config
-    generator = torch.Generator().manual_seed(derive_seed("validation"))
     for start in range(0, len(val_set), batch_size):
-        batch = val_set[start : start + batch_size]
-        x0 = batch.scaled()
-        eps = torch.randn(x0.shape, generator=generator)
-        # A golden-ratio sequence covers 0..T-1 evenly however many images there are.
-        u = (torch.arange(start, start + len(batch), dtype=torch.float64) * 0.6180339887498949) % 1.0
-        t = (u * config.schedule.num_timesteps).long()
-        share = state.world.share(len(batch))
-        x0, t, eps, y = (values[share].to(state.device) for values in (x0, t, eps, batch.labels))
-        if len(x0):
-            yield x0, t, eps, y if config.model.num_classes else None
+        asked = _shared(state, state.objective.held_out(val_set[start : start + batch_size], start))
+        if len(asked.t):
+            yield type(asked)(*(None if value is None else value.to(state.device) for value in asked))

@@ -19,11 +19,11 @@ from ..errors import ConfigError, DataError, Fault, ModelError, one_line
 from ..image_folder.decode import read_image
 from ..image_folder.manifest import list_folder
 from ..image_folder.reading import Sizes
-from ..names import listed
 from ..spacing import spaced_timesteps, starting_point
 from ..storage.places import is_on_hub, resolve
-from .estimate import sizes
+from .estimate import dataset_sizes, sizes
 from .loop import images_per_step, steps_per_epoch
+from .start import NO_TEACHER, misfit
 
 FEW = 10  # images, whose mean says little
 TOO_FEW = 2  # images to evaluate with
@@ -70,7 +70,7 @@ def facts(data: DataConfig) -> Facts:
     Raises:
         DataError: its folder is not there, or cannot be used.
     """
-    found = sizes(data)
+    found = dataset_sizes(data)
     if data.dataset != "folder":
         return Facts(found)
     listing = list_folder(data.folder)
@@ -97,6 +97,8 @@ def check(config: Config, known: Facts | None = None) -> list[Finding]:
         DataError: see ``facts``.
     """
     resolve_precision(config.training.precision, resolve_device(config.training.device))
+    if config.model.step_counts:
+        known = Facts(sizes(config))
     return [*preflight(config, known or facts(config.data)), *_of_the_start(config)]
 
 
@@ -120,6 +122,8 @@ def shown(value: Any) -> str:
 def _of_the_start(config: Config) -> Iterator[Finding]:
     """Whether there is a model to start from that fits; one on the Hub is fetched only when the training begins."""
     reference = config.training.start_from
+    if reference is None and config.model.step_counts:
+        yield Finding("training.start_from", NO_TEACHER, kind="fault")
     if reference is None or is_on_hub(reference):
         return
     try:
@@ -127,10 +131,8 @@ def _of_the_start(config: Config) -> Iterator[Finding]:
     except (ModelError, ConfigError) as error:
         yield Finding("training.start_from", one_line(error), kind="fault")
         return
-    wanted = config.network_arguments()
-    has = begun.network_arguments() if begun else wanted
-    if differing := [name for name, value in wanted.items() if has.get(name) != value]:
-        yield Finding("training.start_from", f"{reference} has a network of another {listed(differing)}", kind="fault")
+    if begun and (why := misfit(config, begun)):
+        yield Finding("training.start_from", f"{reference} {why}", kind="fault")
 
 
 def _of_the_images(config: Config, known: Facts) -> Iterator[Finding]:

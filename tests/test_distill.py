@@ -1,0 +1,233 @@
+"""Distillation: a student that takes the place of several steps of its teacher."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+import ddpm
+from ddpm.config import Config, SamplingConfig, load_config, sampling_settings
+from ddpm.diffusion import target
+from ddpm.errors import ConfigError, DataError, ModelError
+from ddpm.files import RunFolder
+from ddpm.models import load_model
+from ddpm.sampling import generate, sample
+from ddpm.spacing import spaced_timesteps
+from ddpm.training.events import Progress, Validated
+from ddpm.training.objective import Distilling
+from ddpm.training.preflight import check
+from ddpm.training.run import Run
+from ddpm.training.start import student_of
+from ddpm.training.teacher import draw, teacher_of, trajectories_of
+from ddpm.training.trajectories import Trajectories
+from tests.test_training import same_weights
+
+COUNTS = (1, 2, 4, 8)
+SMALL = ["training.trajectories=88", "training.epochs=4", "training.batch_size=32", "training.warmup_steps=2",
+         "training.val_every=4", "training.log_every=1", "training.ema_decay=0.9"]  # fmt: skip
+
+
+def student(teacher: str = "digits", *overrides: str) -> Config:
+    return student_of(teacher, "fast", "1,2,4,8", [*SMALL, *overrides])
+
+
+def test_the_clean_image_that_is_asked_for_leads_a_ddim_step_to_where_the_teacher_arrived():
+    config = student()
+    walks, schedule = draw(load_model("digits"), config, range(11), lambda done: None), config.schedule.build()
+    objective = Distilling(config, torch.device("cpu"))
+    torch.manual_seed(0)
+    asked = [objective.draw(walks) for _ in range(20)]
+    for count, steps in ((count, spaced_timesteps(1000, count)) for count in COUNTS):
+        place, met = COUNTS.index(count), 0
+        for batch in asked:
+            for k in (batch.n == place).nonzero().flatten().tolist():
+                t = int(batch.t[k])
+                after = dict(pairwise([*steps, -1]))[t]  # the student is asked at its own timesteps alone
+                state = batch.x_t[k : k + 1]
+                eps = ddpm.to_prediction(schedule, batch.x0[k : k + 1], state, torch.tensor([t]), "x0").eps
+                a, s = math.sqrt(schedule.alpha_bar(after)), math.sqrt(1 - schedule.alpha_bar(after))
+                landed = walks.states[k, (steps.index(t) + 1) * 8 // count].float()
+                torch.testing.assert_close((a * batch.x0[k : k + 1] + s * eps)[0], landed, rtol=0, atol=2e-3)
+                met += 1
+        assert met > 30
+
+
+def test_the_walks_are_those_of_the_guided_teacher_for_every_class_and_for_none():
+    teacher, config = load_model("digits"), student()
+    walks = draw(teacher, config, range(5, 16), lambda done: None)
+    assert walks.labels.tolist() == [5, 6, 7, 8, 9, 10, 0, 1, 2, 3, 4]  # 10 is no class
+    settings = sampling_settings(teacher.config, sampler="dpmpp_2m", num_steps=24, spacing="trailing")
+    steps = [*sample(teacher, labels=[*range(10), -1], settings=settings, seed=0, indices=range(5, 16))]
+    assert settings.guidance_scale == 1.5
+    kept = [step for step in steps if step.t in spaced_timesteps(1000, 8)] + steps[-1:]
+    assert walks.states.shape == (11, 9, 1, 8, 8)
+    assert torch.equal(walks.states, torch.stack([step.x_t.half() for step in kept], 1))
+
+
+def test_a_student_begins_as_its_teacher_whatever_the_number_of_steps():
+    config = student("digits", "training.trajectories=22", "training.val_every=100")
+    begun, teacher = ddpm.train(config).model, load_model("digits")
+    x, t, y = torch.randn(4, 1, 8, 8), torch.tensor([999, 749, 499, 0]), torch.tensor([0, 3, 9, 10])
+    for place in range(len(COUNTS)):
+        expected = teacher.network(x, t, y)
+        torch.testing.assert_close(begun.network(x, t, y, torch.full((4,), place)), expected, rtol=0, atol=1e-6)
+
+
+def test_a_constant_walk_is_learned_exactly():
+    """A teacher that has gone straight: every step asks for the same clean image, and leaves nothing to learn."""
+    config = student()
+    objective, schedule = Distilling(config, torch.device("cpu")), config.schedule.build()
+    x0, eps = torch.rand(6, 1, 8, 8) * 2 - 1, torch.randn(6, 1, 8, 8)
+    times = [*spaced_timesteps(1000, 8), -1]
+    states = torch.stack([math.sqrt(schedule.alpha_bar(t)) * x0 + math.sqrt(1 - schedule.alpha_bar(t)) * eps
+                          for t in times], 1)  # fmt: skip
+    asked = objective.held_out(Trajectories(states, torch.arange(6)), 0)
+    torch.testing.assert_close(asked.x0, x0, rtol=0, atol=1e-4)
+
+    def perfect(x_t, t, y, n):
+        return target(schedule, x0, (x_t - schedule.scales(t, x_t)[0] * x0) / schedule.scales(t, x_t)[1], t, "v")
+
+    assert objective.loss(perfect, asked).max() < 1e-6
+    assert objective.zero_loss(asked).min() > 1e-3
+
+
+@pytest.mark.slow
+def test_a_student_learns_and_is_sampled_in_each_of_its_step_counts(output_dir):
+    config = student("digits", "training.trajectories=330", "training.epochs=8", "training.learning_rate=1e-3")
+    with Run(config, RunFolder.named("fast")) as run:
+        events = list(run.events())
+    losses = [event.val_loss for event in events if isinstance(event, Validated)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert all(isinstance(band, float | None) for e in events if isinstance(e, Progress) for band in e.loss_by_t)
+    model, teacher = load_model("run:fast"), load_model("digits")
+    wanted = generate(teacher, 30, labels=list(range(10)), settings=teacher.config.sampling)
+    plain = teacher.config.sampling.model_copy(update={"guidance_scale": 1.0})
+
+    def error(model, settings) -> float:
+        return (generate(model, 30, labels=list(range(10)), settings=settings) - wanted).square().mean().item()
+
+    for count in COUNTS:
+        few = {"num_steps": count}
+        own = error(model, model.config.sampling.model_copy(update=few))
+        assert own < 0.25, count
+        if count <= 2:  # in so few steps the teacher itself draws a blur
+            assert own < error(teacher, plain.model_copy(update=few)), count
+
+
+@pytest.mark.slow
+def test_a_distillation_resumes_exactly_in_the_midst_of_either_part(output_dir, monkeypatch):
+    monkeypatch.setattr("ddpm.training.teacher.AT_ONCE", 22)
+    told = []
+
+    def stop(doing: str) -> None:
+        told.append(doing)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), Run(student(), RunFolder.named("fast"), tell=stop):
+        pass
+    folder = RunFolder.named("fast")
+    assert load_config(folder.config) == student()
+    kept = {path: path.stat().st_mtime_ns for path in folder.trajectories.iterdir()}
+    assert len(kept) == 2
+    with pytest.raises(ModelError, match="the teacher of run fast has begun to draw: continue it with --resume"):
+        Run(student(), folder).__enter__()
+
+    again = []
+    with Run(student(), folder, resume=True, tell=again.append) as run:
+        stopping = run.events(lambda: run.state.step == 3)
+        list(stopping)
+    assert all(path.stat().st_mtime_ns == made for path, made in kept.items())
+    assert again == [f"the teacher draws: {done} of 88" for done in (66, 88)]
+    with Run(student(), folder, resume=True) as resumed:
+        list(resumed.events())
+    with Run(student(), RunFolder.named("whole")) as whole:
+        list(whole.events())
+    assert same_weights(resumed.state.model, whole.state.model)
+    assert same_weights(resumed.state.ema.model, whole.state.ema.model)
+
+
+@pytest.mark.slow
+def test_walks_of_another_teacher_are_not_learned_from(tiny_run, tmp_path):
+    config = student()
+    trajectories_of(teacher_of(config), config, tmp_path)
+    other = load_model("run:tiny")
+    with pytest.raises(ModelError, match=r"digits is not the teacher that drew .*, or training.trajectories was"):
+        trajectories_of(other, config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_steps": 3}, r"sampling\.num_steps:? must be 1, 2, 4 or 8 for a model .* got 3"),
+        ({"sampler": "heun"}, r"sampling\.sampler:? must be ddim"),
+        ({"spacing": "leading"}, r"sampling\.spacing:? must be trailing"),
+        ({"guidance_scale": 2.0}, r"sampling\.guidance_scale:? must be 1 for a model .* guidance included; got 2"),
+    ],
+)
+def test_a_student_is_not_sampled_in_a_way_that_it_has_not_learned(random_model, changes, message):
+    model = random_model(model__step_counts=[1, 2, 4, 8], sampling__num_steps=4, sampling__guidance_scale=1)
+    settings = SamplingConfig(num_steps=4).model_copy(update=changes)
+    with pytest.raises(ConfigError, match=message):
+        sample(model, 2, settings=settings)
+    values = model.config.model_dump(mode="json")
+    values["sampling"] |= changes
+    with pytest.raises(ConfigError, match=message):
+        Config.from_values(values, "x")
+
+
+def test_what_else_a_student_refuses(random_model, tiny_config):
+    model = random_model(model__step_counts=[1, 2, 4, 8], sampling__num_steps=4, sampling__guidance_scale=1)
+    with pytest.raises(ConfigError, match="random model takes no guidance: that of its teacher is built in"):
+        sample(model, 2, labels=[1], guidance=2.0)
+    with pytest.raises(ConfigError, match="random model is distilled: it draws from pure noise"):
+        sample(model, 1, init=torch.zeros(1, 1, 8, 8), start=500)
+    with pytest.raises(ConfigError, match="random model draws in 1, 2, 4 or 8 steps, got num_steps None"):
+        model.denoiser()
+    with pytest.raises(DataError, match="a distillation takes no images"):
+        ddpm.train(student(), ddpm.ImageSet.from_arrays(torch.zeros(8, 8, 8, dtype=torch.uint8)))
+    for counts, message in (
+        ([4, 2], "rising"),
+        ([0, 1], "from 1 to 64"),
+        ([7, 9, 11], "common multiple of at most 64"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            tiny_config(model__step_counts=counts)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["training.start_from=null"], "no teacher is named, such as mnist or run:NAME"),
+        (["training.start_from=mnist"], "mnist has a network of another"),
+        (["schedule.name=cosine"], "digits has another schedule, and a student shares its teacher's"),
+        (["diffusion.prediction_type=x0"], "digits predicts v, and diffusion.prediction_type is x0"),
+        (["model.step_counts=[]", "sampling.num_steps=4"], None),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused_before_it_draws(output_dir, overrides, message):
+    config = student("digits", *overrides)
+    faults = [finding for finding in check(config) if finding.kind == "fault"]
+    if message is None:
+        assert not faults
+        return
+    assert message in faults[0].text
+    if config.training.start_from:
+        with pytest.raises(ConfigError, match=message), Run(config, RunFolder.named("fast")):
+            pass
+        assert not RunFolder.named("fast").path.exists()
+
+
+@pytest.mark.slow
+def test_the_command_makes_a_student_that_the_other_commands_know(output_dir, run_cli):
+    done = run_cli("distill", "--teacher", "digits", "--steps", "1,2", *(x for s in SMALL for x in ("--set", s)))
+    assert done.returncode == 0, done.stderr
+    assert "of 88" in done.stdout or "done in" in done.stdout
+    config = load_config(RunFolder.named("digits-fast").config)
+    assert (config.model.step_counts, config.sampling.num_steps, config.training.start_from) == ((1, 2), 2, "digits")
+    drawn = run_cli("sample", "grid", "--model", "run:digits-fast", "--num-samples", "4", "--out", "x.png")
+    assert drawn.returncode == 0, drawn.stderr
+    refused = run_cli("distill", "--teacher", "run:digits-fast", "--run", "again")
+    assert refused.returncode == 1
+    assert "is distilled itself" in refused.stderr
