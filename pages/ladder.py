@@ -26,6 +26,10 @@ page(
 BOUND = {"bind": "query-params"}
 
 model = pick_model("ladder_model")
+if model.config.model.step_counts:
+    st.info("A distilled model knows one sampler and a few numbers of steps: the Playground shows them. For a ladder "
+            "choose its teacher, or any other model.", icon=":material/speed:")  # fmt: skip
+    st.stop()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     offered = options("ladder_draw", model.class_names, last=[NO_CLASS])

@@ -8,19 +8,25 @@ import torch
 
 import ddpm
 from ddpm.config import Config, SamplingConfig, load_config, sampling_settings
+from ddpm.config.edit import config_to_yaml
 from ddpm.diffusion import target
 from ddpm.errors import ConfigError, DataError, ModelError
+from ddpm.evaluation.evaluate import evaluate
+from ddpm.evaluation.protocol import Protocol
 from ddpm.files import RunFolder
 from ddpm.models import load_model
 from ddpm.sampling import generate, sample
 from ddpm.spacing import spaced_timesteps
+from ddpm.training.checkpoint import save_ema
 from ddpm.training.events import Progress, Validated
+from ddpm.training.loop import TrainState
 from ddpm.training.objective import Distilling
 from ddpm.training.preflight import check
 from ddpm.training.run import Run
 from ddpm.training.start import student_of
 from ddpm.training.teacher import draw, teacher_of, trajectories_of
 from ddpm.training.trajectories import Trajectories
+from tests.conftest import ROOT
 from tests.test_training import same_weights
 
 COUNTS = (1, 2, 4, 8)
@@ -219,6 +225,14 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_draws(output_dir, over
         assert not RunFolder.named("fast").path.exists()
 
 
+def test_the_preset_is_what_the_command_trains():
+    preset = load_config(ROOT / "configs" / "mnist-fast.yaml")
+    assert preset == student_of("mnist", "mnist-fast", "1,2,4,8", [])
+    (note,) = check(preset)
+    assert (note.field, note.kind) == ("training.trajectories", "note")
+    assert "draws 24,000 images first, 34 evaluations each, which takes as long as 2,125 steps" in note.text
+
+
 @pytest.mark.slow
 def test_the_command_makes_a_student_that_the_other_commands_know(output_dir, run_cli):
     done = run_cli("distill", "--teacher", "digits", "--steps", "1,2", *(x for s in SMALL for x in ("--set", s)))
@@ -231,3 +245,30 @@ def test_the_command_makes_a_student_that_the_other_commands_know(output_dir, ru
     refused = run_cli("distill", "--teacher", "run:digits-fast", "--run", "again")
     assert refused.returncode == 1
     assert "is distilled itself" in refused.stderr
+
+
+@pytest.mark.slow
+def test_a_student_is_judged_in_all_its_step_counts_and_has_no_calibration(random_model, tmp_path):
+    model = random_model(model__step_counts=[1, 4], sampling__num_steps=4, sampling__guidance_scale=1)
+    path = model.save(tmp_path / "student")
+    student = load_model(str(path.parent))
+    *_, done = evaluate(student, Protocol(student.config.sampling, 20, all_methods=True))
+    assert [name for name in done.results if name.startswith("ddim")] == ["ddim_1steps", "ddim_4steps"]
+    assert [done.results[f"ddim_{n}steps"]["network_evaluations"] for n in (1, 4)] == [1, 4]
+    assert "a distilled model predicts the end of its teacher's way" in done.results["calibration"]["unavailable"]
+
+
+@pytest.mark.slow
+def test_the_pages_offer_what_a_student_has_learned(output_dir, tiny_config, open_page):
+    config = tiny_config(model__step_counts=[1, 2, 4, 8], sampling__num_steps=4, sampling__guidance_scale=1)
+    folder = RunFolder.named("student")
+    save_ema(TrainState(config), folder.checkpoint("ema"))
+    folder.keep_config(config_to_yaml(config))
+    app = open_page("pages/playground.py", play_model="run:student", play_steps="2")
+    assert app.select_slider(key="play_steps").options == ["1", "2", "4", "8"]
+    assert app.select_slider(key="play_steps").value == 2
+    assert not [w for w in app.selectbox if w.key in ("play_sampler", "play_spacing")]
+    assert not [w for w in app.slider if w.key in ("play_guidance", "play_interval")]
+    assert app.metric[1].value == str(2 * 10)
+    ladder = open_page("pages/ladder.py", ladder_model="run:student")
+    assert "A distilled model knows one sampler" in ladder.info[0].value

@@ -47,7 +47,7 @@ def found(findings: list[Finding]) -> dict[str, Finding]:
 
 @pytest.mark.parametrize("preset", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_configs_are_fine(preset):
-    assert check(load_config(preset)) == []
+    assert [finding for finding in check(load_config(preset)) if finding.kind != "note"] == []
 
 
 def test_the_mnist_preset_on_sixty_coloured_images_of_two_classes(folder):

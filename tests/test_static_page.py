@@ -43,6 +43,9 @@ def inputs(model: Model, count: int) -> dict[str, torch.Tensor]:
     return feeds | ({"y": torch.arange(count) % (model.num_classes + 1)} if model.num_classes else {})
 
 
+DISTILLED = {"model__step_counts": [1, 2, 4], "sampling__num_steps": 4, "sampling__guidance_scale": 1}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 11])
 def test_the_exported_network_is_the_network_for_any_number_of_images(digits, exported_digits, count):
@@ -63,6 +66,18 @@ def test_a_network_without_classes_takes_none(random_model):
     with torch.inference_mode():
         expected = model.network(*feeds.values())
     torch.testing.assert_close(run(onnx_bytes(model), **feeds), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_distilled_network_is_told_its_number_of_steps(random_model):
+    model = random_model(**DISTILLED)
+    feeds = inputs(model, 3) | {"n": torch.tensor([0, 2, 1])}
+    with torch.inference_mode():
+        expected = model.network(*feeds.values())
+    torch.testing.assert_close(run(onnx_bytes(model), **feeds), expected, rtol=1e-4, atol=1e-4)
+    page = _description(model, {})
+    assert (page["stepCounts"], page["samplers"], page["start"]["steps"]) == ((1, 2, 4), ("ddim",), 4)
+    assert page["timesteps"][3] == spaced_timesteps(model.schedule.num_timesteps, 4)
 
 
 def test_the_page_gets_the_tables_of_the_library(digits):

@@ -94,7 +94,9 @@ def _check_exportable(model: Model, weights: str) -> None:
 def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
     """What the page needs to know besides the network."""
     config, sampling, schedule = model.config, model.config.sampling, model.schedule
-    total, most = schedule.num_timesteps, min(schedule.num_timesteps, MAX_STEPS)
+    total, counts = schedule.num_timesteps, config.model.step_counts
+    most = counts[-1] if counts else min(total, MAX_STEPS)
+    samplers = SAMPLERS[:1] if counts else SAMPLERS
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     size = "x".join(map(str, config.image_shape[1:]))
     return {
@@ -110,17 +112,20 @@ def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
         "guidanceInterval": sampling.guidance_interval,
         "alphasCumprod": schedule.alphas_cumprod.tolist(),
         "timesteps": [spaced_timesteps(total, steps, sampling.spacing) for steps in range(1, most + 1)],
-        "samplers": SAMPLERS,
+        "samplers": samplers,
+        "stepCounts": counts or list(range(1, most + 1)),
+        "distilled": bool(counts),
         "start": {
-            "sampler": sampling.sampler if sampling.sampler in SAMPLERS else SAMPLERS[0],
-            "steps": min(START_STEPS, most),
+            "sampler": sampling.sampler if sampling.sampler in samplers else samplers[0],
+            "steps": sampling.num_steps if counts else min(START_STEPS, most),
             "guidance": sampling.guidance_scale,
         },
     }
 
 
 def onnx_bytes(model: Model, weights: str = "fp32") -> bytes:
-    """The network as ONNX: x (N, C, H, W), t (N,) and, if it has classes, y (N,) to output (N, C, H, W), for any N.
+    """The network as ONNX: x (N, C, H, W) and t (N,) to output (N, C, H, W), for any N; y (N,) as well if it has
+    classes, and n (N,), the place of the number of steps, if it is distilled.
 
     ``weights`` fp16 halves the file: each weight is stored in half precision and cast when the network is loaded.
     """
@@ -128,11 +133,13 @@ def onnx_bytes(model: Model, weights: str = "fp32") -> bytes:
     inputs = {"x": torch.zeros(2, *model.config.image_shape), "t": torch.zeros(2, dtype=torch.long)}
     if model.num_classes:
         inputs["y"] = torch.zeros(2, dtype=torch.long)
+    if model.config.model.step_counts:
+        inputs["n"] = torch.zeros(2, dtype=torch.long)
     network = model.network.to("cpu", memory_format=torch.contiguous_format)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own future
         program = torch.onnx.export(
-            network, tuple(inputs.values()), dynamo=True, input_names=list(inputs), output_names=["output"],
+            network, kwargs=inputs, dynamo=True, input_names=list(inputs), output_names=["output"],
             dynamic_shapes={name: {0: batch} for name in inputs}, verbose=False,
         )  # fmt: skip
     graph = program.model_proto

@@ -42,6 +42,10 @@ from .seed_report import SEED_REPORT
 from .wiener import WienerDenoiser
 
 BATCH_SIZE = 64
+NOT_CALIBRATED = MetricError(
+    "a distilled model predicts the end of its teacher's way, and not the mean of all clean images that x_t may come "
+    "from: it is not calibrated, and need not be"
+)
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,10 @@ class _Evaluation:
         self.timesteps = [t for t in SEED_TIMESTEPS if t < model.schedule.num_timesteps]
         self.started, self.done, self.total = time.perf_counter(), 0, 0
 
+    @property
+    def distilled(self) -> bool:
+        return bool(self.model.config.model.step_counts)
+
     def plan(self) -> dict[str, Method | None]:
         """The stages by name; None is the calibration."""
         methods = {method.name: method for method in methods_of(self.model, self.protocol)}
@@ -90,7 +98,7 @@ class _Evaluation:
         if lacking is not None:
             samples = 0 if method is None else len(self.samples_for(method, lacking))
         elif method is None:
-            return 0 if self.real.test is None else len(self.real.test) * len(self.timesteps)
+            return 0 if self.real.test is None or self.distilled else len(self.real.test) * len(self.timesteps)
         else:
             samples = method.num_samples
         return samples and samples * evaluations(method.settings, self.model.schedule, bool(self.model.num_classes))
@@ -146,6 +154,8 @@ class _Evaluation:
     # -- the stages: they yield their progress and return their result ---------------------------------------------
 
     def calibration(self) -> Iterator[StageProgress]:
+        if self.distilled:
+            return unavailable(NOT_CALIBRATED)
         if self.real.missing:
             return unavailable(self.real.missing)
         images, labels = self.real.test.scaled(), self.real.test.labels

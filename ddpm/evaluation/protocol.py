@@ -27,7 +27,7 @@ class Protocol:
     seed: int = 0
     all_methods: bool = False
     """``DDIM_STEPS``, every other sampler, ``FEW_STEPS``, and ddpm with all T steps, instead of only ``settings``'
-    sampler."""
+    sampler; of a distilled model, all its numbers of steps."""
     per_class: bool = False
     lpips_weights: Path | None = None
     samples_only: bool = False
@@ -47,6 +47,8 @@ def methods_of(model: Model, protocol: Protocol) -> list[Method]:
     chosen, total = protocol.settings, model.schedule.num_timesteps
     if not protocol.all_methods:
         return [_method(chosen, protocol.num_samples)]
+    if counts := model.config.model.step_counts:  # all that a distilled model can do
+        return [_method(chosen.model_copy(update={"num_steps": count}), protocol.num_samples) for count in counts]
     ddim = [chosen.model_copy(update={"sampler": "ddim", "num_steps": steps}) for steps in DDIM_STEPS if steps <= total]
     others = [chosen.model_copy(update={"sampler": name}) for name in SAMPLERS if name != "ddim"]
     few = [chosen.model_copy(update={"sampler": name, "num_steps": steps, "spacing": "quadratic"})

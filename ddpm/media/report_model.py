@@ -53,7 +53,9 @@ def _attention_sizes(model: Model) -> list[tuple[int, int]]:
              for layer in layers]  # fmt: skip
     try:
         x = torch.zeros(1, *model.config.image_shape, device=model.device)
-        model.denoiser()(x, torch.zeros(1, dtype=torch.long, device=model.device))
+        model.denoiser(num_steps=model.config.sampling.num_steps)(
+            x, torch.zeros(1, dtype=torch.long, device=model.device)
+        )
     finally:
         deque((hook.remove() for hook in hooks), maxlen=0)
     return seen

@@ -19,14 +19,16 @@ from ..errors import ConfigError, DataError, Fault, ModelError, one_line
 from ..image_folder.decode import read_image
 from ..image_folder.manifest import list_folder
 from ..image_folder.reading import Sizes
+from ..sampling import evaluations
 from ..spacing import spaced_timesteps, starting_point
 from ..storage.places import is_on_hub, resolve
 from .estimate import dataset_sizes, sizes
 from .loop import images_per_step, steps_per_epoch
-from .start import NO_TEACHER, misfit
+from .start import NO_TEACHER, misfit, teacher_settings
 
 FEW = 10  # images, whose mean says little
 TOO_FEW = 2  # images to evaluate with
+STEP_COST = 3  # evaluations that a training step takes for each image: forward, and twice that backward
 COLOUR = 24  # levels between the channels of a pixel; compression alone causes less
 
 
@@ -133,6 +135,16 @@ def _of_the_start(config: Config) -> Iterator[Finding]:
         return
     if begun and (why := misfit(config, begun)):
         yield Finding("training.start_from", f"{reference} {why}", kind="fault")
+    elif begun and config.model.step_counts:
+        count, settings = config.training.trajectories, teacher_settings(begun, config.model.step_counts)
+        of_each = evaluations(settings, begun.schedule.build(), guided=bool(begun.model.num_classes))
+        steps = count * of_each / (STEP_COST * config.training.batch_size)
+        yield Finding(
+            "training.trajectories",
+            f"the teacher draws {count:,} images first, {of_each} evaluations each, which takes as long as "
+            f"{steps:,.0f} steps",
+            kind="note",
+        )
 
 
 def _of_the_images(config: Config, known: Facts) -> Iterator[Finding]:

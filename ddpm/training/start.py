@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from torch import nn
 
-from ..config.edit import renamed, with_overrides
+from ..config.edit import renamed, sampling_settings, with_overrides
 from ..config.schema import Config
+from ..config.sections import SamplingConfig
 from ..errors import ConfigError, ModelError
 from ..names import listed
 from ..storage.places import resolve
@@ -29,6 +31,7 @@ STUDENT = (
     "sampling.eta=0",
 )
 """How the config of a student differs from its teacher's; its steps come on top."""
+TEACHER_STEPS = 20
 FEW = 4  # steps that it draws in unless asked otherwise, if it has learned to
 
 
@@ -47,6 +50,14 @@ def misfit(config: Config, begun: Config) -> str | None:
     if config.model.step_counts and begun.schedule != config.schedule:
         return "has another schedule, and a student shares its teacher's"
     return None
+
+
+def teacher_settings(teacher: Config, step_counts: Sequence[int]) -> SamplingConfig:
+    """How a teacher draws for its student: with its own guidance, by DPM-Solver++, in ``TEACHER_STEPS`` or as many more
+    as make a multiple of all the student's step counts."""
+    stored = math.lcm(*step_counts)
+    steps = -(-TEACHER_STEPS // stored) * stored
+    return sampling_settings(teacher, sampler="dpmpp_2m", spacing="trailing", num_steps=steps)
 
 
 def start_from(config: Config, networks: Iterable[nn.Module]) -> None:

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import torch
 
-from ..config.edit import sampling_settings
 from ..config.schema import Config
 from ..errors import ConfigError, ModelError
 from ..models import Model, load_model
 from ..sampling import sample
 from ..spacing import spaced_timesteps
 from ..storage.weights import read_tensors, write_tensors
-from .start import NO_TEACHER, misfit
+from .start import NO_TEACHER, misfit, teacher_settings
 from .trajectories import Trajectories, held_out
 
-TEACHER_STEPS = 20  # of DPM-Solver++, at least: rounded up to a multiple of all step counts
 AT_ONCE = 512  # walks in a file
 BATCH = 64
 Tell = Callable[[str], None]
@@ -79,12 +77,8 @@ def teacher_of(config: Config) -> Model:
 
 def draw(teacher: Model, config: Config, indices: range, on_batch: Callable[[int], None]) -> Trajectories:
     """Walks of the teacher with its own guidance, by DPM-Solver++; every class in turn, and no class."""
-    counts, classes = config.model.step_counts, teacher.num_classes
-    stored = math.lcm(*counts)
-    settings = sampling_settings(
-        teacher.config, sampler="dpmpp_2m", spacing="trailing", num_steps=-(-TEACHER_STEPS // stored) * stored
-    )
-    kept = {*spaced_timesteps(teacher.schedule.num_timesteps, stored), -1}
+    settings, classes = teacher_settings(teacher.config, config.model.step_counts), teacher.num_classes
+    kept = {*spaced_timesteps(teacher.schedule.num_timesteps, math.lcm(*config.model.step_counts)), -1}
     labels, states, given = [*range(classes), -1] if classes else None, [], []
     for first in range(indices.start, indices.stop, BATCH):
         part = range(first, min(indices.stop, first + BATCH))

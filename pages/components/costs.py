@@ -98,6 +98,8 @@ def show_costs(config: Config | None, place) -> None:
 def _speed_depends_on(config: Config) -> Config:
     """The config without what does not affect the speed, so that another name or seed needs no new measurement."""
     training = config.training.model_dump(include={"batch_size", "precision", "device"})
-    model = config.model.model_copy(update={"step_counts": ()})  # a step of a student takes as long as one of its teacher
+    model = config.model.model_copy(
+        update={"step_counts": ()}
+    )  # a step of a student takes as long as one of its teacher
     return Config(data=config.data, model=model, diffusion=config.diffusion, schedule=config.schedule,
                   training=training, sampling={"num_steps": 1})  # fmt: skip

@@ -20,7 +20,7 @@ from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
 from ddpm.media.images import Trajectory
 from ddpm.models import NO_CLASS, Model
-from ddpm.names import labels_text
+from ddpm.names import either, labels_text
 from ddpm.samplers import SAMPLERS, Step
 from ddpm.sampling import evaluations, sample
 from ddpm.schedule import NoiseSchedule
@@ -49,6 +49,15 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
         return {"key": f"{prefix}_{name}", "bind": "query-params"}
 
     own, chosen = model.config.sampling, {}
+    if counts := model.config.model.step_counts:
+        chosen["num_steps"] = st.select_slider(
+            "Steps", counts, own.num_steps, help="Each costs one network evaluation per image.", **bound("steps")
+        )
+        st.caption(
+            f"A distilled model: it has learned to do in {either(counts)} steps of DDIM what its teacher does in many. "
+            "The teacher's guidance is built in."
+        )
+        return sampling_settings(model.config, **chosen)
     asked = st.query_params.get(f"{prefix}_steps", "")
     linked = {int(asked)} & set(range(1, model.schedule.num_timesteps + 1)) if asked.isdecimal() else set()
     chosen["sampler"] = st.selectbox(

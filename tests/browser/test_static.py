@@ -22,6 +22,7 @@ from tests.browser.conftest import plain_server
 from tests.browser.driver import wait_until
 from tests.browser.test_app import PHONE, axe_findings
 from tests.exported import keep_exported
+from tests.test_static_page import DISTILLED
 
 ROUNDS = 13 if os.environ.get("DDPM_SOAK") else 1  # of 16 digits
 DONE = 120_000  # milliseconds
@@ -129,6 +130,24 @@ def test_a_graphics_card_draws_the_same(browser, chromium, digits_url):
     settings = sampling_settings(model.config, num_steps=2, guidance_scale=1.0)
     ours = generate(model, 1, labels=range(10), settings=settings, seed=0)
     assert ((cut(theirs, model.config.data.image_size) - ours) * 127.5).abs().max() <= 2
+
+
+def test_a_distilled_model_draws_the_same_and_its_slider_keeps_to_its_steps(page, random_model, tmp_path):
+    model = random_model(**DISTILLED)
+    folder = model.save(tmp_path / "student").parent
+    write_space(static_files(str(folder), weights="fp32"), tmp_path / "page")
+    with plain_server(tmp_path / "page", tmp_path) as url:
+        for steps in DISTILLED["model__step_counts"]:
+            theirs = draw(page, f"{url}/?engine=wasm&count=4&steps={steps}&seed=1")
+            settings = model.config.sampling.model_copy(update={"num_steps": steps})
+            ours = generate(model, 4, labels=range(10), settings=settings, seed=1)
+            assert ((cut(theirs, 8) - ours) * 127.5).abs().max() <= 2
+        page.goto(f"{url}/?engine=wasm&steps=3")
+        expect(page.locator("#notice")).to_contain_text("The link asks for steps=3; right would be 1, 2, 4.")
+        expect(page.locator("#guiding")).to_be_hidden()
+        page.locator("#steps").fill("3")  # the hand lets go between 2 and 4
+        expect(page.locator("#steps_text")).to_have_text("2")
+        expect(page.locator("#steps")).to_have_js_property("value", "2")
 
 
 def test_the_digits_are_those_that_were_asked_for(page, static_url):

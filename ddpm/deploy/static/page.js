@@ -31,6 +31,8 @@ const between = (low, high, whole) => (text) => {
 const classes = model.classNames.map((name) => (["all", "any"].includes(name) ? `“${name}”` : name));
 const choices = model.numClasses ? ["all", ...classes, "any"] : ["any"];
 const maxSteps = model.timesteps.length;
+/** What a distilled model has learned to do, nearest to where a hand let the slider go. */
+const nearest = (text) => model.stepCounts.reduce((best, one) => (Math.abs(one - text) < Math.abs(best - text) ? one : best));
 
 /** Every field of a request: how an address or a widget says it (null: not at all), what is right, and its default. */
 const FIELDS = {
@@ -38,7 +40,11 @@ const FIELDS = {
   count: { read: (text) => COUNTS.find((count) => String(count) === text) ?? null, right: COUNTS.join(", "), start: 4 },
   seed: { read: between(0, 999_999_999, true), right: "0 to 999999999", start: 0 },
   sampler: { read: oneOf(model.samplers), right: model.samplers.join(", "), start: model.start.sampler },
-  steps: { read: between(1, maxSteps, true), right: `1 to ${maxSteps}`, start: model.start.steps },
+  steps: {
+    read: (text) => model.stepCounts.find((count) => String(count) === text) ?? null,
+    right: model.distilled ? model.stepCounts.join(", ") : `1 to ${maxSteps}`,
+    start: model.start.steps,
+  },
   guidance: { read: between(0, 6, false), right: "0 to 6", start: model.start.guidance },
 };
 const wanted = {};
@@ -51,7 +57,7 @@ function aClass(text) {
 function someOf(values) {
   return values.slice(0, MOST_LISTED).join(", ") + (values.length > MOST_LISTED ? `, … (${values.length} in all)` : "");
 }
-const SLIDER_TEXTS = { steps: String, guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)) };
+const SLIDER_TEXTS = { steps: nearest, guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)) };
 
 function readAddress() {
   const faults = [];
@@ -284,7 +290,8 @@ if (choices.join("").length <= MOST_OPEN) addChips("classes", "class", choices);
 else addList("classes", "class", "Class", choices);
 addChips("counts", "count", COUNTS);
 addChips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
-$("classes").hidden = $("guiding").hidden = !model.numClasses;
+$("classes").hidden = !model.numClasses;
+$("guiding").hidden = !model.numClasses || model.distilled;
 $("steps").max = maxSteps;
 $("model").textContent = model.about;
 for (const [text, href] of Object.entries(model.links)) {
@@ -296,7 +303,10 @@ drawChart();
 
 for (const form of [$("what"), $("how")]) {
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("change", ({ target }) => change(target.name, target.value));
+  form.addEventListener("change", ({ target }) => {
+    change(target.name, target.name === "steps" ? String(nearest(target.value)) : target.value);
+    showWanted(); // the slider may have been let go between two numbers
+  });
 }
 for (const name of ["steps", "guidance"]) {
   $(name).addEventListener("input", ({ target }) => ($(`${name}_text`).textContent = SLIDER_TEXTS[name](target.value)));

@@ -44,7 +44,7 @@ export const SAMPLERS = {
 /**
  * Sample, step by step.
  * @param request {labels: one class or -1 for none an image, seed, steps, guidance, sampler}
- * @param network async (x, t, y, n) -> output, of n images in one Float32Array
+ * @param network async (x, t, y, n, steps) -> output, of n images in one Float32Array
  * @yields {index, t, x_t, x0}: steps + 1 of them; the last, t = -1, holds the images.
  */
 export async function* sample(model, { labels, seed, steps, guidance, sampler }, network) {
@@ -61,7 +61,7 @@ export async function* sample(model, { labels, seed, steps, guidance, sampler },
     const input = new Float32Array(twice * x.length);
     for (let part = 0; part < twice; part++) input.set(x, part * x.length);
     const none = guides ? Array(count).fill(model.numClasses) : [];
-    let output = await network(input, t, [...classes, ...none], twice * count);
+    let output = await network(input, t, [...classes, ...none], twice * count, steps);
     if (guides) output = mix(guidance, output.subarray(0, x.length), 1 - guidance, output.subarray(x.length));
     const [a, s] = scales(model, t);
     const prediction = TO_PREDICTION[model.predictionType](a, s, output, x);

@@ -51,10 +51,11 @@ async function load(engine) {
     executionProviders: [engine],
     logSeverityLevel: 3, // errors; warnings tell which nodes run elsewhere
   });
-  run = async (x, t, y, n) => {
+  run = async (x, t, y, n, steps) => {
     const longs = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [n]);
     const feeds = { x: new ort.Tensor("float32", x, [n, ...model.shape]), t: longs(Array(n).fill(t)) };
     if (model.numClasses) feeds.y = longs(y);
+    if (model.distilled) feeds.n = longs(Array(n).fill(model.stepCounts.indexOf(steps)));
     return (await session.run(feeds)).output.data;
   };
   const threads = ort.env.wasm.numThreads;
