@@ -10,8 +10,9 @@ from ddpm.models import NO_CLASS, repeat_labels
 from pages.components.classes import ALL, label_of, options
 from pages.components.downloads import downloads
 from pages.components.frame import about, page, share_link
-from pages.components.gallery import Shown, kept, picture_with_preview, shown_of
+from pages.components.gallery import Shown, kept, picture_of, picture_with_preview, shown_of
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
+from pages.components.live import LIVE_SECONDS, is_live, seconds_of
 from pages.components.models import cached_model, pick_model
 from pages.components.opening import PLAYGROUND_IMAGES
 from pages.components.pictures import show
@@ -100,15 +101,24 @@ try:
     with buttons:
         st.button("Roll", icon=":material/casino:", on_click=roll, key="play_roll", disabled=not possible,
                   help="A new seed, drawn at once.")  # fmt: skip
-        go = st.button("Generate", type="primary", icon=":material/auto_awesome:", key="play_generate",
-                       disabled=not possible)  # fmt: skip
-    go = st.session_state.pop("play_go", False) or go or not (SHOWN in st.session_state or STOPPED in st.session_state)
+        live = st.toggle(
+            "Live",
+            True,
+            key="play_live",
+            help=f"The picture follows the controls where it takes under {LIVE_SECONDS:g} s here, or was drawn before.",
+            **BOUND,
+        )
+        quick = live and possible and is_live(request, model)
+        go = quick or st.button("Generate", type="primary", icon=":material/auto_awesome:", key="play_generate",
+                                disabled=not possible)  # fmt: skip
+    asked = st.session_state.pop("play_go", False)
+    go = asked or go or not (SHOWN in st.session_state or STOPPED in st.session_state)
     if possible and most is not None:
         row.caption(f"With these settings up to {min(most, MAX_IMAGES)} images at once on this public page.")
     if possible and go:
         first = SHOWN not in st.session_state
         st.session_state.pop(STOPPED, None)
-        result = picture_with_preview(request, model, picture, progress, stop)
+        result = picture_of(request, model) if quick else picture_with_preview(request, model, picture, progress, stop)
         st.session_state[SHOWN], st.session_state.play_linked = shown_of(request, model), first
     request.check(model)
 except DDPMError as error:
@@ -144,7 +154,8 @@ with progress.container():  # where the bar is while images are drawn, so that n
 with facts:
     verdict_on_link(result)
     if asked != request:
-        st.info("You've changed the settings. Press **Generate** to redraw.", icon=":material/sync:")
+        here = f"{seconds_of(request, model):.1f} s here"
+        st.info(f"You've changed the settings. Press **Generate** to redraw: about {here}.", icon=":material/sync:")
     downloads(shown, result.trajectory.timesteps)
     share_link(asked.reference, "Share this model")
 

@@ -75,7 +75,7 @@ def test_a_choice_repeated_a_hundred_thousand_times_counts_once(url):
 @pytest.mark.slow
 def test_an_honest_value_is_taken_in_either_kind_of_number(url):
     with connect(url) as visitor:
-        visitor.open("playground")
+        visitor.open("playground", "play_live=false")
         for value in ({"int_value": 4}, {"double_value": 3.0}):
             visitor.send(
                 state(visitor.widget("play_count"), **value), state(visitor.widget("play_generate"), trigger_value=True)

@@ -16,6 +16,7 @@ from ddpm.media.chart import PALETTE
 from ddpm.media.images import enlarge, make_grid
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
+from pages.components import live
 from pages.components.frame import glossary
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
@@ -169,3 +170,27 @@ def test_no_stop_button_outlives_a_picture_that_comes_at_once(open_page):
     # empty in the browser, and what stood beside the new content stays for ever.
     at = open_page("pages/playground.py", play_model="digits", play_count="4", play_steps="5")
     assert "Stop" not in [button.label for button in at.button]
+
+
+@pytest.mark.slow
+def test_a_quick_picture_follows_the_controls_and_a_slow_one_waits_for_a_click(open_page, monkeypatch):
+    monkeypatch.setattr(live, "_seconds_per_call", lambda model, count: 0.01 * count)
+    live._CALLS.clear()
+    app = open_page("pages/playground.py", play_model="digits", play_count="1", play_steps="5")
+    first = app.session_state.play_shown
+    assert [button.key for button in app.button if button.key == "play_generate"] == []
+    app.select_slider(key="play_steps").set_value(8).run()
+    assert app.session_state.play_shown.request.settings.num_steps == 8  # 0.16 s with guidance
+    app.select_slider(key="play_steps").set_value(50).run()
+    assert app.session_state.play_shown.request.settings.num_steps == 8
+    assert "redraw: about 1.0 s here" in app.info[0].value
+    app.button(key="play_generate").click().run()
+    assert app.session_state.play_shown.request.settings.num_steps == 50
+    for steps in (5, 50):  # drawn before: at once
+        app.select_slider(key="play_steps").set_value(steps).run()
+        assert app.session_state.play_shown.request.settings.num_steps == steps
+    app.toggle(key="play_live").set_value(False).run()
+    app.select_slider(key="play_steps").set_value(5).run()
+    assert app.session_state.play_shown != first
+    assert "You've changed the settings" in app.info[0].value
+    live._CALLS.clear()

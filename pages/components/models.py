@@ -138,7 +138,9 @@ def identity(model: Model) -> str:
     """A hash of all that decides a model's pictures: the weights, and the parts of the config that sampling uses."""
     if model.network not in _IDENTITIES:
         config = model.config
-        parts = [config.schedule, config.diffusion, config.model, config.image_shape]
+        # Without defaults: a field that a later version adds makes no model another.
+        sections = [config.schedule, config.diffusion, config.model]
+        parts = [*(section.model_dump(mode="json", exclude_defaults=True) for section in sections), config.image_shape]
         weights = {name: value.cpu().contiguous() for name, value in model.network.state_dict().items()}
         text = f"{values_sha256(weights)} {' '.join(map(repr, parts))}"
         _IDENTITIES[model.network] = hashlib.sha256(text.encode()).hexdigest()

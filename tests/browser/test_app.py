@@ -158,6 +158,13 @@ def test_the_keyboard_alone_generates_steps_through_and_saves_and_the_history_le
     picture = result_image(page)
     tab_to(page, ".st-key-play_steps [role=slider], .st-key-play_steps input")
     page.keyboard.press("Home")
+    expect(page.get_by_alt_text("generated images")).not_to_have_attribute("src", picture)  # quick: it follows
+    picture = result_image(page)
+    tab_to(page, ".st-key-play_live input")
+    page.keyboard.press("Space")
+    wait_until_idle(page)
+    tab_to(page, ".st-key-play_steps [role=slider], .st-key-play_steps input")
+    page.keyboard.press("ArrowRight")
     page.get_by_text("You've changed the settings").wait_for()
     tab_to(page, ".st-key-play_generate button")
     page.keyboard.press("Enter")
@@ -331,7 +338,7 @@ def test_every_download_opens(page, app_url):
 
 
 def test_stop_keeps_the_last_picture(page, app_url):
-    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4")
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=4&play_live=false")
     before = result_image(page)
     steps = page.locator(".st-key-play_steps").get_by_role("slider")
     steps.focus()
@@ -375,7 +382,7 @@ def test_the_code_on_the_page_is_a_command_of_this_repo(page, app_url):
 
 def test_stop_on_a_first_visit_stops_and_says_what_is_true(page, app_url):
     """It said that the last finished picture stays, of which there was none, and drew everything anew."""
-    page.goto(f"{app_url}/playground?play_count=36&play_steps=200")
+    page.goto(f"{app_url}/playground?play_count=36&play_steps=200&play_live=false")
     page.locator(".st-key-sampling_stop").get_by_role("button").click()
     page.get_by_text("Stopped before a picture was finished").wait_for()
     wait_until_idle(page)
@@ -403,7 +410,7 @@ def test_who_comes_back_finds_the_page_as_it_was(page, app_url, way):
         steps = page.locator(".st-key-play_steps").get_by_role("slider").get_attribute("aria-valuetext")
         return [page.locator(".st-key-play_count input").input_value(), steps]
 
-    open_page(page, f"{app_url}/playground?play_model=digits&play_steps=5")
+    open_page(page, f"{app_url}/playground?play_model=digits&play_steps=5&play_live=false")
     count = page.locator(".st-key-play_count input")
     count.fill("3")
     count.press("Enter")
