@@ -7,14 +7,14 @@ from ddpm.models import NO_CLASS
 from ddpm.samplers import SAMPLERS
 from pages.components.classes import label_of, options
 from pages.components.frame import about, page
-from pages.components.ladder import Ladder, climb_with_preview, draw, plans
-from pages.components.models import cached_model, pick_model
+from pages.components.ladder import Ladder, climb_with_preview, draw, picture, plans
+from pages.components.models import cached_model, in_turn, pick_model
 from pages.components.public import show_error
 
 PAGE = {
     "order": 2,
     "icon": ":material/stairs_2:",
-    "about": "Compare samplers: the same noise in 5 steps, in 50 and in all, each beside the ground truth.",
+    "about": "Compare samplers: the same noise in 1 step, in 5, in 50 and in all, each beside the ground truth.",
 }
 
 page(
@@ -24,6 +24,7 @@ page(
 )
 
 BOUND = {"bind": "query-params"}
+WIDEST = 100  # steps of the widest column, unless another is chosen
 
 model = pick_model("ladder_model")
 if model.config.model.step_counts:
@@ -40,7 +41,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     most = st.selectbox(
         "Up to",
         list(possible),
-        index=min(4, len(possible) - 1) if possible else None,
+        index=sum(n < WIDEST for n in possible) if WIDEST in possible else len(possible) - 1 if possible else None,
         key="ladder_most",
         format_func=lambda n: f"{n} steps",
         width=150,
@@ -78,6 +79,9 @@ else:
         "fresh noise and ends at another image of the same kind. Below are the network evaluations (two per step with "
         "Heun, but for the last; twice that where guidance acts) and the time."
     )
+if shown.climbed:
+    st.download_button("Download PNG", in_turn(picture, get=lambda: (shown,)), "ladder.png", "image/png",
+                       key="ladder_png", icon=":material/download:", on_click="ignore")  # fmt: skip
 
 with st.expander("The same ladder from the command line", icon=":material/terminal:"):
     st.code(shown.command_line(cached_model(shown.reference)), language="bash", wrap_lines=True)

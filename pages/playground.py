@@ -85,7 +85,7 @@ with row, st.container(horizontal=True, vertical_alignment="bottom"):
         help="The same seed gives the same images: image 3 of a seed stays the same however many you ask for.",
         **BOUND,
     )
-    buttons = st.container(horizontal=True, width="content")
+    buttons = st.container(horizontal=True, width="content", vertical_alignment="center")
 
 label = label_of(model.class_names, draw)
 labels = tuple(range(model.num_classes)) if draw == ALL else None if label is None else (label,)

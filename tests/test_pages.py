@@ -3,6 +3,7 @@
 import base64
 import io
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
 from pages.components import live
 from pages.components.frame import glossary
+from pages.components.ladder import picture
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
 
@@ -131,14 +133,20 @@ def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
 
     app = open_page("pages/ladder.py", ladder_model="run:tiny", ladder_most="10 steps")
     assert not app.exception
-    assert "draws one image in 9 ways" in app.info[0].value
+    assert "draws one image in 21 ways" in app.info[0].value
     app.button(key="ladder_go").click().run()
     assert not app.exception
     assert not app.info
     ladder = app.session_state.ladder
     assert ladder.complete
     assert app.code[0].value == ladder.command_line(load_model("run:tiny"))
-    assert "--steps 5,10,20" in ladder.command_line(load_model("run:tiny"))
+    assert "--steps 1,2,3,5,10,20" in ladder.command_line(load_model("run:tiny"))
+    (table,) = (html.value for html in app.html if 'class="ladder"' in html.value)
+    cells = [cell for cell in re.findall(r'alt="([^"]*)"', table) if cell.startswith("DDPM")]
+    assert cells
+    assert all(cell.endswith("another image") for cell in cells)  # decibels stood here, as if they were a fault
+    with Image.open(io.BytesIO(picture(ladder))) as drawn:
+        assert drawn.size == (96 * 7, 4 * 116 + 20)
     app.number_input(key="ladder_seed").set_value(3).run()
     assert "You've changed the settings" in app.info[0].value
 
@@ -151,7 +159,7 @@ def test_the_ladder_of_a_model_with_few_timesteps_has_its_rungs(open_page, rando
     assert not app.exception
     app.button(key="ladder_go").click().run()
     assert not app.exception
-    assert {rung.num_steps for rung in app.session_state.ladder.climbed} == {4}
+    assert {rung.num_steps for rung in app.session_state.ladder.climbed} == {1, 2, 3, 4}
 
 
 @pytest.mark.slow

@@ -7,15 +7,29 @@ import shlex
 from dataclasses import dataclass, field
 
 import streamlit as st
+from PIL import Image, ImageDraw
 
 from ddpm.deploy.public import check_evaluations, limits
-from ddpm.evaluation.ladder import STEPS, Climbed, Climbing, Rung, climb, closeness, plan_evaluations, rungs
+from ddpm.evaluation.ladder import (
+    ENDS_ELSEWHERE,
+    STEPS,
+    Climbed,
+    Climbing,
+    Rung,
+    climb,
+    closeness,
+    plan_evaluations,
+    rungs,
+)
 from ddpm.media.images import make_grid, png_bytes, to_uint8
 from ddpm.models import Model
 from ddpm.names import labels_text
 from ddpm.samplers import SAMPLERS
 
 from .models import computing
+
+FINER = 5  # times as many steps as the widest column has the ground truth, at least
+SIDE, LINE = 96, 20  # pixels of an image and of a line of text in the PNG
 
 
 @dataclass
@@ -40,11 +54,14 @@ class Ladder:
     def complete(self) -> bool:
         return len(self.climbed) == len(self.plan)
 
+    @property
+    def columns(self) -> list[int]:
+        return sorted({rung.num_steps for rung in self.plan})
+
     def command_line(self, model: Model) -> str:
-        steps = sorted({rung.num_steps for rung in self.plan})
         words = ["python", "-m", "ddpm", "sample", "ladder", "--model", self.reference, "--num-samples", "1"]
         words += ["--labels", labels_text(model.class_names, self.labels), "--seed", str(self.seed)]
-        return shlex.join([*words, "--steps", ",".join(map(str, steps)), "--out", "ladder.png"])
+        return shlex.join([*words, "--steps", ",".join(map(str, self.columns)), "--out", "ladder.png"])
 
 
 def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
@@ -54,7 +71,7 @@ def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
     columns = [n for n in STEPS if n <= last] or [last]
     for widest in columns:
         steps = [n for n in columns if n <= widest]
-        for reference in (last, *(n for n in reversed(columns) if widest < n < last)):
+        for reference in (last, *(n for n in reversed(columns) if FINER * widest <= n < last)):
             plan = rungs(last, steps=steps, reference=reference)
             if math.isinf(most) or plan_evaluations(model, plan, labels=labels) <= most:
                 found[widest] = plan
@@ -93,7 +110,7 @@ def climb_with_preview(ladder: Ladder, model: Model, place, progress) -> None:
 
 def draw(ladder: Ladder, place) -> None:
     """The ladder as a table: a row for each sampler, a column for each number of steps."""
-    columns = sorted({rung.num_steps for rung in ladder.plan})
+    columns = ladder.columns
     head = "".join(f'<th scope="col">{n:,} steps</th>' for n in columns)
     rows = "".join(
         f'<tr><th scope="row">{html.escape(sampler.label)}</th>'
@@ -109,21 +126,45 @@ def _cell(ladder: Ladder, rung: Rung, label: str) -> str:
         return "<td></td>"
     if rung not in ladder.climbed:
         return '<td><div class="empty"></div></td>'
-    climbed, last = ladder.climbed[rung], ladder.plan[-1]
+    climbed, last, near = ladder.climbed[rung], ladder.plan[-1], _near(ladder, rung)
     png = base64.b64encode(png_bytes(make_grid(to_uint8(climbed.images), gap=0))).decode()
-    if rung == last:
-        near = "ground truth"
-    elif last in ladder.climbed:
-        decibels = closeness(climbed, ladder.climbed[last]).psnr
-        near = "the same" if math.isinf(decibels) else f"{decibels:.1f} dB"
-    else:
-        near = "…"
     text = f"{label}, {rung.num_steps} steps: {near}"
     return (
         f'<td class="{"reference" if rung == last else ""}"><img alt="{html.escape(text)}" '
         f'src="data:image/png;base64,{png}"><small><b>{near}</b></small>'
         f"<small>{climbed.evaluations:,} eval.</small><small>{climbed.seconds:.2f} s</small></td>"
     )
+
+
+def _near(ladder: Ladder, rung: Rung) -> str:
+    """How close a rung came to the ground truth, in words."""
+    last = ladder.plan[-1]
+    if rung == last:
+        return "ground truth"
+    if rung.sampler in ENDS_ELSEWHERE:
+        return "another image"
+    if last not in ladder.climbed:
+        return "…"
+    decibels = closeness(ladder.climbed[rung], ladder.climbed[last]).psnr
+    return "the same" if math.isinf(decibels) else f"{decibels:.1f} dB"
+
+
+def picture(ladder: Ladder) -> bytes:
+    """The ladder as PNG."""
+    columns, names = ladder.columns, [name for name in SAMPLERS if any(rung.sampler == name for rung in ladder.plan)]
+    image = Image.new("RGB", (SIDE * (len(columns) + 1), (SIDE + LINE) * len(names) + LINE), "white")
+    pen = ImageDraw.Draw(image)
+    for x, steps in enumerate(columns, 1):
+        pen.text((x * SIDE, 0), f"{steps:,} steps", "black")
+    for y, name in enumerate(names):
+        top = LINE + y * (SIDE + LINE)
+        pen.text((4, top + SIDE // 2), SAMPLERS[name].label, "black")
+        for x, steps in enumerate(columns, 1):
+            if climbed := ladder.climbed.get(Rung(name, steps)):
+                drawn = make_grid(to_uint8(climbed.images), gap=0).convert("RGB")
+                image.paste(drawn.resize((SIDE - 4, SIDE - 4), Image.Resampling.NEAREST), (x * SIDE, top))
+                pen.text((x * SIDE, top + SIDE - 4), _near(ladder, climbed.rung), "black")
+    return png_bytes(image)
 
 
 def _doing(event: Climbing) -> str:
