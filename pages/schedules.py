@@ -5,7 +5,7 @@ import streamlit as st
 from ddpm.media.drawers import to_plotly
 from ddpm.media.schedule_figures import AXES, lines, noise_like, schedules_chart
 from pages.components.frame import about, page
-from pages.components.noised import pick_image, show_noised
+from pages.components.noised import follow_the_hand, pick_image, show_noised
 from pages.components.pictures import stroke_legend
 from pages.components.schedules import PLOT, details, pick_variants, steps_landing, tell_link_faults
 
@@ -38,8 +38,9 @@ pictures = st.container()
 picked = pick_image()
 if picked:
     x0, seed = picked
+    eps = noise_like(x0, seed)
     with pictures:
-        show_noised(drawn, x0, noise_like(x0, seed), share)
+        show_noised(drawn, x0, eps, share)
 
 st.header("The curves", anchor=False)
 over = st.segmented_control(
@@ -55,6 +56,8 @@ steps_landing(drawn, over, x0.numel() if picked else 32 * 32)
 
 st.header("Formulas, and on to training", anchor=False)
 details(chosen)
+if picked:
+    follow_the_hand(drawn, x0, eps)
 
 about(
     r"""

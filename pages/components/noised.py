@@ -2,6 +2,7 @@
 
 import base64
 from html import escape
+from pathlib import Path
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
@@ -26,6 +27,9 @@ KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BM
 READ = "sched_read"  # in the session: the last upload, as (file, picture or why there is none)
 UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
 COLUMNS = 9  # of the strip
+_follower = st.components.v2.component(
+    "ddpm_noised", js=Path(__file__).with_name("static").joinpath("noised.js").read_text(encoding="utf-8")
+)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -102,6 +106,23 @@ def _read(file: UploadedFile) -> Tensor | str:
             ]
     except DataError as error:
         return str(error)
+
+
+def follow_the_hand(drawn: list[Line], x0: Tensor, eps: Tensor) -> None:
+    """Let the large pictures of ``show_noised`` follow the slider of t while it is dragged."""
+    _follower(
+        data={
+            "shape": list(x0.shape[1:]),
+            "x0": _base64(to_uint8(x0)),
+            "eps": _base64(eps),
+            "schedules": [_base64(line.schedule.alphas_cumprod.float()) for line in drawn],
+        },
+        key="sched_follow",
+    )
+
+
+def _base64(values: Tensor) -> str:
+    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
 
 
 def show_noised(drawn: list[Line], x0: Tensor, eps: Tensor, share: float) -> None:

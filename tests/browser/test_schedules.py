@@ -1,7 +1,11 @@
 """The Schedules page in a browser: a variant added and moved, found again through the link, and carried to Train."""
 
+import base64
+import io
 import re
 
+import numpy as np
+from PIL import Image
 from playwright.sync_api import expect
 
 from tests.browser.driver import open_page, wait_until_idle
@@ -26,13 +30,14 @@ def test_a_variant_is_added_moved_linked_and_carried_to_the_train_page(page, app
     thumb.press("ArrowRight")
     page.get_by_alt_text("power, power = 4 at t = 510").first.wait_for()
     wait_until_idle(page)
-    images = page.locator(".noised img").evaluate_all("images => images.map(image => image.src)")
+    images = [pixels_of(image) for image in page.locator(".noised img").all()]
     page.reload()
     page.get_by_alt_text("power, power = 4 at t = 510").first.wait_for()
     train = page.get_by_role("link", name="Train with it")
     expect(train).to_have_count(2)  # the page fills from the top, and the first link is that of cosine
     wait_until_idle(page)
-    assert page.locator(".noised img").evaluate_all("images => images.map(image => image.src)") == images
+    for image, before in zip(page.locator(".noised img").all(), images, strict=True):
+        assert np.abs(pixels_of(image).astype(int) - before.astype(int)).max() <= 1
 
     train.last.click()
     page.wait_for_function(
@@ -40,3 +45,34 @@ def test_a_variant_is_added_moved_linked_and_carried_to_the_train_page(page, app
         " && document.querySelector('.st-key-train_yaml textarea').value.includes('power: 4.0\\n')"
     )
     wait_until_idle(page)
+
+
+def test_the_pictures_follow_the_hand_before_it_lets_go(page, app_url):
+    """t said 0.62, and the pictures stayed at t = 300 until a second after the slider was let go."""
+    open_page(page, f"{app_url}/schedules?sched=cosine,linear:num_timesteps=200&sched_t=0.25&sched_source=digits")
+    page.get_by_alt_text("cosine at t = 250").first.wait_for()
+    wait_until_idle(page)
+    facts = page.locator(".noised .large .quiet").nth(1)
+    begun = facts.inner_text()
+    thumb = page.locator(".st-key-sched_t").get_by_role("slider")
+    box, track = thumb.bounding_box(), page.locator(".st-key-sched_t").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(track["x"] + 0.7 * track["width"], box["y"] + box["height"] / 2, steps=8)
+    image = page.locator(".noised .large img").nth(1)
+    expect(image).not_to_have_attribute("alt", "cosine at t = 250")  # the hand still holds the slider
+    assert "sched_t=0.25" in page.url
+    held = image.get_attribute("alt"), pixels_of(image), facts.inner_text()
+    assert held[2] != begun
+    page.mouse.up()
+    page.wait_for_url(re.compile(r"sched_t=0\.[67]"))
+    wait_until_idle(page)
+    assert image.get_attribute("alt") == held[0]  # and the server says the same
+    assert np.abs(pixels_of(image).astype(int) - held[1].astype(int)).max() <= 1
+    told, server_told = (re.findall(r"[-\d.]+", text) for text in (held[2], facts.inner_text()))
+    np.testing.assert_allclose([float(x) for x in told], [float(x) for x in server_told], rtol=0.02, atol=0.1)
+
+
+def pixels_of(image) -> np.ndarray:
+    png = base64.b64decode(image.get_attribute("src").removeprefix("data:image/png;base64,"))
+    return np.array(Image.open(io.BytesIO(png)).convert("RGB"))
