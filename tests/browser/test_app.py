@@ -285,6 +285,10 @@ def test_the_player_steps_and_plays_without_asking_the_server(page, app_url):
     expect(caption).to_have_text(re.compile("^t = 899"))
     player.locator("canvas.x0").click(position={"x": 5, "y": 5})  # the first image, large
     expect(verdict).to_have_text(re.compile("^The classifier reads the guess as"))
+    expect(player.locator(".shares polygon")).to_have_count(10)
+    top = player.locator(".shares polygon").last  # of all digits together, at every frame: they add up to one
+    heights = top.evaluate("area => Array.from({ length: 11 }, (_, k) => 1 - area.points[k].y)")
+    np.testing.assert_allclose(heights, 1, atol=0.03)
     player.locator(".player").focus()
     page.keyboard.press("End")
 

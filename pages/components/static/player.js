@@ -1,12 +1,14 @@
 const KINDS = ["x_t", "x0", "eps"];
+const CLASSES = 10; // that the classifier knows
+const colourOf = (digit) => `hsl(${36 * digit} 60% ${digit % 2 ? 45 : 60}%)`;
 const NAMES = { x_t: "x_t", x0: "predicted x0", eps: "predicted noise" };
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const find = (name) => parentElement.querySelector("." + name);
   const [slider, play, back, forth, speed, loop, which, roll] =
     ["slider", "play", "back", "forth", "speed", "loop", "which", "roll"].map(find);
-  const [caption, verdict, chart, belief, line, now] =
-    ["caption", "verdict", "chart", "belief", "line", "now"].map(find);
+  const [caption, verdict, chart, belief, line, now, what, shares, legend] =
+    ["caption", "verdict", "chart", "belief", "line", "now", "what", "shares", "legend"].map(find);
   // This function runs again with every rerun of the page; what must outlive one call is stored on the element.
   const root = find("player");
   const last = data.frames.length - 1;
@@ -48,12 +50,41 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const curve = () => {
     const k = chosen();
     for (const part of [chart, verdict]) part.toggleAttribute("hidden", !data.digits);
+    legend.toggleAttribute("hidden", !data.digits || k === null);
+    shares.replaceChildren();
+    line.setAttribute("points", "");
     if (!data.digits) return;
-    const at = (index) =>
-      k === null ? mean(data.digits.map((digit) => digit.final[index])) : data.digits[k].final[index];
+    what.textContent = k === null
+      ? "probability of the final digit, as the classifier reads the guess"
+      : "what the classifier reads in the guess: the probabilities of all digits";
     belief.setAttribute("viewBox", "0 0 " + last + " 1");
-    belief.setAttribute("aria-label", "Probability that the classifier gives to the final digit, over the frames");
+    belief.setAttribute("aria-label", what.textContent + ", over the frames");
+    belief.classList.toggle("whole", k !== null);
+    if (k !== null) return stack(Uint8Array.from(atob(data.digits[k].all), (byte) => byte.charCodeAt(0)));
+    const at = (index) => mean(data.digits.map((digit) => digit.final[index]));
     line.setAttribute("points", data.frames.map((_, index) => index + "," + (1 - at(index))).join(" "));
+  };
+
+  /** The probabilities of all digits, one on top of the other; in the legend those that ever reach a tenth. */
+  const stack = (values) => {
+    const below = new Float32Array(last + 1);
+    const drawn = [];
+    for (let digit = 0; digit < CLASSES; digit++) {
+      const part = below.map((_, index) => values[index * CLASSES + digit] / 255);
+      const edge = (index) => index + "," + (1 - below[index]);
+      const floor = data.frames.map((_, index) => edge(index)).reverse();
+      part.forEach((value, index) => (below[index] += value));
+      const area = document.createElementNS("http://www.w3.org/2000/svg", "polygon");
+      area.setAttribute("points", [...data.frames.map((_, index) => edge(index)), ...floor].join(" "));
+      area.style.fill = colourOf(digit);
+      shares.append(area);
+      if (Math.max(...part) >= 0.1) drawn.push(digit);
+    }
+    legend.replaceChildren(...drawn.map((digit) => {
+      const name = Object.assign(document.createElement("span"), { textContent: digit });
+      name.style.setProperty("--colour", colourOf(digit));
+      return name;
+    }));
   };
 
   const show = (index) => {
