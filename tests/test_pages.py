@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ddpm.config import config_to_yaml
+from ddpm.config import config_to_yaml, sampling_settings
 from ddpm.media.chart import PALETTE
-from ddpm.media.images import enlarge, make_grid
+from ddpm.media.images import enlarge, make_grid, to_uint8
+from ddpm.models import load_model
+from ddpm.sampling import generate
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
 from pages.components import live
@@ -202,3 +204,20 @@ def test_a_quick_picture_follows_the_controls_and_a_slow_one_waits_for_a_click(o
     assert app.session_state.play_shown != first
     assert "You've changed the settings" in app.info[0].value
     live._CALLS.clear()
+
+
+@pytest.mark.slow
+def test_guidance_is_shown_at_five_scales_within_the_models_interval_and_at_all_timesteps(open_page, monkeypatch):
+    app = open_page("pages/playground.py", play_model="digits", play_steps="2", play_count="1", play_scales="true")
+    (table,) = (html.value for html in app.html if "guidance" in html.value)
+    assert re.findall(r'alt="([^"]*)"', table) == [f"t = 0 to 999, w = {w:g}" for w in (0, 1, 1.5, 3, 6)]
+    model = load_model("digits")
+    drawn = generate(model, 1, labels=[0], settings=sampling_settings(model.config, num_steps=20, guidance_scale=3.0))
+    png = base64.b64decode(re.findall(r"base64,([^\"]*)", table)[3])
+    shown = np.asarray(Image.open(io.BytesIO(png))).astype(int)
+    assert np.abs(shown - to_uint8(drawn)[0, 0].numpy()).max() <= 2
+    monkeypatch.setenv("DDPM_PUBLIC", "1")
+    monkeypatch.setenv("DDPM_MAX_EVALUATIONS", "100")
+    refused = open_page("pages/playground.py", play_model="digits", play_steps="2", play_count="1", play_seed="9",
+                        play_scales="true")  # fmt: skip
+    assert "this comparison" in refused.error[-1].value

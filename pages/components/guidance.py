@@ -1,0 +1,68 @@
+"""What guidance does, to be seen: the image of one seed at several scales."""
+
+import base64
+from html import escape
+
+import streamlit as st
+import torch
+
+from ddpm.config import SamplingConfig, sampling_settings
+from ddpm.deploy.public import check_evaluations
+from ddpm.media.images import png_bytes, to_pil, to_uint8
+from ddpm.models import Model
+from ddpm.sampling import sample
+
+from .models import computing, identity
+
+SCALES = (0.0, 1.0, 1.5, 3.0, 6.0)
+NUM_STEPS = 20
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _kept(*key: object) -> list[torch.Tensor]:
+    """The rows that have been drawn, for all visitors. Inside a cached function one could not wait for a turn."""
+    return []
+
+
+def guidance_strip(model: Model, label: int, seed: int) -> None:
+    """A row for every way in which guidance may act: within the model's own interval, if it has one, and at all t.
+
+    Raises:
+        ConfigError: it takes more network evaluations than one request may have here.
+    """
+    own, last = model.config.sampling.guidance_interval, model.schedule.num_timesteps - 1
+    intervals = [interval for interval in (own, (0, last)) if interval]
+    settings = [_settings(model, interval) for interval in intervals]
+    kept = _kept(identity(model), label, seed)
+    if not kept:
+        work = len(settings) * len(SCALES) * NUM_STEPS * 2
+        check_evaluations(work, "this comparison", "choose another model")
+        with st.spinner("Drawing"), computing(model.reference, work) as turn:
+            for chosen in settings:
+                seeds = [seed] * len(SCALES)
+                for step in sample(model, labels=[label], settings=chosen, seeds=seeds, guidance=SCALES):
+                    images = step.x0
+                    turn.give_way()
+                kept.append(to_uint8(images))
+    head = "".join(f'<th scope="col">w = {scale:g}</th>' for scale in SCALES)
+    named = [f"t = {first} to {last}" for first, last in intervals]
+    rows = "".join(_row(name, images) for name, images in zip(named, kept, strict=True))
+    st.html(f'<div class="ladder guidance"><table><tr><th scope="col">acts at</th>{head}</tr>{rows}</table></div>')
+    st.caption(
+        f"Seed {seed}, {NUM_STEPS} steps, the same noise everywhere. At w = 0 the class is ignored, at 1 followed "
+        "plainly. Beyond, strokes get bolder and digits more alike, which acting at all t exaggerates; within an "
+        "interval most images hardly change, since their shape is decided before and their edges after."
+    )
+
+
+def _settings(model: Model, interval: tuple[int, ...]) -> SamplingConfig:
+    return sampling_settings(model.config, num_steps=NUM_STEPS, guidance_interval=list(interval))
+
+
+def _row(name: str, images: torch.Tensor) -> str:
+    cells = "".join(
+        f'<td><img alt="{escape(f"{name}, w = {scale:g}")}" src="data:image/png;base64,'
+        f'{base64.b64encode(png_bytes(to_pil(image))).decode()}"></td>'
+        for scale, image in zip(SCALES, images, strict=True)
+    )
+    return f'<tr><th scope="row">{escape(name)}</th>{cells}</tr>'
