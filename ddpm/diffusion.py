@@ -187,7 +187,8 @@ def make_denoiser(
 
     Args:
         model: (x_t, t, y) -> output; y is None for a model without classes.
-        labels: (B,) long; ``null_label`` marks an unconditional image.
+        labels: (B,) long; ``null_label`` marks an unconditional image. Or (B, K) floats, shares of classes, for a model
+            that takes such mixtures.
         null_label: the label that the model learned as "no class"; None for a model without classes.
         guidance_scale: w in D = D(null) + w (D(y) - D(null)). 1 is off, 0 unconditional, above 1 exaggerates the
             class. This is the convention of EDM and k-diffusion; the paper's w is smaller by one. A tensor (B,) gives
@@ -207,7 +208,7 @@ def make_denoiser(
         if not isinstance(scale, Tensor) and scale == 1:
             return model(x_t, steps, labels)
         # All three outputs are affine in each other at fixed x_t, so guiding the raw output guides x0 and eps alike.
-        both = torch.cat([labels, torch.full_like(labels, null_label)])
+        both = torch.cat([labels, _null_like(labels, null_label)])
         conditional, unconditional = model(torch.cat([x_t, x_t]), torch.cat([steps, steps]), both).chunk(2)
         return unconditional + scale * (conditional - unconditional)
 
@@ -216,6 +217,15 @@ def make_denoiser(
         return _clipped(schedule, prediction, x_t, t) if clip else prediction
 
     return denoise
+
+
+def _null_like(labels: Tensor, null_label: int) -> Tensor:
+    """Labels of no class, in the form of ``labels``."""
+    if labels.ndim == 1:
+        return torch.full_like(labels, null_label)
+    shares = torch.zeros_like(labels)
+    shares[:, null_label] = 1
+    return shares
 
 
 def autoguided(

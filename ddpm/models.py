@@ -93,12 +93,15 @@ class Model:
         write_text(folder / CONFIG, config_to_yaml(self.config))
         return folder / WEIGHTS
 
-    def class_labels(self, labels: Sequence[int] | None, indices: Sequence[int]) -> Tensor | None:
-        """The labels of the images at ``indices`` as the network expects them, (N,) long, see ``repeat_labels``.
+    def class_labels(self, labels: Sequence[int] | Tensor | None, indices: Sequence[int]) -> Tensor | None:
+        """The labels of the images at ``indices`` as the network expects them, (N,) long, see ``repeat_labels``; or of
+        mixtures, (N, num_classes) shares, one row for each image, as (N, num_classes + 1) float32.
 
         Raises:
-            ConfigError: a label that the model does not have.
+            ConfigError: a label that the model does not have, or shares that are none.
         """
+        if isinstance(labels, Tensor) and labels.ndim == 2:
+            return self._mixtures(labels, len(indices))
         try:
             labels = [-1 if label is None else label for label in ([] if labels is None else labels)]
             whole = all(not isinstance(label, bool) and label == int(label) for label in labels)
@@ -120,6 +123,14 @@ class Model:
                 )
         chosen = repeat_labels(labels, indices)
         return torch.tensor([self.num_classes if label == -1 else label for label in chosen], device=self.device)
+
+    def _mixtures(self, shares: Tensor, count: int) -> Tensor:
+        wanted = (count, self.num_classes)
+        if not isinstance(self.network, UNet) or not self.num_classes:
+            raise ConfigError(f"{self.source} takes no mixtures of classes")
+        if tuple(shares.shape) != wanted or (shares < 0).any() or not torch.allclose(shares.sum(1), torch.ones(count)):
+            raise ConfigError(f"shares of classes must be {wanted}, from 0 to 1, each row with the sum 1")
+        return torch.cat([shares.float(), torch.zeros(count, 1)], 1).to(self.device)
 
     def denoiser(
         self,

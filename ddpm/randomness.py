@@ -6,7 +6,7 @@ All noise of image k of seed s is bit-identical whatever the batch size, the dev
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -49,3 +49,21 @@ class ImageNoise:
         """The next noise of every image: (B, C, H, W) float32."""
         noise = torch.stack([torch.randn(self.shape, generator=g) for g in self.generators])
         return noise.to(self.device, non_blocking=torch.device(self.device).type == "cuda")
+
+
+class NoiseBetween:
+    """Noise on the way from one image to another: standard normal everywhere, since cos^2 + sin^2 = 1.
+
+    Args:
+        first, second: sources of noise for one image each, such as ``ImageNoise(seed, [0], shape)``.
+        shares: how far along each of B images is, 0 to 1.
+    """
+
+    def __init__(self, first: Callable[[], Tensor], second: Callable[[], Tensor], shares: Sequence[float]):
+        self.first, self.second = first, second
+        self.angles = torch.tensor(shares, dtype=torch.float64).mul(torch.pi / 2).view(-1, 1, 1, 1)
+
+    def __call__(self) -> Tensor:
+        """The next noise of every image: (B, C, H, W) float32."""
+        a, b = self.first(), self.second()
+        return self.angles.cos().to(a) * a + self.angles.sin().to(a) * b

@@ -39,7 +39,7 @@ def sample(
     model: Model,
     num_images: int = 16,
     *,
-    labels: Sequence[int] | None = None,
+    labels: Sequence[int] | Tensor | None = None,
     settings: SamplingConfig | None = None,
     seed: int = 0,
     indices: Sequence[int] | None = None,
@@ -48,6 +48,7 @@ def sample(
     guide: Guide | None = None,
     init: Tensor | None = None,
     start: int | None = None,
+    noise: Noise | None = None,
     wrap: Callable[[Denoiser], Denoiser] | None = None,
     precision: str = "fp32",
 ) -> Iterator[Step]:
@@ -55,7 +56,8 @@ def sample(
 
     Args:
         num_images: how many images.
-        labels: one class per image, repeated to fill; -1 or None is unconditional.
+        labels: one class per image, repeated to fill; -1 or None is unconditional. Or a tensor (N, num_classes) with
+            the shares of all classes in each image, whose embeddings are mixed.
         settings: sampler, steps, guidance; the model's own by default.
         seed: of the whole set. Image k has the same noise whatever ``num_images`` is.
         indices: which images of the set to draw, to sample a large set in parts; by default the first num_images. Image
@@ -67,6 +69,8 @@ def sample(
         init: images (N, C, H, W) in [-1, 1] to start from instead of pure noise, noised to timestep ``start`` (SDEdit,
             Meng et al. 2022, arXiv:2108.01073); the sampler's steps are spaced from there to 0.
         start: 0 to T - 1; smaller keeps more of ``init``.
+        noise: a source of noise (N, C, H, W) for each image in place of the seed's, such as
+            ``ddpm.randomness.NoiseBetween``.
         wrap: turns the model's denoiser into another, for your own guidance.
         precision: of the network, see ``ddpm.device.resolve_precision``. fp32 gives the same images on machines with
             and without bf16.
@@ -108,9 +112,9 @@ def sample(
                                     num_steps=settings.num_steps)  # fmt: skip
         denoise = autoguided(denoise, weak, model.schedule, guide.scale, interval=guide.interval, clip=settings.clip)
     denoise = wrap(denoise) if wrap else denoise
-    if seeds is None:
+    if noise is None and seeds is None:
         noise = ImageNoise(seed, indices, model.config.image_shape, model.device)
-    else:
+    elif noise is None:
         noise = ImageNoise(list(seeds), [0] * len(seeds), model.config.image_shape, model.device)
     timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
     if init is not None or start is not None:

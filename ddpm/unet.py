@@ -191,11 +191,14 @@ class UNet(nn.Module):
         return self.num_classes or None
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, n: Tensor | None = None) -> Tensor:
-        """x: (B, C, H, W); t: (B,) long; y: (B,) long in 0..num_classes, None for no class; n: (B,) long, the place in
-        step_counts of the number of steps, None as the teacher. Returns (B, C, H, W)."""
+        """x: (B, C, H, W); t: (B,) long; y: (B,) long in 0..num_classes, or (B, num_classes + 1) floats, shares of
+        classes to mix, None for no class; n: (B,) long, the place in step_counts of the number of steps, None as the
+        teacher. Returns (B, C, H, W)."""
         emb = self.time_mlp(timestep_embedding(t, self.base_channels))
         if self.class_embedding is not None:
-            emb = emb + self.class_embedding(torch.full_like(t, self.num_classes) if y is None else y)
+            y = torch.full_like(t, self.num_classes) if y is None else y
+            mixed = y.is_floating_point()
+            emb = emb + (y @ self.class_embedding.weight if mixed else self.class_embedding(y))
         if n is not None:
             emb = emb + self.steps_embedding(n)
         emb = F.silu(emb)

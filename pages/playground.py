@@ -11,7 +11,7 @@ from pages.components.classes import ALL, label_of, options
 from pages.components.downloads import downloads
 from pages.components.frame import about, page, share_link
 from pages.components.gallery import Shown, kept, picture_of, picture_with_preview, shown_of
-from pages.components.guidance import guidance_strip
+from pages.components.guidance import guidance_section
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
 from pages.components.live import LIVE_SECONDS, is_live, seconds_of
 from pages.components.models import cached_model, pick_model
@@ -20,6 +20,7 @@ from pages.components.pictures import show
 from pages.components.player import player
 from pages.components.public import show_error
 from pages.components.sampling import MAX_IMAGES, Request, Result, sampler_controls
+from pages.components.walk import walk_section
 
 PAGE = {
     "order": 1,
@@ -166,12 +167,8 @@ names = [cached_model(asked.reference).class_name(each) for each in drawn]
 player(result.frames, str(shown), "play_player", result.probabilities, names, roll_one)
 
 if asked.labels and not model.config.model.step_counts and asked.reference == model.reference:
-    st.header("What guidance does", anchor=False)
-    if st.toggle("Draw one image at five scales", key="play_scales", **BOUND):
-        try:
-            guidance_strip(model, asked.labels[0], asked.seed)
-        except DDPMError as error:
-            show_error(error)
+    guidance_section(model, asked.labels[0], asked.seed)
+walk_section(model, settings, seed, label, bool(labels))
 
 with st.expander("A link to this picture", icon=":material/link:"):
     st.code(link_to(result), language=None, wrap_lines=True)

@@ -19,9 +19,10 @@ from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
-from pages.components import live
+from pages.components import live, walk
 from pages.components.frame import glossary
 from pages.components.ladder import picture
+from pages.components.models import identity
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
 
@@ -209,7 +210,7 @@ def test_a_quick_picture_follows_the_controls_and_a_slow_one_waits_for_a_click(o
 @pytest.mark.slow
 def test_guidance_is_shown_at_five_scales_within_the_models_interval_and_at_all_timesteps(open_page, monkeypatch):
     app = open_page("pages/playground.py", play_model="digits", play_steps="2", play_count="1", play_scales="true")
-    (table,) = (html.value for html in app.html if "guidance" in html.value)
+    (table,) = (html.value for html in app.html if 'class="ladder guidance"' in html.value)
     assert re.findall(r'alt="([^"]*)"', table) == [f"t = 0 to 999, w = {w:g}" for w in (0, 1, 1.5, 3, 6)]
     model = load_model("digits")
     drawn = generate(model, 1, labels=[0], settings=sampling_settings(model.config, num_steps=20, guidance_scale=3.0))
@@ -221,3 +222,22 @@ def test_guidance_is_shown_at_five_scales_within_the_models_interval_and_at_all_
     refused = open_page("pages/playground.py", play_model="digits", play_steps="2", play_count="1", play_seed="9",
                         play_scales="true")  # fmt: skip
     assert "this comparison" in refused.error[-1].value
+
+
+@pytest.mark.slow
+def test_a_walk_leads_from_the_image_that_is_shown_to_that_of_another_seed_and_class(open_page):
+    link = {"play_model": "digits", "play_steps": "2", "play_count": "1", "play_draw": "3", "play_walk": "true"}
+    app = open_page("pages/playground.py", **link, play_to="7", play_to_seed="5")
+    assert not app.error
+    assert app.selectbox(key="play_to").value == "7"
+    model = load_model("digits")
+    settings = app.session_state.play_shown.request.settings
+    key = identity(model), settings.model_dump_json(), (0, 5), (3, 7)
+    (frames,) = walk._kept(*key)
+    assert len(frames) == walk.FRAMES
+    for place, seed, label in ((0, 0, 3), (-1, 5, 7)):
+        drawn = to_uint8(generate(model, 1, labels=[label], settings=settings, seed=seed))[0]
+        assert (frames[place].int() - drawn.int()).abs().max() <= 2
+    unconditional = open_page("pages/playground.py", **link | {"play_draw": "no class"})
+    assert not unconditional.error
+    assert "play_to" not in {box.key for box in unconditional.selectbox}

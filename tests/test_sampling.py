@@ -1,5 +1,7 @@
 """Sampling a model: parts make the whole, labels, wrong arguments, guidance within its interval and its cost."""
 
+import copy
+import math
 from collections import deque
 
 import pytest
@@ -9,6 +11,7 @@ from ddpm.config import SamplingConfig
 from ddpm.diffusion import autoguided
 from ddpm.errors import ConfigError
 from ddpm.models import load_model
+from ddpm.randomness import ImageNoise, NoiseBetween
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import Guide, evaluations, generate, sample
 from ddpm.spacing import spaced_timesteps
@@ -183,3 +186,49 @@ def test_the_command_takes_a_guide(cli, tmp_path):
     options = ("--model", "digits", "--guide", "digits", "--num-samples", "4", "--num-steps", "2", "--out", out)
     assert cli("sample", "grid", *options).code == 0
     assert "unknown model 'nobody'" in cli("sample", "grid", *options, "--guide", "nobody").err
+
+
+def test_the_noise_between_two_seeds_is_gaussian_and_ends_in_theirs():
+    shape, shares = (1, 64, 64), [0.0, 0.25, 0.5, 1.0]
+    noise = NoiseBetween(ImageNoise(3, [0], shape), ImageNoise(4, [0], shape), shares)
+    drawn, (a, b) = noise(), (ImageNoise(seed, [0], shape)()[0] for seed in (3, 4))
+    assert torch.equal(drawn[0], a)
+    torch.testing.assert_close(drawn[3], b, rtol=0, atol=1e-6)
+    torch.testing.assert_close(drawn[2], (a + b) / math.sqrt(2))
+    torch.testing.assert_close(drawn.var((1, 2, 3)), torch.ones(4), rtol=0, atol=0.08)
+    assert not torch.equal(noise(), drawn)  # fresh noise on the way, as DDPM asks for
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_a_walk_begins_and_ends_at_the_images_of_its_seeds_and_classes(random_model, guidance):
+    model = random_model()
+    settings = model.config.sampling.model_copy(update={"sampler": "ddpm", "num_steps": 5, "guidance_scale": guidance})
+    ends = [ImageNoise(seed, [0], model.config.image_shape) for seed in (0, 1)]
+    shares = torch.nn.functional.one_hot(torch.tensor([2, 2, 7]), 10).float()
+    shares[1, 2], shares[1, 7] = 0.5, 0.5
+    *_, walk = sample(model, 3, labels=shares, settings=settings, noise=NoiseBetween(*ends, [0.0, 0.5, 1.0]))
+    for place, seed, label in ((0, 0, 2), (2, 1, 7)):
+        *_, alone = sample(model, 1, labels=[label], settings=settings, seed=seed)
+        torch.testing.assert_close(walk.x0[place], alone.x0[0], rtol=0, atol=1e-4)
+    assert (walk.x0[1] - walk.x0[0]).abs().max() > 0.1
+
+
+def test_a_mixture_of_embeddings_is_what_the_network_makes_of_it(random_model):
+    network = random_model().network
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([3, 9])
+    mixed = torch.zeros(2, 11)
+    mixed[:, 1], mixed[:, 4] = 0.25, 0.75
+    between = 0.25 * network.class_embedding.weight[1] + 0.75 * network.class_embedding.weight[4]
+    expected = copy.deepcopy(network)
+    expected.class_embedding.weight[6] = between
+    torch.testing.assert_close(network(x, t, mixed), expected(x, t, torch.tensor([6, 6])))
+
+
+@pytest.mark.parametrize(
+    "shares", [[[0.5] * 10] * 2, [[1.0, 0, 0]] * 2, [[1.5, -0.5, *[0] * 8]] * 2, [[1.0, *[0] * 9]]]
+)
+def test_shares_that_are_none_are_refused(random_model, shares):
+    with pytest.raises(ConfigError, match=r"shares of classes must be \(2, 10\), from 0 to 1"):
+        sample(random_model(), 2, labels=torch.tensor(shares))
+    with pytest.raises(ConfigError, match="random model takes no mixtures of classes"):
+        sample(random_model(model__num_classes=0), 2, labels=torch.tensor(shares))

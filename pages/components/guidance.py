@@ -8,11 +8,13 @@ import torch
 
 from ddpm.config import SamplingConfig, sampling_settings
 from ddpm.deploy.public import check_evaluations
+from ddpm.errors import DDPMError
 from ddpm.media.images import png_bytes, to_pil, to_uint8
 from ddpm.models import Model
 from ddpm.sampling import sample
 
 from .models import computing, identity
+from .public import show_error
 
 SCALES = (0.0, 1.0, 1.5, 3.0, 6.0)
 NUM_STEPS = 20
@@ -24,7 +26,17 @@ def _kept(*key: object) -> list[torch.Tensor]:
     return []
 
 
-def guidance_strip(model: Model, label: int, seed: int) -> None:
+def guidance_section(model: Model, label: int, seed: int) -> None:
+    """The part of the Playground that draws a strip when it is asked to."""
+    st.header("What guidance does", anchor=False)
+    if st.toggle("Draw one image at five scales", key="play_scales", bind="query-params"):
+        try:
+            _strip(model, label, seed)
+        except DDPMError as error:
+            show_error(error)
+
+
+def _strip(model: Model, label: int, seed: int) -> None:
     """A row for every way in which guidance may act: within the model's own interval, if it has one, and at all t.
 
     Raises:
