@@ -7,8 +7,9 @@ from ddpm.models import NO_CLASS
 from ddpm.samplers import SAMPLERS
 from pages.components.classes import label_of, options
 from pages.components.frame import about, page
-from pages.components.ladder import Ladder, climb_with_preview, draw, picture, plans
+from pages.components.ladder import Ladder, climb_with_preview, draw, first_of, picture, plans
 from pages.components.models import cached_model, in_turn, pick_model
+from pages.components.opening import LADDER_CLASS, opening_ladder
 from pages.components.public import show_error
 
 PAGE = {
@@ -24,7 +25,6 @@ page(
 )
 
 BOUND = {"bind": "query-params"}
-WIDEST = 100  # steps of the widest column, unless another is chosen
 
 model = pick_model("ladder_model")
 if model.config.model.step_counts:
@@ -34,14 +34,14 @@ if model.config.model.step_counts:
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     offered = options("ladder_draw", model.class_names, last=[NO_CLASS])
-    drawn = st.selectbox("Draw", offered, min(3, model.num_classes), key="ladder_draw", width=190, **BOUND)
+    drawn = st.selectbox("Draw", offered, min(LADDER_CLASS, model.num_classes), key="ladder_draw", width=190, **BOUND)
     seed = st.number_input("Seed", step=1, key="ladder_seed", width=150, **BOUND)
     label = label_of(model.class_names, drawn)
     possible = plans(model, None if label is None else [label])
     most = st.selectbox(
         "Up to",
         list(possible),
-        index=sum(n < WIDEST for n in possible) if WIDEST in possible else len(possible) - 1 if possible else None,
+        index=first_of(possible),
         key="ladder_most",
         format_func=lambda n: f"{n} steps",
         width=150,
@@ -64,10 +64,11 @@ except DDPMError as error:
     show_error(error)
     st.stop()
 
-shown: Ladder = st.session_state.get("ladder", wanted)
+shown: Ladder = st.session_state.get("ladder") or opening_ladder() or wanted
 draw(shown, place)
-if not shown.climbed:
-    progress.info(f"**Climb** draws one image in {len(shown.plan)} ways, from left to right.",
+if "ladder" not in st.session_state and (shown.key != wanted.key or not shown.climbed):
+    came = " This one came with the app." if shown.climbed else ""
+    progress.info(f"**Climb** draws one image in {len(wanted.plan)} ways, from left to right.{came}",
                   icon=":material/stairs_2:")  # fmt: skip
 elif shown.key != wanted.key:
     progress.info("You've changed the settings. Press **Climb** to redraw.", icon=":material/sync:")

@@ -6,6 +6,8 @@ import time
 import pytest
 import torch
 
+from ddpm.evaluation.ladder import Climbed, climb
+from ddpm.media.images import to_uint8
 from ddpm.models import load_model
 from pages.components import gallery, opening, shelf
 from pages.components.gallery import Pace, kept, picture_of, shown_of
@@ -165,7 +167,7 @@ def test_the_pictures_of_a_fresh_copy_are_those_that_its_model_draws():
         assert (off > 0).float().mean() < 1e-3
         assert shipped.probabilities[-1].argmax(-1).equal(drawn.probabilities[-1].argmax(-1))
     files = list(opening.FOLDER.iterdir())
-    assert len(files) == len(requests)
+    assert len(files) == len(requests) + 1  # the ladder
     assert sum(path.stat().st_size for path in files) < 500_000
 
 
@@ -196,3 +198,30 @@ def test_the_time_left_is_told_once_it_is_known():
     assert pace.left(0.10, 100.7) == ""
     assert pace.left(0.27, 102.0) == ", about 6 s left"
     assert pace.left(0.99, 108.0) == ", about 1 s left"
+
+
+@pytest.mark.slow
+def test_the_ladder_page_opens_with_a_ladder_that_its_model_climbs(open_page, monkeypatch):
+    app = open_page("pages/ladder.py")
+    (table,) = (html.value for html in app.html if 'class="ladder" ' in html.value)
+    assert "ground truth" in table
+    assert 'class="empty"' not in table
+    assert not app.info
+    model, shown = load_model("mnist"), opening.opening_ladder()
+    assert shown.complete
+    for event in climb(model, [rung for rung in shown.plan if rung.num_steps <= 5], 1, labels=[3], seed=0):
+        if isinstance(event, Climbed):
+            came = shown.climbed[event.rung]
+            assert (to_uint8(came.images).int() - to_uint8(event.images).int()).abs().max() <= 1
+            assert came.evaluations == event.evaluations
+    app.number_input(key="ladder_seed").set_value(4).run()
+    assert "Climb** draws one image in" in app.info[0].value
+    assert "came with the app" in app.info[0].value
+    monkeypatch.setenv("DDPM_PUBLIC", "1")  # where a smaller ladder is climbed
+    assert opening.opening_ladder().columns[-2:] == [50, 500]
+
+
+def test_a_damaged_ladder_is_not_shown_and_said_in_the_log(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(opening, "FOLDER", tmp_path)
+    (tmp_path / opening.LADDER).write_bytes(b"no ladder")
+    assert opening.opening_ladder() is None

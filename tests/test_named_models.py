@@ -106,7 +106,7 @@ def test_home_says_what_was_asked_for_and_claims_no_more(shipped, open_page):
     shipped(*PETS)
     app = open_page("streamlit_app.py", home_digit="0")
     assert app.get("button_group")[0].proto.label == "Which class?"
-    assert any(text.value.startswith("Asked for the class cat. Above") for text in app.caption)
+    assert any(text.value.startswith("Asked for the class cat. From") for text in app.caption)
 
 
 @pytest.mark.slow

@@ -83,7 +83,7 @@ def test_home_draws_with_whatever_model_there_is(random_model, open_page, monkey
     monkeypatch.setattr("ddpm.storage.places.PRETRAINED", tmp_path)
     app = open_page("streamlit_app.py")
     assert not app.error
-    assert any(text.value.startswith(f"Asked for {drawn}. Above") for text in app.caption)
+    assert any(text.value.startswith(f"Asked for {drawn}. From") for text in app.caption)
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_the_ladder_fills_and_names_the_closest(open_page, tiny_run):
     assert ladder.complete
     assert app.code[0].value == ladder.command_line(load_model("run:tiny"))
     assert "--steps 1,2,3,5,10,20" in ladder.command_line(load_model("run:tiny"))
-    (table,) = (html.value for html in app.html if 'class="ladder"' in html.value)
+    (table,) = (html.value for html in app.html if 'class="ladder" ' in html.value)
     cells = [cell for cell in re.findall(r'alt="([^"]*)"', table) if cell.startswith("DDPM")]
     assert cells
     assert all(cell.endswith("another image") for cell in cells)  # decibels stood here, as if they were a fault

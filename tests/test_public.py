@@ -211,7 +211,7 @@ SHOWN = {
     "expander", "checkbox", "toggle", "metric", "title", "header", "popover", "status",
 }  # fmt: skip
 OUR_OWN = {
-    "glossary()[word]", "remedy", "min(most, MAX_IMAGES)", "len(shown.plan)", "_command(shipped[name])",
+    "glossary()[word]", "remedy", "min(most, MAX_IMAGES)", "len(wanted.plan)", "came", "_command(shipped[name])",
     "status.state", "curve.label", "', '.join(places)", "len(changed)", "'s' * (len(changed) > 1)",
     "metric.format(real)", "torch.__version__", "largest", "done", "here", "either(counts)", "len(GRID)", "seed",
     "NUM_STEPS", "_read(result)", "MOMENTS", "request.settings.num_steps + 1", "why", "step.index", "paper", "url",

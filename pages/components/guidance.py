@@ -59,7 +59,10 @@ def _strip(model: Model, label: int, seed: int) -> None:
     head = "".join(f'<th scope="col">w = {scale:g}</th>' for scale in SCALES)
     named = [f"t = {first} to {last}" for first, last in intervals]
     rows = "".join(_row(name, images) for name, images in zip(named, kept, strict=True))
-    st.html(f'<div class="ladder guidance"><table><tr><th scope="col">acts at</th>{head}</tr>{rows}</table></div>')
+    st.html(
+        '<div class="ladder guidance" tabindex="0" role="region" aria-label="Scales of guidance">'
+        f'<table><tr><th scope="col">acts at</th>{head}</tr>{rows}</table></div>'
+    )
     st.caption(
         f"Seed {seed}, {NUM_STEPS} steps, the same noise everywhere. At w = 0 the class is ignored, at 1 followed "
         "plainly. Beyond, strokes get bolder and digits more alike, which acting at all t exaggerates; within an "

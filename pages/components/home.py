@@ -83,8 +83,10 @@ def home() -> None:
         st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
     # As high as the picture, even before it is there: two rows of squares, one per moment.
-    st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}</style>")
-    place = st.container(key="home_picture").empty()
+    st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}"
+            ".st-key-home_movie { aspect-ratio: 1; }</style>")  # fmt: skip
+    movie, strip = st.columns([2, MOMENTS], gap="small")
+    movie, place = movie.container(key="home_movie").empty(), strip.container(key="home_picture").empty()
     request = Request(reference, 1, None if label is None else (label,), model.config.sampling, seed)
     # Each step draws something, so that the next click interrupts a picture that nobody is waiting for any more.
     try:
@@ -97,13 +99,14 @@ def home() -> None:
         show_error(error)
         st.stop()
     asked = asked_for(model, label)
+    show(result.movie, f"An image forms out of noise, asked for {asked}", place=movie)
     show(
         result.trajectory.strip(MOMENTS),
         f"From noise to an image, asked for {asked}, in {MOMENTS} moments",
         place=place,
     )
     st.caption(
-        f"Asked for {as_markdown(asked)}{_read(result)}. Above, from pure noise to the image: {MOMENTS} of the "
+        f"Asked for {as_markdown(asked)}{_read(result)}. From pure noise to the image, moving and in {MOMENTS} of the "
         f"{request.settings.num_steps + 1} states that the sampler went through. Below each, the clean image that the "
         "network predicted from it. "
         + (

@@ -28,6 +28,7 @@ from ddpm.samplers import SAMPLERS
 
 from .models import computing
 
+WIDEST = 100  # steps of the widest column, unless another is chosen
 FINER = 5  # times as many steps as the widest column has the ground truth, at least
 SIDE, LINE = 96, 20  # pixels of an image and of a line of text in the PNG
 
@@ -79,6 +80,11 @@ def plans(model: Model, labels: list[int] | None) -> dict[int, list[Rung]]:
     return found
 
 
+def first_of(possible: dict[int, list[Rung]]) -> int | None:
+    """Which of ``plans`` a page opens with: the one of ``WIDEST``, or the widest below."""
+    return max(0, sum(widest <= WIDEST for widest in possible) - 1) if possible else None
+
+
 def climb_with_preview(ladder: Ladder, model: Model, place, progress) -> None:
     """Climb, drawing every rung as it is done; rungs that are done stay when a visitor stops it.
 
@@ -118,7 +124,10 @@ def draw(ladder: Ladder, place) -> None:
         + "</tr>"
         for name, sampler in SAMPLERS.items()
     )
-    place.html(f'<div class="ladder"><table><tr><th scope="col">sampler</th>{head}</tr>{rows}</table></div>')
+    place.html(
+        '<div class="ladder" tabindex="0" role="region" aria-label="Ladder">'
+        f'<table><tr><th scope="col">sampler</th>{head}</tr>{rows}</table></div>'
+    )
 
 
 def _cell(ladder: Ladder, rung: Rung, label: str) -> str:
@@ -129,10 +138,11 @@ def _cell(ladder: Ladder, rung: Rung, label: str) -> str:
     climbed, last, near = ladder.climbed[rung], ladder.plan[-1], _near(ladder, rung)
     png = base64.b64encode(png_bytes(make_grid(to_uint8(climbed.images), gap=0))).decode()
     text = f"{label}, {rung.num_steps} steps: {near}"
+    seconds = "" if math.isnan(climbed.seconds) else f"<small>{climbed.seconds:.2f} s</small>"  # it came with the app
     return (
         f'<td class="{"reference" if rung == last else ""}"><img alt="{html.escape(text)}" '
         f'src="data:image/png;base64,{png}"><small><b>{near}</b></small>'
-        f"<small>{climbed.evaluations:,} eval.</small><small>{climbed.seconds:.2f} s</small></td>"
+        f"<small>{climbed.evaluations:,} eval.</small>{seconds}</td>"
     )
 
 

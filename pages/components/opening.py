@@ -9,23 +9,29 @@ import hashlib
 import io
 import json
 import lzma
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
+from streamlit.logger import get_logger
 
 from ddpm.config.settings import sampler_settings
-from ddpm.media.images import Trajectory
+from ddpm.data import to_float
+from ddpm.evaluation.ladder import STEPS, Climbed, Rung, climb, plan_evaluations, reference_rung, rungs
+from ddpm.media.images import Trajectory, to_uint8
 from ddpm.models import Model, load_model
 from ddpm.samplers import SAMPLERS
 
-from .models import default_model, identity
+from .ladder import WIDEST, Ladder, first_of, plans
+from .models import cached_model, default_model, identity
 from .sampling import Request, Result, run
 
 FOLDER = Path(__file__).parents[1] / "opening"
 HOME_CLASS = 3
 PLAYGROUND_IMAGES = 10
+LADDER, LADDER_CLASS = "ladder.npz.xz", 3  # its file, and what it draws
 
 
 def opening_requests(model: Model) -> list[Request]:
@@ -54,6 +60,52 @@ def opening_picture(request: Request, model: Model) -> Result | None:
         trajectory = Trajectory(arrays["timesteps"].tolist(), *states, change)
     found = probabilities if len(probabilities) else None
     return Result(request, trajectory, model.schedule, None, found, model.sha256)
+
+
+def opening_ladder() -> Ladder | None:
+    """The ladder of the default model that its page opens with; None if none came with the app for this model and the
+    limits of this page."""
+    reference, path = default_model(), FOLDER / LADDER
+    if reference is None or not path.exists():
+        return None
+    model = cached_model(reference)
+    try:
+        kept = _read_ladder(path, model)
+    except (OSError, lzma.LZMAError, ValueError, KeyError) as error:
+        get_logger(__name__).warning("the ladder that came with the app is damaged: %s", error)
+        return None
+    possible = plans(model, [LADDER_CLASS])
+    plan = possible[[*possible][first_of(possible)]] if possible else []
+    if not plan or not set(plan) <= kept.keys():
+        return None
+    return Ladder(reference, LADDER_CLASS, 0, plan, {rung: kept[rung] for rung in plan})
+
+
+def _read_ladder(path: Path, model: Model) -> dict[Rung, Climbed]:
+    """The rungs in a file, {} if another model climbed them."""
+    with np.load(io.BytesIO(lzma.decompress(path.read_bytes())), allow_pickle=False) as arrays:
+        if str(arrays["model"]) != identity(model):
+            return {}
+        known = [Rung(str(name), int(steps)) for name, steps in zip(arrays["samplers"], arrays["steps"], strict=True)]
+        return {
+            rung: Climbed(rung, to_float(image), plan_evaluations(model, [rung], labels=[LADDER_CLASS]), math.nan)
+            for rung, image in zip(known, torch.from_numpy(arrays["images"]), strict=True)
+        }
+
+
+def write_opening_ladder(model: Model) -> Path:
+    """Climb the ladder with both ground truths that a page may take, DDIM in all timesteps and in half of them, for a
+    public page; and write it."""
+    last = model.schedule.num_timesteps
+    steps = [n for n in STEPS if n <= WIDEST]
+    plan = [*rungs(last, steps=steps), reference_rung(last // 2)]
+    found = [event for event in climb(model, plan, 1, labels=[LADDER_CLASS], seed=0) if isinstance(event, Climbed)]
+    file = io.BytesIO()
+    np.savez(file, model=identity(model), images=torch.stack([to_uint8(each.images) for each in found]).numpy(),
+             samplers=[each.rung.sampler for each in found], steps=[each.rung.num_steps for each in found])  # fmt: skip
+    path = FOLDER / LADDER
+    path.write_bytes(lzma.compress(file.getvalue(), preset=9))
+    return path
 
 
 def write_opening_picture(result: Result, model: Model) -> Path:
@@ -89,6 +141,8 @@ def main() -> None:
     for request in opening_requests(model):
         path = write_opening_picture(run(request, model), model)
         print(f"{path.relative_to(Path.cwd())}: {path.stat().st_size:,} bytes")
+    path = write_opening_ladder(model)
+    print(f"{path.relative_to(Path.cwd())}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

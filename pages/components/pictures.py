@@ -12,13 +12,14 @@ from ddpm.media.schedule_figures import Line, Pen
 
 
 def show(image: Image.Image | bytes, alt: str, *, place=st, width: int | str = "stretch") -> None:
-    """Show a picture, an image or PNG bytes, in ``place``.
+    """Show a picture, an image or the bytes of a PNG or a GIF, in ``place``.
 
     It is sent inside the page. Streamlit would keep it as a separate file and drop that when the script has finished,
     perhaps before a browser on a slow connection or a busy machine has asked for it.
     """
-    png = image if isinstance(image, bytes) else png_bytes(image)
-    place.image(f"data:image/png;base64,{base64.b64encode(png).decode()}", width=width, alt=alt)
+    encoded = image if isinstance(image, bytes) else png_bytes(image)
+    kind = "gif" if encoded.startswith(b"GIF") else "png"
+    place.image(f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}", width=width, alt=alt)
 
 
 def stroke(pen: Pen, width: str = "26px") -> str:

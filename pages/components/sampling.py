@@ -18,7 +18,7 @@ from ddpm.deploy.public import check_images, check_memory, most_images
 from ddpm.errors import ConfigError
 from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
-from ddpm.media.images import Trajectory
+from ddpm.media.images import Trajectory, gif_bytes
 from ddpm.models import NO_CLASS, Model
 from ddpm.names import either, labels_text
 from ddpm.samplers import SAMPLERS, Step
@@ -262,13 +262,19 @@ class Result:
         """For the player."""
         return frames_of(self.trajectory, self.schedule)
 
+    @cached_property
+    def movie(self) -> bytes:
+        """The way from noise to image as a GIF."""
+        return gif_bytes(self.trajectory.grids())
+
     @property
     def size(self) -> int:
         """Approximately how many bytes it takes."""
         trajectory = self.trajectory
         tensors = [trajectory.x_t, trajectory.x0, trajectory.eps, trajectory.change, self.probabilities]
         encoded = (frame[kind] for frame in self.frames["frames"] for kind in ("x_t", "x0", "eps"))
-        return sum(tensor.nbytes for tensor in tensors if tensor is not None) + sum(map(len, encoded))
+        movie = len(self.__dict__.get("movie", b""))  # Home alone shows it
+        return sum(tensor.nbytes for tensor in tensors if tensor is not None) + sum(map(len, encoded)) + movie
 
     @property
     def evaluations(self) -> int:

@@ -76,18 +76,21 @@ def test_every_deep_link_shows_the_full_frame_is_accessible_and_fits_a_phone(pag
 
 def test_home_draws_the_digit_that_is_asked_for(page, app_url):
     open_page(page, app_url)
-    image = page.locator("[data-testid=stImage] img")
-    before = image.get_attribute("src")
+    image = page.locator(".st-key-home_picture img")
+    movie = page.locator(".st-key-home_movie img")
+    before, moving = image.get_attribute("src"), movie.get_attribute("src")
+    assert moving.startswith("data:image/gif")
     page.locator(".st-key-home_digit").get_by_text("7", exact=True).click()
     page.get_by_text("Asked for a 7").wait_for()
     expect(image).not_to_have_attribute("src", before)
+    expect(movie).not_to_have_attribute("src", moving)
     page.wait_for_url(re.compile("home_digit=7"))
 
 
 def test_the_cards_of_the_home_page_stay_where_they_are_while_it_draws(page, app_url):
     open_page(page, app_url)
     card = page.locator("[data-testid=stMain] [data-testid=stPageLink]").last
-    page.locator("[data-testid=stImage] img").wait_for()
+    page.locator(".st-key-home_picture img").wait_for()
     place = card.bounding_box()
     page.locator(".st-key-home_digit").get_by_text("5", exact=True).click()
     page.get_by_text("Drawing").wait_for()
@@ -446,14 +449,14 @@ def test_who_comes_back_finds_the_page_as_it_was(page, app_url, way):
 
 def test_home_comes_back_with_the_digit_and_the_seed_that_one_had(page, app_url):
     open_page(page, f"{app_url}/?home_digit=7&seed=5")
-    drawn = page.locator("[data-testid=stImage] img").get_attribute("src")
+    drawn = page.locator(".st-key-home_picture img").get_attribute("src")
     page.locator("[data-testid=stSidebar] a[href$=schedules]").click()
     page.locator("h1", has_text="Schedules").wait_for()
     wait_until_idle(page)
     page.go_back()
     page.get_by_text("Asked for a 7").wait_for()
     wait_until_idle(page)
-    assert page.locator("[data-testid=stImage] img").get_attribute("src") == drawn
+    assert page.locator(".st-key-home_picture img").get_attribute("src") == drawn
 
 
 def test_on_a_phone_the_controls_say_where_they_are(page, app_url):
