@@ -56,6 +56,7 @@ if most not in possible:
             "another model.", icon=":material/public:")  # fmt: skip
     st.stop()
 wanted = Ladder(model.reference, label, seed, possible[most])
+differences = st.toggle("Show what differs from the ground truth", key="ladder_differences", **BOUND)
 progress, place = st.empty(), st.empty()
 try:
     if go:
@@ -65,7 +66,7 @@ except DDPMError as error:
     st.stop()
 
 shown: Ladder = st.session_state.get("ladder") or opening_ladder() or wanted
-draw(shown, place)
+draw(shown, place, differences)
 if "ladder" not in st.session_state and (shown.key != wanted.key or not shown.climbed):
     came = " This one came with the app." if shown.climbed else ""
     progress.info(f"**Climb** draws one image in {len(wanted.plan)} ways, from left to right.{came}",

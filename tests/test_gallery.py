@@ -1,12 +1,17 @@
 """Pictures are drawn once for all visitors, kept within a bound, and those that pages open with come with the app."""
 
+import base64
+import io
+import re
 import threading
 import time
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from ddpm.evaluation.ladder import Climbed, climb
+from ddpm.evaluation.ladder import Climbed, Rung, climb
 from ddpm.media.images import to_uint8
 from ddpm.models import load_model
 from pages.components import gallery, opening, shelf
@@ -214,6 +219,12 @@ def test_the_ladder_page_opens_with_a_ladder_that_its_model_climbs(open_page, mo
             came = shown.climbed[event.rung]
             assert (to_uint8(came.images).int() - to_uint8(event.images).int()).abs().max() <= 1
             assert came.evaluations == event.evaluations
+    app.toggle(key="ladder_differences").set_value(True).run()
+    (compared,) = (html.value for html in app.html if 'class="ladder" ' in html.value)
+    ours = shown.climbed[Rung("ddim", 50)].images
+    wanted = ((ours - shown.climbed[shown.plan[-1]].images).abs() * 127.5).round()
+    png = re.search(r'alt="DDIM, 50 steps[^>]*base64,([^"]*)"', compared)[1]
+    assert (torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(png))))) - wanted[0, 0]).abs().max() <= 1
     app.number_input(key="ladder_seed").set_value(4).run()
     assert "Climb** draws one image in" in app.info[0].value
     assert "came with the app" in app.info[0].value

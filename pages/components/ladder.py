@@ -114,13 +114,14 @@ def climb_with_preview(ladder: Ladder, model: Model, place, progress) -> None:
     progress.empty()
 
 
-def draw(ladder: Ladder, place) -> None:
-    """The ladder as a table: a row for each sampler, a column for each number of steps."""
+def draw(ladder: Ladder, place, differences: bool = False) -> None:
+    """The ladder as a table: a row for each sampler, a column for each number of steps; images, or how they differ from
+    the ground truth."""
     columns = ladder.columns
-    head = "".join(f'<th scope="col">{n:,} steps</th>' for n in columns)
+    head = "".join(f'<th scope="col">{_steps(n)}</th>' for n in columns)
     rows = "".join(
         f'<tr><th scope="row">{html.escape(sampler.label)}</th>'
-        + "".join(_cell(ladder, Rung(name, n), sampler.label) for n in columns)
+        + "".join(_cell(ladder, Rung(name, n), sampler.label, differences) for n in columns)
         + "</tr>"
         for name, sampler in SAMPLERS.items()
     )
@@ -130,14 +131,17 @@ def draw(ladder: Ladder, place) -> None:
     )
 
 
-def _cell(ladder: Ladder, rung: Rung, label: str) -> str:
+def _cell(ladder: Ladder, rung: Rung, label: str, differences: bool) -> str:
     if rung not in ladder.plan:
         return "<td></td>"
     if rung not in ladder.climbed:
         return '<td><div class="empty"></div></td>'
     climbed, last, near = ladder.climbed[rung], ladder.plan[-1], _near(ladder, rung)
-    png = base64.b64encode(png_bytes(make_grid(to_uint8(climbed.images), gap=0))).decode()
-    text = f"{label}, {rung.num_steps} steps: {near}"
+    images, compared = climbed.images, rung != last and rung.sampler not in ENDS_ELSEWHERE and last in ladder.climbed
+    if differences and compared:
+        images = (images - ladder.climbed[last].images).abs() - 1  # black where they are the same
+    png = base64.b64encode(png_bytes(make_grid(to_uint8(images), gap=0))).decode()
+    text = f"{label}, {_steps(rung.num_steps)}: {near}"
     seconds = "" if math.isnan(climbed.seconds) else f"<small>{climbed.seconds:.2f} s</small>"  # it came with the app
     return (
         f'<td class="{"reference" if rung == last else ""}"><img alt="{html.escape(text)}" '
@@ -165,7 +169,7 @@ def picture(ladder: Ladder) -> bytes:
     image = Image.new("RGB", (SIDE * (len(columns) + 1), (SIDE + LINE) * len(names) + LINE), "white")
     pen = ImageDraw.Draw(image)
     for x, steps in enumerate(columns, 1):
-        pen.text((x * SIDE, 0), f"{steps:,} steps", "black")
+        pen.text((x * SIDE, 0), _steps(steps), "black")
     for y, name in enumerate(names):
         top = LINE + y * (SIDE + LINE)
         pen.text((4, top + SIDE // 2), SAMPLERS[name].label, "black")
@@ -177,5 +181,9 @@ def picture(ladder: Ladder) -> bytes:
     return png_bytes(image)
 
 
+def _steps(count: int) -> str:
+    return f"{count:,} step{'' if count == 1 else 's'}"
+
+
 def _doing(event: Climbing) -> str:
-    return f"{SAMPLERS[event.rung.sampler].label}, {event.rung.num_steps:,} steps"
+    return f"{SAMPLERS[event.rung.sampler].label}, {_steps(event.rung.num_steps)}"
