@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shutil
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -190,11 +191,38 @@ def test_the_address_is_the_picture(page, static_url):
     rolled, address = pixels(page), page.url
     assert not np.array_equal(rolled, first)
     page.get_by_role("radio", name="DPM-Solver++").check()
-    page.wait_for_function("location.search.includes('dpmpp_2m')")
+    page.wait_for_function("location.search.includes('DPM-Solver')")
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
     # The first visit has one thread, the next one two, which add in another order: a level may round differently.
     assert abs(draw(page, address).astype(int) - rolled).max() <= 1
     assert page.locator("#notice").is_hidden()
+
+
+def test_the_guidance_interval_is_the_librarys_and_its_ends_take_each_other_along(page, exact_url):
+    model = load_model("mnist")
+    theirs = draw(page, f"{exact_url}/?engine=wasm&count=4&steps=10&guidance=4&play_interval=0&play_interval=999")
+    settings = sampling_settings(model.config, num_steps=10, guidance_scale=4.0, guidance_interval=[0, 999])
+    ours = generate(model, 4, labels=range(10), settings=settings, seed=0)
+    assert ((cut(theirs) - ours) * 127.5).abs().max() <= 2
+    page.locator("#to").fill("300")
+    expect(page.locator("#to_text")).to_have_text("300")
+    page.locator("#from").fill("500")
+    expect(page.locator("#to_text")).to_have_text("500")
+    page.wait_for_function("location.search.includes('play_interval=500&play_interval=500')")
+
+
+def test_a_link_of_the_page_asks_the_app_for_the_same(page, static_url, open_page):
+    link = "play_draw=7&play_count=3&play_seed=5&play_sampler=DPM-Solver%2B%2B&play_steps=4&play_guidance=2.5"
+    drawn = draw(page, f"{static_url}/?{link}&play_interval=100&play_interval=700")
+    assert page.locator("#notice").is_hidden()
+    app = open_page("pages/playground.py", **parse_qs(page.url.partition("?")[2]))
+    request = app.session_state.play_shown.request
+    settings = request.settings
+    assert (request.labels, request.count, request.seed) == ((7,), 3, 5)
+    assert (settings.sampler, settings.num_steps, settings.guidance_scale) == ("dpmpp_2m", 4, 2.5)
+    assert settings.guidance_interval == (100, 700)
+    ours = generate(load_model("mnist"), 3, labels=[7], settings=settings, seed=5)
+    assert ((cut(drawn)[:3] - ours) * 127.5).abs().mean() < 2  # the page's weights are rounded
 
 
 def test_drawing_can_be_stopped_and_the_frames_that_came_stay(page, static_url):
@@ -214,7 +242,7 @@ def test_back_and_forward_go_through_what_was_chosen(page, static_url):
     first = draw(page, f"{static_url}/?class=1&count=1&steps=2")
     page.get_by_role("radio", name="8", exact=True).check()
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
-    assert "class=8" in page.url
+    assert "play_draw=8" in page.url
     page.go_back()
     expect(page.get_by_role("radio", name="1", exact=True).first).to_be_checked()
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
@@ -240,7 +268,7 @@ def test_what_is_chosen_while_the_model_is_loaded_is_what_is_drawn(page, static_
     wait_until(page, lambda: loading)
     loading[0].continue_()
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
-    assert "class=7" in page.url
+    assert "play_draw=7" in page.url
     assert np.array_equal(pixels(page), draw(page, page.url))
 
 
@@ -275,7 +303,7 @@ def test_classes_go_by_their_names_and_links_by_number_still_work(page, static_u
     (tmp_path / "server").mkdir()
     with plain_server(tmp_path / "page", tmp_path / "server") as url:
         by_number = draw(page, f"{url}/?class=1&count=1&steps=2")
-        assert "class=one" in page.url
+        assert "play_draw=one" in page.url
         assert np.array_equal(draw(page, page.url), by_number)
         if more:
             choices = page.get_by_role("combobox", name="Class").locator("option").all_text_contents()
@@ -284,7 +312,7 @@ def test_classes_go_by_their_names_and_links_by_number_still_work(page, static_u
             choices = page.locator("#classes .chips label").all_text_contents()
             page.get_by_role("radio", name="seven").check()
         assert choices == ["all", *names[:3], "“all”", *names[4:], "any"]
-        page.wait_for_function("location.search.includes('class=seven')")
+        page.wait_for_function("location.search.includes('play_draw=seven')")
         expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
         seven = pixels(page)
     assert np.array_equal(draw(page, f"{static_url}/?class=7&count=1&steps=2"), seven)

@@ -31,13 +31,14 @@ const between = (low, high, whole) => (text) => {
 const classes = model.classNames.map((name) => (["all", "any"].includes(name) ? `“${name}”` : name));
 const choices = model.numClasses ? ["all", ...classes, "any"] : ["any"];
 const maxSteps = model.timesteps.length;
+const lastTimestep = model.alphasCumprod.length - 1;
 /** What a distilled model has learned to do, nearest to where a hand let the slider go. */
 const nearest = (text) => model.stepCounts.reduce((best, one) => (Math.abs(one - text) < Math.abs(best - text) ? one : best));
 
 /** Every field of a request: how an address or a widget says it (null: not at all), what is right, and its default. */
 const FIELDS = {
   class: { read: aClass, right: someOf(choices), start: choices[0] },
-  count: { read: (text) => COUNTS.find((count) => String(count) === text) ?? null, right: COUNTS.join(", "), start: 4 },
+  count: { read: between(1, COUNTS.at(-1), true), right: `1 to ${COUNTS.at(-1)}`, start: 4 },
   seed: { read: between(0, 999_999_999, true), right: "0 to 999999999", start: 0 },
   sampler: { read: oneOf(model.samplers), right: model.samplers.join(", "), start: model.start.sampler },
   steps: {
@@ -46,7 +47,24 @@ const FIELDS = {
     start: model.start.steps,
   },
   guidance: { read: between(0, 6, false), right: "0 to 6", start: model.start.guidance },
+  from: { read: between(0, lastTimestep, true), right: `0 to ${lastTimestep}`, start: model.guidanceInterval?.[0] ?? 0 },
+  to: {
+    read: between(0, lastTimestep, true),
+    right: `0 to ${lastTimestep}`,
+    start: model.guidanceInterval?.[1] ?? lastTimestep,
+  },
 };
+/** How a link says them, which the app's Playground understands too; links of before say the names of the fields. */
+const IN_LINKS = {
+  play_draw: ["class"],
+  play_count: ["count"],
+  play_seed: ["seed"],
+  play_sampler: ["sampler"],
+  play_steps: ["steps"],
+  play_guidance: ["guidance"],
+  play_interval: ["from", "to"], // one after the other
+};
+const WORDS = { class: { all: "all classes", any: "no class" }, sampler: SAMPLER_LABELS };
 const wanted = {};
 
 /** A class by its name, else by its number. */
@@ -57,23 +75,36 @@ function aClass(text) {
 function someOf(values) {
   return values.slice(0, MOST_LISTED).join(", ") + (values.length > MOST_LISTED ? `, … (${values.length} in all)` : "");
 }
-const SLIDER_TEXTS = { steps: nearest, guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)) };
+const SLIDER_TEXTS = {
+  steps: nearest,
+  guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)),
+  from: String,
+  to: String,
+};
 
 function readAddress() {
   const faults = [];
   for (const [name, field] of Object.entries(FIELDS)) wanted[name] = field.start;
-  for (const [name, text] of new URLSearchParams(location.search)) {
-    if (!(name in FIELDS)) continue;
-    const value = FIELDS[name].read(text);
-    if (value === null) faults.push(`The link asks for ${name}=${text.slice(0, 20)}; right would be ${FIELDS[name].right}.`);
+  const met = {};
+  for (const [said, text] of new URLSearchParams(location.search)) {
+    met[said] = (met[said] ?? -1) + 1;
+    const name = said in FIELDS ? said : IN_LINKS[said]?.[met[said]];
+    if (!name) continue;
+    const word = Object.entries(WORDS[name] ?? {}).find(([, theirs]) => theirs === text)?.[0];
+    const value = FIELDS[name].read(word ?? text);
+    if (value === null) faults.push(`The link asks for ${said}=${text.slice(0, 20)}; right would be ${FIELDS[name].right}.`);
     else wanted[name] = value;
   }
+  if (wanted.from > wanted.to) [wanted.from, wanted.to] = [wanted.to, wanted.from];
   return faults.join("\n");
 }
 
 function address() {
-  const query = new URLSearchParams(Object.entries(wanted).filter(([name, value]) => value !== FIELDS[name].start));
-  return `${location.origin}${location.pathname}${query.size ? `?${query}` : ""}`;
+  const offered = (name) => !(model.distilled && ["sampler", "guidance", "from", "to"].includes(name));
+  const said = Object.entries(IN_LINKS).flatMap(([theirs, names]) =>
+    names.filter(offered).map((name) => [theirs, WORDS[name]?.[wanted[name]] ?? wanted[name]]),
+  );
+  return `${location.origin}${location.pathname}?${new URLSearchParams(said)}`;
 }
 
 function labels() {
@@ -107,7 +138,7 @@ function showWanted() {
     else if ($(name)) $(name).value = value;
   }
   for (const name of Object.keys(SLIDER_TEXTS)) $(`${name}_text`).textContent = SLIDER_TEXTS[name](wanted[name]);
-  $("guidance").disabled = wanted.class === "any";
+  for (const name of ["guidance", "from", "to"]) $(name).disabled = wanted.class === "any";
 }
 
 function change(name, text) {
@@ -115,6 +146,7 @@ function change(name, text) {
   tell(value === null ? `${name} is ${FIELDS[name].right}, not ${text || "empty"}.` : "");
   if (value === null || value === wanted[name]) return;
   wanted[name] = value;
+  if (wanted.from > wanted.to) wanted[name === "from" ? "to" : "from"] = value; // one end takes the other along
   history.pushState(null, "", address());
   showWanted();
   draw();
@@ -144,8 +176,9 @@ function draw() {
   main.dataset.state = "busy";
   $("pictures").classList.add("before");
   $("copied").textContent = $("frame_text").textContent = "";
-  const { seed, steps, guidance, sampler } = wanted;
-  worker.postMessage({ type: "draw", id: ++request, request: { labels: labels(), seed, steps, guidance, sampler } });
+  const { seed, steps, guidance, from, to, sampler } = wanted;
+  const asked = { labels: labels(), seed, steps, guidance, interval: [from, to], sampler };
+  worker.postMessage({ type: "draw", id: ++request, request: asked });
   $("status").textContent = "Starting from noise …";
   $("progress").value = 0;
 }
@@ -293,6 +326,7 @@ addChips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
 $("classes").hidden = !model.numClasses;
 $("guiding").hidden = !model.numClasses || model.distilled;
 $("steps").max = maxSteps;
+$("from").max = $("to").max = lastTimestep;
 $("model").textContent = model.about;
 for (const [text, href] of Object.entries(model.links)) {
   $("links").append(Object.assign(document.createElement("a"), { textContent: text, href }), " ");
@@ -308,7 +342,7 @@ for (const form of [$("what"), $("how")]) {
     showWanted(); // the slider may have been let go between two numbers
   });
 }
-for (const name of ["steps", "guidance"]) {
+for (const name of Object.keys(SLIDER_TEXTS)) {
   $(name).addEventListener("input", ({ target }) => ($(`${name}_text`).textContent = SLIDER_TEXTS[name](target.value)));
 }
 const roll = () => change("seed", String(Math.floor(Math.random() * 1_000_000)));

@@ -1,6 +1,5 @@
 // The reverse process, as in ddpm/diffusion.py and ddpm/samplers.py, which say where the formulas come from.
-// `model` is model.json: alphasCumprod, timesteps by number of steps, predictionType, clip, shape, numClasses,
-// guidanceInterval.
+// `model` is model.json: alphasCumprod, timesteps by number of steps, predictionType, clip, shape, numClasses.
 
 import { imageNoise } from "./noise.js";
 
@@ -43,17 +42,18 @@ export const SAMPLERS = {
 
 /**
  * Sample, step by step.
- * @param request {labels: one class or -1 for none an image, seed, steps, guidance, sampler}
+ * @param request {labels: one class or -1 for none an image, seed, steps, guidance, interval: the first and the last
+ *   timestep at which guidance acts, sampler}
  * @param network async (x, t, y, n, steps) -> output, of n images in one Float32Array
  * @yields {index, t, x_t, x0}: steps + 1 of them; the last, t = -1, holds the images.
  */
-export async function* sample(model, { labels, seed, steps, guidance, sampler }, network) {
+export async function* sample(model, { labels, seed, steps, guidance, interval, sampler }, network) {
   const size = model.shape.reduce((a, b) => a * b);
   const count = labels.length;
   const classes = labels.map((label) => (label < 0 ? model.numClasses : label));
   const guided = guidance !== 1 && labels.some((label) => label >= 0);
 
-  const [first, last] = model.guidanceInterval ?? [0, Infinity];
+  const [first, last] = interval;
 
   async function denoise(x, t) {
     const guides = guided && first <= t && t <= last;
