@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -33,7 +34,8 @@ from ddpm.data import ImageSet, load_dataset
 from ddpm.device import allowed_cores, resolve_precision
 from ddpm.diffusion import q_sample, to_prediction
 from ddpm.errors import ConfigError
-from ddpm.files import output_dir, write_text
+from ddpm.files import output_dir, write_bytes, write_text
+from ddpm.media.images import npz_bytes
 from ddpm.schedule import NoiseSchedule
 from ddpm.training.loop import TrainState, train, validation_batches
 
@@ -52,6 +54,7 @@ from .contenders import (
     training_images,
     warm_up,
 )
+from .drawn import draw
 from .machine import Machine
 from .rows import Row
 
@@ -207,8 +210,8 @@ def looks(training: OurTraining | PeerTraining, marks: list[float]) -> Iterator[
             marks = [mark for mark in marks if 60 * mark > seconds] if going else []
 
 
-def run_contender(contender: Contender, minutes: float, config_path: Path, out: Path) -> None:
-    """Train it, with one thread, and keep its curve as it grows."""
+def run_contender(contender: Contender, minutes: float, config_path: Path, out: Path, samples: int = 0) -> None:
+    """Train it, with one thread, and keep its curve as it grows; then keep so many samples of it."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     config, images = our_config(config_path), training_images()
@@ -250,12 +253,17 @@ def run_contender(contender: Contender, minutes: float, config_path: Path, out: 
         value = curve.points[-1].value
         print(f"{contender.key}: {now:.2f} min, {training.steps} steps, eps-MSE {value:.5f}", flush=True)
     write_text(path, json.dumps(asdict(curve) | {"done": True}, indent=2) + "\n")
+    if samples:
+        last = curve.points[-1]
+        network = training.networks()[0 if last.averaged <= last.raw else 1].eval()
+        drawn = draw(partial(contender.predict, network), schedule, prediction_type, images.images.shape[1:], samples)
+        write_bytes(path.with_suffix(".npz"), npz_bytes(drawn, [-1] * samples))
 
 
 # -- all of them ---------------------------------------------------------------------------------------------------
 
 
-def run_all(keys: list[str], minutes: float, config: Path, out: Path, jobs: int) -> None:
+def run_all(keys: list[str], minutes: float, config: Path, out: Path, jobs: int, samples: int = 0) -> None:
     """Each in a process of its own, ``jobs`` side by side.
 
     Raises:
@@ -264,7 +272,7 @@ def run_all(keys: list[str], minutes: float, config: Path, out: Path, jobs: int)
 
     def run(key: str) -> int:
         command = [sys.executable, "-m", "benchmarks.quality", "--alone", key, "--minutes", str(minutes)]
-        command += ["--config", str(config), "--out", str(out)]
+        command += ["--config", str(config), "--out", str(out), "--samples", str(samples)]
         return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -277,11 +285,13 @@ def cores() -> int:
     return max(1, int(min(os.cpu_count() or 1, allowed_cores())))
 
 
-def measure(minutes: float, config: Path, out: Path, jobs: int, only: list[str] | None = None) -> dict[str, Curve]:
+def measure(
+    minutes: float, config: Path, out: Path, jobs: int, only: list[str] | None = None, samples: int = 0
+) -> dict[str, Curve]:
     """The curves of all that have one, after those have run who have none, or whom ``only`` names."""
     paths = {key: curve_path(out, key, minutes, config) for key in CONTENDERS}
     keys = only or [key for key, path in paths.items() if read_curve(path) is None]
-    run_all(keys, minutes, config, out, jobs)
+    run_all(keys, minutes, config, out, jobs, samples)
     return {key: curve for key, path in paths.items() if (curve := read_curve(path))}
 
 
@@ -313,13 +323,18 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=CONFIG, help="of ours (default configs/mnist.yaml)")
     parser.add_argument("--jobs", type=int, default=cores(), help="side by side (default: the number of cores)")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the curves (default %(default)s)")
+    parser.add_argument("--samples", type=int, default=0, help="images to keep of each, for python -m ddpm judge")
     parser.add_argument("--alone", choices=list(CONTENDERS), help=argparse.SUPPRESS)  # the process of one contender
     arguments = parser.parse_args()
     if arguments.alone:
-        run_contender(CONTENDERS[arguments.alone], arguments.minutes, arguments.config, arguments.out)
+        run_contender(
+            CONTENDERS[arguments.alone], arguments.minutes, arguments.config, arguments.out, arguments.samples
+        )
         return
     our_config(arguments.config)  # a fault of the config is told before anybody trains
-    curves = measure(arguments.minutes, arguments.config, arguments.out, arguments.jobs, arguments.only)
+    curves = measure(
+        arguments.minutes, arguments.config, arguments.out, arguments.jobs, arguments.only, arguments.samples
+    )
     marks = [mark for mark in PEERS_MARKS if mark < arguments.minutes] + [arguments.minutes]
     print("| eps-MSE after | " + " | ".join(f"{mark:g} min" for mark in marks) + " | steps | setting |")
     print("|---" * (len(marks) + 3) + "|")

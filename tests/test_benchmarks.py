@@ -9,12 +9,15 @@ import torch
 from benchmarks import machine, overhead
 from benchmarks.__main__ import TASKS, main, parse, tasks_of
 from benchmarks.contenders import OURS, PEERS
+from benchmarks.drawn import draw
 from benchmarks.quality import Curve, Point, curve_path, eps_mse, looks, repeated
 from benchmarks.rows import Row, interleaved, json_text, table
-from ddpm import load_model, make_schedule
+from ddpm import generate, load_model, make_schedule
+from ddpm.config import sampling_settings
 from ddpm.data import ImageSet
 from ddpm.diffusion import q_sample, target
 from ddpm.errors import DataError
+from ddpm.media.images import to_uint8
 from tests.conftest import ROOT
 
 
@@ -165,3 +168,10 @@ def test_a_dataset_that_is_not_here_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(machine, "this_machine", lambda: "a machine")
     with pytest.raises(SystemExit, match=r"^dataset mnist is not here$"):
         main(["--only", "overhead"])
+
+
+def test_what_a_contender_draws_is_what_the_library_draws(random_model):
+    model = random_model(schedule__num_timesteps=100)
+    drawn = draw(lambda x, t: model.network(x, t, None), model.schedule, "v", (1, 8, 8), 3)
+    settings = sampling_settings(model.config, sampler="ddim", num_steps=50)
+    assert (drawn.int() - to_uint8(generate(model, 3, settings=settings)).int()).abs().max() <= 1

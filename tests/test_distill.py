@@ -14,6 +14,7 @@ from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.evaluate import evaluate
 from ddpm.evaluation.protocol import Protocol
 from ddpm.files import RunFolder
+from ddpm.media.model_card import write_model_folder
 from ddpm.models import load_model
 from ddpm.sampling import generate, sample
 from ddpm.spacing import spaced_timesteps
@@ -256,6 +257,20 @@ def test_a_student_is_judged_in_all_its_step_counts_and_has_no_calibration(rando
     assert [name for name in done.results if name.startswith("ddim")] == ["ddim_1steps", "ddim_4steps"]
     assert [done.results[f"ddim_{n}steps"]["network_evaluations"] for n in (1, 4)] == [1, 4]
     assert "a distilled model predicts the end of its teacher's way" in done.results["calibration"]["unavailable"]
+
+
+@pytest.mark.slow
+def test_a_student_is_published_and_reported_like_others(output_dir, tiny_config, tmp_path, run_cli):
+    config = tiny_config(model__step_counts=[1, 2], sampling__num_steps=2, sampling__guidance_scale=1)
+    folder = RunFolder.named("student")
+    save_ema(TrainState(config), folder.checkpoint("ema"))
+    folder.keep_config(config_to_yaml(config))
+    write_model_folder("run:student", tmp_path / "hub", "someone/student")
+    assert load_model(str(tmp_path / "hub")).config.model.step_counts == (1, 2)
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert "2 steps" in card
+    done = run_cli("report", "--run", "student")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def _strip(model: Model, label: int, seed: int) -> None:
     settings = [_settings(model, interval) for interval in intervals]
     kept = _kept(identity(model), label, seed)
     if not kept:
-        work = len(settings) * len(SCALES) * NUM_STEPS * 2
+        work = len(settings) * len(SCALES) * settings[0].num_steps * 2
         check_evaluations(work, "this comparison", "choose another model")
         with st.spinner("Drawing"), computing(model.reference, work) as turn:
             for chosen in settings:
@@ -64,14 +64,15 @@ def _strip(model: Model, label: int, seed: int) -> None:
         f'<table><tr><th scope="col">acts at</th>{head}</tr>{rows}</table></div>'
     )
     st.caption(
-        f"Seed {seed}, {NUM_STEPS} steps, the same noise everywhere. At w = 0 the class is ignored, at 1 followed "
-        "plainly. Beyond, strokes get bolder and digits more alike, which acting at all t exaggerates; within an "
-        "interval most images hardly change, since their shape is decided before and their edges after."
+        f"Seed {seed}, {settings[0].num_steps} steps, the same noise everywhere. At w = 0 the class is ignored, at 1 "
+        "followed plainly. Beyond, strokes get bolder and digits more alike, which acting at all t exaggerates; within "
+        "an interval most images hardly change, since their shape is decided before and their edges after."
     )
 
 
 def _settings(model: Model, interval: tuple[int, ...]) -> SamplingConfig:
-    return sampling_settings(model.config, num_steps=NUM_STEPS, guidance_interval=list(interval))
+    steps = min(NUM_STEPS, model.schedule.num_timesteps)
+    return sampling_settings(model.config, num_steps=steps, guidance_interval=list(interval))
 
 
 def _row(name: str, images: torch.Tensor) -> str:

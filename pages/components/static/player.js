@@ -7,8 +7,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const find = (name) => parentElement.querySelector("." + name);
   const [slider, play, back, forth, speed, loop, which, roll] =
     ["slider", "play", "back", "forth", "speed", "loop", "which", "roll"].map(find);
-  const [caption, verdict, chart, belief, line, now, what, shares, legend] =
-    ["caption", "verdict", "chart", "belief", "line", "now", "what", "shares", "legend"].map(find);
+  const [caption, verdict, chart, belief, line, now, what, shares, legend, number] =
+    ["caption", "verdict", "chart", "belief", "line", "now", "what", "shares", "legend", "number"].map(find);
   // This function runs again with every rerun of the page; what must outlive one call is stored on the element.
   const root = find("player");
   const last = data.frames.length - 1;
@@ -96,6 +96,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
       canvas.setAttribute("aria-label", NAMES[kind] + ", " + data.frames[index].caption);
     }
     for (const [name, value] of Object.entries({ x1: index, x2: index, y1: 0, y2: 1 })) now.setAttribute(name, value);
+    number.textContent = index;
+    number.style.setProperty("--at", last ? index / last : 0);
     slider.setAttribute("aria-valuetext", data.frames[index].caption);
     say(index);
   };
