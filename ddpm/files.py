@@ -136,6 +136,11 @@ class RunFolder:
         return self.path / "averages"
 
     @property
+    def can_resume(self) -> bool:
+        """Whether there is something to continue from: a checkpoint, or what a teacher has drawn so far."""
+        return self.checkpoint("latest").is_file() or self.trajectories.is_dir()
+
+    @property
     def trajectories(self) -> Path:
         """The walks of the teacher of a distillation."""
         return self.path / "trajectories"

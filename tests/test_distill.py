@@ -1,6 +1,7 @@
 """Distillation: a student that takes the place of several steps of its teacher."""
 
 import math
+import re
 from itertools import pairwise
 
 import pytest
@@ -14,10 +15,12 @@ from ddpm.errors import ConfigError, DataError, ModelError
 from ddpm.evaluation.evaluate import evaluate
 from ddpm.evaluation.protocol import Protocol
 from ddpm.files import RunFolder
+from ddpm.jobs import read_status
 from ddpm.media.model_card import write_model_folder
 from ddpm.models import load_model
 from ddpm.sampling import generate, sample
 from ddpm.spacing import spaced_timesteps
+from ddpm.training import queue
 from ddpm.training.checkpoint import save_ema
 from ddpm.training.events import Progress, Validated
 from ddpm.training.loop import TrainState
@@ -28,6 +31,7 @@ from ddpm.training.start import student_of
 from ddpm.training.teacher import draw, teacher_of, trajectories_of
 from ddpm.training.trajectories import Trajectories
 from tests.conftest import ROOT
+from tests.test_jobs import wait_for
 from tests.test_training import same_weights
 
 COUNTS = (1, 2, 4, 8)
@@ -224,6 +228,26 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_draws(output_dir, over
         with pytest.raises(ConfigError, match=message), Run(config, RunFolder.named("fast")):
             pass
         assert not RunFolder.named("fast").path.exists()
+
+
+@pytest.mark.slow
+def test_a_launched_distillation_is_stopped_while_its_teacher_draws_and_resumed(output_dir, open_page, monkeypatch):
+    """It was started again without --resume, and refused itself."""
+    config = student("digits", "training.trajectories=800", "training.epochs=1", "model.step_counts=[1, 2]",
+                     "sampling.num_steps=2")  # fmt: skip
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    folder = queue.launch(config)
+    wait_for(lambda: folder.trajectories.is_dir() and list(folder.trajectories.glob("*.safetensors")))
+    assert re.fullmatch(r"the teacher draws: [\d,]+ of 800", read_status(folder).doing)
+    queue.stop(folder)
+    wait_for(lambda: read_status(folder).state == "stopped")
+    assert not folder.checkpoint("latest").exists()
+    page = open_page("pages/train.py")
+    assert [button.label for button in page.button if button.label == "Resume"]
+    assert any("Its teacher has begun to draw" in caption.value for caption in page.caption)
+    queue.launch(config, resume=True)
+    wait_for(lambda: read_status(folder).state in ("finished", "failed"), 300)
+    assert (read_status(folder).state, read_status(folder).error) == ("finished", None)
 
 
 def test_the_preset_is_what_the_command_trains():

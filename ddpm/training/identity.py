@@ -80,7 +80,7 @@ def changes_of(folder: RunFolder, config: Config) -> list[str]:
         DataError: the images are not there, or cannot be used.
         ModelError: the run cannot continue with them, or its checkpoint is damaged.
     """
-    if config.data.dataset != "folder":
+    if config.data.dataset != "folder" or config.model.step_counts:  # a student learns from its teacher's images
         return []
     return _check(config, find_manifest(list_folder(config.data.folder)), _began_with(folder), accept=True)
 

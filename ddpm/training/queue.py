@@ -85,7 +85,7 @@ def advance_queue() -> None:
 
 
 def _start(folder: RunFolder, status: Status) -> None:
-    resume = ["--resume"] if folder.checkpoint("latest").is_file() else []
+    resume = ["--resume"] if folder.can_resume else []
     resume += ["--accept-changed-data"] if resume and status.accept_changed_data else []
     start(folder, status, ["train", "--config", str(folder.config.resolve()), "--run", folder.path.name, *resume])
 

@@ -133,7 +133,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
                 button("Kill now", "dangerous", jobs.kill, "This cannot be undone.")
         if status.state in ACTIVE:
             return
-        if status.state != "finished" and folder.checkpoint("latest").is_file():
+        if status.state != "finished" and folder.can_resume:
             if data_changes(folder, status.updated):
                 button("Resume with what is there", "play_circle", resume_changed, "Continue from the last "
                        "checkpoint although the images have changed.")  # fmt: skip
@@ -144,6 +144,8 @@ def buttons(folder: RunFolder, status: Status) -> None:
             button("Delete for good", "delete_forever", queue.delete, "This cannot be undone.")
     if status.state != "finished" and folder.checkpoint("latest").is_file():
         st.caption(foreign(exactness(folder, folder.checkpoint("latest").stat().st_mtime)))
+    elif status.state != "finished" and folder.can_resume:
+        st.caption("Its teacher has begun to draw. Resume goes on, exactly to the bit, as if never interrupted.")
     elif status.state != "finished":
         st.caption(
             "It ended before its first checkpoint (training.val_every says when that comes), so there is nothing to "
