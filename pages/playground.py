@@ -198,7 +198,7 @@ posterior $q(x_s \mid x_t, \hat x_0)$, or with `fixed_large` a little more. Earl
 Guidance compares what the network predicts with the class and without it, and goes on in that direction:
 $D = D_\varnothing + w\,(D_y - D_\varnothing)$. It trades variety for clarity. Acting only in the middle of the walk, as
 the shipped model's does, it decides between classes without overdoing shape and contrast: moving $w$ from 1.5 to 6
-changes few digits then.
+changes few images then.
 
 A *distilled* model draws in 1, 2, 4 or 8 steps: a student that has learned to land, in one step, where its teacher
 arrived after several (Salimans & Ho 2022, [arXiv:2202.00512](https://arxiv.org/abs/2202.00512)). The speed has a price.

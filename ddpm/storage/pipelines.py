@@ -115,6 +115,7 @@ class GivenSchedule(Section):
 
 class Unconditional(Section):
     num_classes: Literal[0] = 0
+    step_counts: tuple[()] = ()
 
 
 class PipelineConfig(Config):

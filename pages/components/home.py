@@ -83,8 +83,7 @@ def home() -> None:
         st.button("Roll again", icon=":material/casino:", on_click=roll, key="home_roll")
 
     # As high as the picture, even before it is there: two rows of squares, one per moment.
-    st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}"
-            ".st-key-home_movie { aspect-ratio: 1; }</style>")  # fmt: skip
+    st.html(f"<style>.st-key-home_picture {{ aspect-ratio: {MOMENTS} / 2; justify-content: center; }}</style>")
     movie, strip = st.columns([2, MOMENTS], gap="small")
     movie, place = movie.container(key="home_movie").empty(), strip.container(key="home_picture").empty()
     request = Request(reference, 1, None if label is None else (label,), model.config.sampling, seed)

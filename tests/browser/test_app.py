@@ -289,6 +289,11 @@ def test_the_player_steps_and_plays_without_asking_the_server(page, app_url):
     player.locator("canvas.x0").click(position={"x": 5, "y": 5})  # the first image, large
     expect(verdict).to_have_text(re.compile("^The classifier reads the guess as"))
     expect(player.locator(".shares polygon")).to_have_count(10)
+    large = page.get_by_alt_text("4 generated images")
+    size = large.bounding_box()
+    large.click(position={"x": 0.75 * size["width"], "y": 0.75 * size["height"]})  # the last of two by two
+    expect(player.locator("select.which")).to_have_value("3")
+    player.locator("select.which").select_option(value="0")
     top = player.locator(".shares polygon").last  # of all digits together, at every frame: they add up to one
     heights = top.evaluate("area => Array.from({ length: 11 }, (_, k) => 1 - area.points[k].y)")
     np.testing.assert_allclose(heights, 1, atol=0.03)

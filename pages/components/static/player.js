@@ -137,15 +137,24 @@ export default function ({ data, parentElement, setTriggerValue }) {
   };
   which.onchange = () => choose(chosen());
   roll.onclick = () => setTriggerValue("roll", chosen());
+  /** Which image of the whole grid a click on a picture of it met, null for none. */
+  const met = (event, picture) => {
+    const scale = (columns * (width + gap) + gap) / picture.clientWidth;
+    const column = Math.floor((event.offsetX * scale) / (width + gap));
+    const k = Math.floor((event.offsetY * scale) / (height + gap)) * columns + column;
+    return column < columns && k < count ? k : null;
+  };
   for (const kind of KINDS) {
     const canvas = find(kind);
-    canvas.onclick = (event) => {
-      if (chosen() !== null) return choose(null);
-      const scale = canvas.width / canvas.clientWidth;
-      const column = Math.floor((event.offsetX * scale) / (width + gap));
-      const row = Math.floor((event.offsetY * scale) / (height + gap));
-      const k = row * columns + column;
-      if (column < columns && k < count) choose(k);
+    canvas.onclick = (event) => choose(chosen() === null ? met(event, canvas) : null);
+  }
+  // A click on the page's large picture shows that image here.
+  const large = document.querySelector(`img[alt="${count} generated images"]`);
+  if (large) {
+    large.style.cursor = "pointer";
+    large.onclick = (event) => {
+      choose(met(event, large));
+      root.scrollIntoView({ behavior: "smooth", block: "nearest" });
     };
   }
 
