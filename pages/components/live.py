@@ -11,7 +11,7 @@ from .models import computing, identity
 from .sampling import Request
 
 LIVE_SECONDS = 0.3
-REMEMBERED = 300  # seconds: a machine gets busy, and quiet again
+REMEMBERED = 60  # seconds: a machine gets busy, and quiet again
 _CALLS: dict[tuple[str, int], tuple[float, float]] = {}  # seconds of a call for so many images, and when measured
 
 
