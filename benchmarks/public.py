@@ -90,7 +90,7 @@ class Ordinary:
 
 @dataclass
 class Learner:
-    """A visitor who moves t on the Schedules page, and waits for the images to follow."""
+    """A visitor who moves t on the Schedules page, and waits for the images to follow, which the browser draws."""
 
     page: Page
     seconds: list[float] = field(default_factory=list)
@@ -173,7 +173,7 @@ def opened(browser: Browser) -> Page:
 def drive(url: str, browser: Browser, server: psutil.Process, arguments: argparse.Namespace) -> None:
     greedy = []
     for i in range(arguments.sessions):
-        button, address = ("ladder_go", LADDER) if i % 5 == 4 else ("play_generate", MOST)
+        button, address = ("ladder_go", LADDER) if i % 5 == 4 else ("play_roll", MOST)
         greedy.append(Greedy(opened(browser), button))
         greedy[-1].page.goto(f"{url}/{address.format(seed=i)}")
     ordinary, learner, watch = Ordinary(browser, url, arguments.every), Learner(opened(browser)), Watch(server)
