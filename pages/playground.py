@@ -156,8 +156,9 @@ with progress.container():  # where the bar is while images are drawn, so that n
 with facts:
     verdict_on_link(result)
     if asked != request:
-        here = f"{seconds_of(request, model):.1f} s here"
-        st.info(f"You've changed the settings. Press **Generate** to redraw: about {here}.", icon=":material/sync:")
+        seconds = seconds_of(request, model)
+        takes = "" if seconds is None else f": about {seconds:.1f} s here"
+        st.info(f"You've changed the settings. Press **Generate** to redraw{takes}.", icon=":material/sync:")
     downloads(shown, result.trajectory.timesteps)
     share_link(asked.reference, "Share this model")
 

@@ -185,8 +185,7 @@ def test_no_stop_button_outlives_a_picture_that_comes_at_once(open_page):
 
 @pytest.mark.slow
 def test_a_quick_picture_follows_the_controls_and_a_slow_one_waits_for_a_click(open_page, monkeypatch):
-    monkeypatch.setattr(live, "_seconds_per_call", lambda model, count: 0.01 * count)
-    live._CALLS.clear()
+    monkeypatch.setattr(live, "expected_seconds", lambda kind, work: 0.01 * work)
     app = open_page("pages/playground.py", play_model="digits", play_count="1", play_steps="5")
     first = app.session_state.play_shown
     assert [button.key for button in app.button if button.key == "play_generate"] == []
@@ -204,7 +203,10 @@ def test_a_quick_picture_follows_the_controls_and_a_slow_one_waits_for_a_click(o
     app.select_slider(key="play_steps").set_value(5).run()
     assert app.session_state.play_shown != first
     assert "You've changed the settings" in app.info[0].value
-    live._CALLS.clear()
+    monkeypatch.setattr(live, "expected_seconds", lambda kind, work: None)  # of a model that has drawn nothing yet
+    app.toggle(key="play_live").set_value(True).run()
+    app.select_slider(key="play_steps").set_value(10).run()
+    assert app.info[0].value.endswith("to redraw.")
 
 
 @pytest.mark.slow

@@ -213,7 +213,7 @@ SHOWN = {
 OUR_OWN = {
     "glossary()[word]", "remedy", "min(most, MAX_IMAGES)", "len(wanted.plan)", "came", "_command(shipped[name])",
     "status.state", "curve.label", "', '.join(places)", "len(changed)", "'s' * (len(changed) > 1)",
-    "metric.format(real)", "torch.__version__", "largest", "done", "here", "either(counts)", "len(GRID)", "seed",
+    "metric.format(real)", "torch.__version__", "largest", "done", "takes", "either(counts)", "len(GRID)", "seed",
     "settings[0].num_steps", "_read(result)", "MOMENTS", "request.settings.num_steps + 1", "why", "step.index",
     "paper", "url", "request.settings.num_steps", "left", "last", "MARKS[finding.kind]", "where", "title", "NO_CLASS",
     "ZERO_SNR", "', '.join((format(pair['ratio'], '.2f') for pair in pairs))", "', '.join(map(as_markdown, asked))",

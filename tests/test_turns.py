@@ -280,3 +280,11 @@ def test_a_machine_that_turns_out_slow_changes_nothing_in_the_order():
     queue._pace["work"] = 10 * turns.FIRST_PACE  # measured meanwhile
     now[0] = 60.0
     assert queue._due(queue._join("late and shorter", "work", 1600)) < queue._due(early)
+
+
+def test_what_some_work_takes_is_known_once_some_of_its_kind_was_done():
+    queue = Turns()
+    assert queue.expected("work", 10) is None
+    compute(queue, "a", 10, [], 0.05)
+    assert 0.05 <= queue.expected("work", 10) < 0.2
+    assert queue.expected("other work", 10) is None

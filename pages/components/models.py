@@ -131,6 +131,11 @@ def cached_model(reference: str) -> Model:
     return model
 
 
+def expected_seconds(kind: str, work: float) -> float | None:
+    """See ``Turns.expected``; for sampling, the model and its network evaluations."""
+    return _TURNS.expected(kind, work)
+
+
 _IDENTITIES: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()
 
 

@@ -117,6 +117,11 @@ class Turns:
         finally:
             self._leave(request, done)
 
+    def expected(self, kind: str, work: float) -> float | None:
+        """The seconds that some work takes, from what was measured of its kind; None before anything was."""
+        pace = self._pace.get(kind)
+        return None if pace is None else pace * work
+
     def __len__(self) -> int:
         """How many requests compute or wait."""
         return len(self._requests)
