@@ -128,9 +128,10 @@ class Model:
         wanted = (count, self.num_classes)
         if not isinstance(self.network, UNet) or not self.num_classes:
             raise ConfigError(f"{self.source} takes no mixtures of classes")
+        shares = shares.float().cpu()
         if tuple(shares.shape) != wanted or (shares < 0).any() or not torch.allclose(shares.sum(1), torch.ones(count)):
             raise ConfigError(f"shares of classes must be {wanted}, from 0 to 1, each row with the sum 1")
-        return torch.cat([shares.float(), torch.zeros(count, 1)], 1).to(self.device)
+        return torch.cat([shares, torch.zeros(count, 1)], 1).to(self.device)
 
     def denoiser(
         self,

@@ -120,7 +120,11 @@ try:
     if possible and go:
         first = SHOWN not in st.session_state
         st.session_state.pop(STOPPED, None)
-        result = picture_of(request, model) if quick else picture_with_preview(request, model, picture, progress, stop)
+        result = (
+            picture_of(request, model, on_wait=progress.caption)  # for its turn; the picture before stays
+            if quick
+            else picture_with_preview(request, model, picture, progress, stop)
+        )
         st.session_state[SHOWN], st.session_state.play_linked = shown_of(request, model), first
     request.check(model)
 except DDPMError as error:

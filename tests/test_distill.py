@@ -160,6 +160,25 @@ def test_a_distillation_resumes_exactly_in_the_midst_of_either_part(output_dir, 
 
 
 @pytest.mark.slow
+def test_what_a_teacher_has_drawn_is_not_lost_by_a_crash_before_the_first_checkpoint(output_dir):
+    """It said that there was nothing to resume, and to delete it: the walks take longer than the training."""
+    config, folder = student("digits", "training.val_every=100"), RunFolder.named("fast")
+    with Run(config, folder) as run:
+        for event in run.events():
+            if isinstance(event, Progress):
+                break
+    walks = {path: path.stat().st_mtime_ns for path in folder.trajectories.iterdir()}
+    assert folder.metrics.exists()
+    assert not folder.checkpoint("latest").exists()
+    with Run(config, folder, resume=True) as resumed:
+        list(resumed.events())
+    assert {path: path.stat().st_mtime_ns for path in folder.trajectories.iterdir()} == walks
+    with Run(config, RunFolder.named("whole")) as whole:
+        list(whole.events())
+    assert same_weights(resumed.state.ema.model, whole.state.ema.model)
+
+
+@pytest.mark.slow
 def test_walks_of_another_teacher_are_not_learned_from(tiny_run, tmp_path):
     config = student()
     trajectories_of(teacher_of(config), config, tmp_path)

@@ -176,11 +176,12 @@ class Run:
         )
         if not isinstance(explained, DDPMError):
             return error
-        left = (
-            f"run {self.folder.path.name} had no checkpoint yet: {how_to_restart(self.folder)}"
-            if self.saved is None
-            else f"--resume continues from the checkpoint of step {self.saved:,}"
-        )
+        if self.saved is not None:
+            left = f"--resume continues from the checkpoint of step {self.saved:,}"
+        elif self.folder.can_resume:
+            left = "--resume begins again with what its teacher has drawn"
+        else:
+            left = f"run {self.folder.path.name} had no checkpoint yet: {how_to_restart(self.folder)}"
         return type(explained)(f"{explained}; {left}")
 
     def events(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Event]:

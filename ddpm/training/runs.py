@@ -20,7 +20,7 @@ def refusal(folder: RunFolder, resume: bool) -> str | None:
     if folder.checkpoint("latest").is_file():
         there = f"{folder.path} holds a run already"
         return None if resume else f"{there}: continue it with --resume or choose another --run"
-    if folder.trajectories.is_dir() and not folder.metrics.exists():
+    if folder.can_resume:
         drawn = f"the teacher of run {folder.path.name} has begun to draw"
         return None if resume else f"{drawn}: continue it with --resume or choose another --run"
     if not folder.exists() and not folder.metrics.exists():
