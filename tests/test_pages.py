@@ -10,19 +10,21 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ddpm.config import config_to_yaml, sampling_settings
 from ddpm.media.chart import PALETTE
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.models import load_model
+from ddpm.samplers import Step
 from ddpm.sampling import generate
 from ddpm.storage.layouts import CONFIG, WEIGHTS
 from ddpm.storage.weights import write_safetensors
-from pages.components import live, walk
+from pages.components import drawn, live, walk
+from pages.components.drawn import kept
 from pages.components.frame import glossary
 from pages.components.ladder import picture
-from pages.components.models import identity
 from pages.components.sampling import Request, run
 from tests.conftest import ROOT
 
@@ -234,8 +236,7 @@ def test_a_walk_leads_from_the_image_that_is_shown_to_that_of_another_seed_and_c
     assert app.selectbox(key="play_to").value == "7"
     model = load_model("digits")
     settings = app.session_state.play_shown.request.settings
-    key = identity(model), settings.model_dump_json(), (0, 5), (3, 7)
-    (frames,) = walk._kept(*key)
+    (frames,) = kept(*walk.key_of(model, settings, (0, 5), (3, 7)))
     assert len(frames) == walk.FRAMES
     for place, seed, label in ((0, 0, 3), (-1, 5, 7)):
         drawn = to_uint8(generate(model, 1, labels=[label], settings=settings, seed=seed))[0]
@@ -243,3 +244,23 @@ def test_a_walk_leads_from_the_image_that_is_shown_to_that_of_another_seed_and_c
     unconditional = open_page("pages/playground.py", **link | {"play_draw": "no class"})
     assert not unconditional.error
     assert "play_to" not in {box.key for box in unconditional.selectbox}
+
+
+@pytest.mark.slow
+def test_a_strip_that_was_left_in_the_midst_is_drawn_whole_the_next_time(monkeypatch):
+    """Rows were stored one by one: the next visitor met an error about their number."""
+    store = []
+    monkeypatch.setattr(drawn, "kept", lambda *key: store)
+
+    def walks(fail: bool):
+        def one():
+            yield Step(0, -1, torch.zeros(1), torch.zeros(1, 1, 2, 2), torch.zeros(1))
+            if fail:
+                raise KeyboardInterrupt
+
+        return one
+
+    model = load_model("digits")
+    with pytest.raises(KeyboardInterrupt):
+        drawn.drawn_once(("x",), model, 1, [walks(False), walks(True)], "", "", "")
+    assert len(drawn.drawn_once(("x",), model, 1, [walks(False)] * 2, "", "", "")) == 2

@@ -14,6 +14,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ..config.data_section import DataConfig
 from ..config.schema import Config
+from ..config.sections import ModelConfig
 from ..cost import cost_of
 from ..data import ImageSet
 from ..datasets import DATASETS
@@ -125,15 +126,18 @@ def measure_speed(config: Config, seconds: float = 1.5) -> float:
     return _speeds(config, batch, seconds)
 
 
+def as_costly(model: ModelConfig) -> ModelConfig:
+    """A model whose training steps take as long: of a student, that of its teacher."""
+    return model.model_copy(update={"step_counts": ()})
+
+
 def _speeds(config: Config, batch_size: int, seconds: float) -> float:
     often = {"batch_size": batch_size, "epochs": 100, "log_every": 1, "val_every": 10**9, "sample_every": 10**9,
              "compile": False}  # fmt: skip
     config = config.model_copy(update={"training": config.training.model_copy(update=often)})
     images = torch.randint(0, 256, (batch_size, *config.image_shape), dtype=torch.uint8)
     random = ImageSet(images, torch.zeros(len(images), dtype=torch.long))
-    if config.model.step_counts:  # a step of a student takes as long
-        model = config.model.model_copy(update={"step_counts": ()})
-        config = config.model_copy(update={"model": model})
+    config = config.model_copy(update={"model": as_costly(config.model)})
     speeds: list[float] = []
     started = time.perf_counter()
     for event in train(TrainState(config), random, random[:1]):

@@ -9,7 +9,7 @@ from ddpm.deploy.public import check_config, is_public
 from ddpm.errors import DDPMError
 from ddpm.jobs import threads_per_run
 from ddpm.quantities import span
-from ddpm.training.estimate import Estimate, estimate, free_memory, measure_speed
+from ddpm.training.estimate import Estimate, as_costly, estimate, free_memory, measure_speed
 
 from .models import computing
 from .preflight import known_of
@@ -98,8 +98,5 @@ def show_costs(config: Config | None, place) -> None:
 def _speed_depends_on(config: Config) -> Config:
     """The config without what does not affect the speed, so that another name or seed needs no new measurement."""
     training = config.training.model_dump(include={"batch_size", "precision", "device"})
-    model = config.model.model_copy(
-        update={"step_counts": ()}
-    )  # a step of a student takes as long as one of its teacher
-    return Config(data=config.data, model=model, diffusion=config.diffusion, schedule=config.schedule,
+    return Config(data=config.data, model=as_costly(config.model), diffusion=config.diffusion, schedule=config.schedule,
                   training=training, sampling={"num_steps": 1})  # fmt: skip

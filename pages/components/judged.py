@@ -1,29 +1,24 @@
 """The samples behind an evaluation, on a page: what the classifier takes them for, and what they are close to."""
 
+from functools import partial
+
 import streamlit as st
 import torch
 
 from ddpm.config import DataConfig, SamplingConfig
 from ddpm.data import ImageSet, load_dataset
-from ddpm.deploy.public import check_evaluations
 from ddpm.errors import DataError, DDPMError
 from ddpm.escaping import as_markdown
 from ddpm.evaluation.real_images import splits
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
-from ddpm.media.images import enlarge, make_grid, to_uint8
+from ddpm.media.images import enlarge, make_grid
 from ddpm.models import NO_CLASS, Model
 from ddpm.sampling import evaluations, sample
 
+from .drawn import drawn_once
 from .evaluation import PLOT, missing
-from .models import computing
 from .pictures import show
-
-
-@st.cache_resource(show_spinner=False, max_entries=32)
-def _kept(*key: object) -> list[torch.Tensor]:
-    """Stores one result of that key, for all visitors. Inside a cached function one could not wait for a turn."""
-    return []
 
 
 def _drawn(model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]) -> torch.Tensor:
@@ -33,18 +28,12 @@ def _drawn(model: Model, sha256: str, settings: SamplingConfig, seed: int, indic
         ConfigError: drawing them takes more network evaluations than one request may have here.
     """
     labels = list(range(model.num_classes)) or None
-    kept = _kept(model.reference, sha256, settings.model_dump_json(), seed, indices)
-    if not kept:
-        work = len(indices) * evaluations(settings, model.schedule, guided=labels is not None)
-        check_evaluations(work, f"drawing these {len(indices)} samples again", "choose fewer steps")
-        place = st.empty()
-        with st.spinner("Drawing the samples again"), computing(model.reference, work) as turn:
-            for step in sample(model, labels=labels, settings=settings, seed=seed, indices=indices):
-                images = step.x0
-                place.empty()  # where Streamlit ends the script of a visitor who has left
-                turn.give_way()
-            kept[:] = [to_uint8(images)]
-    return kept[0]
+    key = "judged", model.reference, sha256, settings.model_dump_json(), seed, indices
+    walk = partial(sample, model, labels=labels, settings=settings, seed=seed, indices=indices)
+    work = len(indices) * evaluations(settings, model.schedule, guided=labels is not None)
+    what = f"drawing these {len(indices)} samples again"
+    (images,) = drawn_once(key, model, work, [walk], "Drawing the samples again", what, "choose fewer steps")
+    return images
 
 
 @st.cache_resource(show_spinner=False, max_entries=1, hash_funcs={DataConfig: DataConfig.model_dump_json})

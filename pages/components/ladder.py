@@ -1,6 +1,5 @@
 """The step ladder on a page: a table of pictures that fills as they are made."""
 
-import base64
 import html
 import math
 import shlex
@@ -27,6 +26,7 @@ from ddpm.names import labels_text
 from ddpm.samplers import SAMPLERS
 
 from .models import computing
+from .pictures import data_uri
 
 WIDEST = 100  # steps of the widest column, unless another is chosen
 FINER = 5  # times as many steps as the widest column has the ground truth, at least
@@ -140,12 +140,12 @@ def _cell(ladder: Ladder, rung: Rung, label: str, differences: bool) -> str:
     images, compared = climbed.images, rung != last and rung.sampler not in ENDS_ELSEWHERE and last in ladder.climbed
     if differences and compared:
         images = (images - ladder.climbed[last].images).abs() - 1  # black where they are the same
-    png = base64.b64encode(png_bytes(make_grid(to_uint8(images), gap=0))).decode()
+    source = data_uri(make_grid(to_uint8(images), gap=0))
     text = f"{label}, {_steps(rung.num_steps)}: {near}"
     seconds = "" if math.isnan(climbed.seconds) else f"<small>{climbed.seconds:.2f} s</small>"  # it came with the app
     return (
         f'<td class="{"reference" if rung == last else ""}"><img alt="{html.escape(text)}" '
-        f'src="data:image/png;base64,{png}"><small><b>{near}</b></small>'
+        f'src="{source}"><small><b>{near}</b></small>'
         f"<small>{climbed.evaluations:,} eval.</small>{seconds}</td>"
     )
 

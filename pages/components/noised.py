@@ -14,12 +14,12 @@ from ddpm.datasets import DATASETS
 from ddpm.deploy.public import limits
 from ddpm.errors import DataError
 from ddpm.image_folder.decode import read_image
-from ddpm.media.images import png_bytes, to_pil, to_uint8
+from ddpm.media.images import to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
 from ddpm.quantities import format_alpha_bar
 
 from .models import computing
-from .pictures import stroke
+from .pictures import data_uri, stroke
 from .public import foreign
 
 SIZE = 64  # of a photograph or an upload, in pixels
@@ -172,5 +172,4 @@ def _mark(marked: bool) -> str:
 
 
 def _img(image: Tensor, alt: str) -> str:
-    data = base64.b64encode(png_bytes(to_pil(image))).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(alt)}">'
+    return f'<img src="{data_uri(to_pil(image))}" alt="{escape(alt)}">'

@@ -17,9 +17,14 @@ def show(image: Image.Image | bytes, alt: str, *, place=st, width: int | str = "
     It is sent inside the page. Streamlit would keep it as a separate file and drop that when the script has finished,
     perhaps before a browser on a slow connection or a busy machine has asked for it.
     """
+    place.image(data_uri(image), width=width, alt=alt)
+
+
+def data_uri(image: Image.Image | bytes) -> str:
+    """An image, or the bytes of a PNG or a GIF, as the source of an ``img``."""
     encoded = image if isinstance(image, bytes) else png_bytes(image)
     kind = "gif" if encoded.startswith(b"GIF") else "png"
-    place.image(f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}", width=width, alt=alt)
+    return f"data:image/{kind};base64,{base64.b64encode(encoded).decode()}"
 
 
 def stroke(pen: Pen, width: str = "26px") -> str:

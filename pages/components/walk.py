@@ -1,21 +1,26 @@
 """A walk from one image to another, to be dragged: the noise of two seeds and the embeddings of two classes, mixed."""
 
-import base64
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
 import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ddpm.config import SamplingConfig
-from ddpm.deploy.public import check_evaluations
 from ddpm.errors import DDPMError
-from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes, png_bytes, to_uint8
+from ddpm.media.images import enlarge, gif_bytes, make_grid, mp4_bytes
 from ddpm.models import Model
 from ddpm.randomness import ImageNoise, NoiseBetween
 from ddpm.sampling import evaluations, sample
 
 from .classes import label_of, options
-from .models import computing, identity, in_turn
+from .drawn import drawn_once
+from .models import identity, in_turn
+from .pictures import data_uri
 from .public import show_error
 
 FRAMES = 25
@@ -23,12 +28,6 @@ STATIC = Path(__file__).with_name("static")
 _walker = st.components.v2.component(
     "ddpm_walk", **{kind: (STATIC / f"walk.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
 )
-
-
-@st.cache_resource(show_spinner=False, max_entries=64)
-def _kept(*key: object) -> list[torch.Tensor]:
-    """The walks that have been drawn, for all visitors. Inside a cached function one could not wait for a turn."""
-    return []
 
 
 def walk_section(model: Model, settings: SamplingConfig, seed: int, label: int | None, conditional: bool) -> None:
@@ -44,9 +43,8 @@ def walk_section(model: Model, settings: SamplingConfig, seed: int, label: int |
             start = label or 0
             offered = options("play_to", names)
             first = (start + 1) % len(names)
-            end = label_of(
-                names, st.selectbox("To class", offered, first, key="play_to", width=190, bind="query-params")
-            )
+            drawn = st.selectbox("To class", offered, first, key="play_to", width=190, bind="query-params")
+            end = label_of(names, drawn)
     try:
         _show(model, settings, (seed, there), (start, end))
     except DDPMError as error:
@@ -61,44 +59,48 @@ def _show(
     Raises:
         ConfigError: it takes more network evaluations than one request may have here.
     """
-    kept = _kept(identity(model), settings.model_dump_json(), seeds, labels)
-    if not kept:
-        kept.append(_drawn(model, settings, seeds, labels))
-    frames = [enlarge(make_grid(frame[None], gap=0), 256) for frame in kept[0]]
+    images = _images(model, settings, seeds, labels)
     _walker(
         data={
-            "frames": [base64.b64encode(png_bytes(frame)).decode() for frame in frames],
+            "frames": [data_uri(frame) for frame in _frames(images)],
             "ends": [_end(model, *end) for end in zip(seeds, labels, strict=True)],
             "id": f"{identity(model)} {settings} {seeds} {labels}",
         },
         key="play_walker",
     )
-    there_and_back = [*frames, *frames[-2:0:-1]]
     with st.container(horizontal=True, gap="xsmall"):
-        for label, make, kind in (("GIF", gif_bytes, "image/gif"), ("MP4", mp4_bytes, "video/mp4")):
-            file = in_turn(make, get=lambda: (there_and_back,))
+        for label, encode, kind in (("GIF", gif_bytes, "image/gif"), ("MP4", mp4_bytes, "video/mp4")):
+            file = in_turn(partial(_there_and_back, encode), get=lambda: (images,))
             st.download_button(label, file, f"walk.{label.lower()}", kind, key=f"play_walk_{label}", on_click="ignore")
 
 
-def _drawn(model: Model, settings: SamplingConfig, seeds: tuple[int, int], labels: tuple) -> torch.Tensor:
+def key_of(model: Model, settings: SamplingConfig, seeds: tuple[int, int], labels: tuple) -> tuple[object, ...]:
+    """All that decides a walk."""
+    return "walk", identity(model), settings.model_dump_json(), seeds, labels
+
+
+def _images(model: Model, settings: SamplingConfig, seeds: tuple[int, int], labels: tuple) -> Tensor:
     shares = torch.linspace(0, 1, FRAMES)
-    guided = labels[0] is not None and labels[1] is not None
-    work = FRAMES * evaluations(settings, model.schedule, guided=guided)
-    check_evaluations(work, "this walk", "choose fewer steps")
     mixture = None
-    if guided:
-        first, last = (torch.nn.functional.one_hot(torch.tensor(label), model.num_classes) for label in labels)
+    if None not in labels:
+        first, last = (one_hot(torch.tensor(label), model.num_classes) for label in labels)
         mixture = (1 - shares[:, None]) * first + shares[:, None] * last
     ends = (ImageNoise(seed, [0], model.config.image_shape, model.device) for seed in seeds)
     noise = NoiseBetween(*ends, shares.tolist())
-    steps = sample(model, FRAMES, labels=mixture, settings=settings, noise=noise)
-    place = st.empty()
-    with st.spinner("Drawing the walk"), computing(model.reference, work) as turn:
-        for step in steps:
-            images = step.x0
-            place.empty()  # where Streamlit ends the script of a visitor who has left
-            turn.give_way()
-    return to_uint8(images)
+    walk = partial(sample, model, FRAMES, labels=mixture, settings=settings, noise=noise)
+    work = FRAMES * evaluations(settings, model.schedule, guided=mixture is not None)
+    key = key_of(model, settings, seeds, labels)
+    (images,) = drawn_once(key, model, work, [walk], "Drawing the walk", "this walk", "choose fewer steps")
+    return images
+
+
+def _frames(images: Tensor) -> list[Image.Image]:
+    return [enlarge(make_grid(frame[None], gap=0), 256) for frame in images]
+
+
+def _there_and_back(encode: Callable[[Sequence[Image.Image]], bytes], images: Tensor) -> bytes:
+    frames = _frames(images)
+    return encode([*frames, *frames[-2:0:-1]])
 
 
 def _end(model: Model, seed: int, label: int | None) -> str:

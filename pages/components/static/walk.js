@@ -5,7 +5,7 @@ export default function ({ data, parentElement }) {
   const [root, canvas, slider, play] = [".walk", "canvas", ".slider", ".play"].map(find);
   const last = data.frames.length - 1;
   // Decoded once and kept, so that no frame flickers.
-  const images = data.frames.map((png) => Object.assign(new Image(), { src: "data:image/png;base64," + png }));
+  const images = data.frames.map((src) => Object.assign(new Image(), { src }));
 
   const show = (index) => {
     const image = images[index];
