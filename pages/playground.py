@@ -19,7 +19,8 @@ from pages.components.opening import PLAYGROUND_IMAGES
 from pages.components.pictures import show
 from pages.components.player import player
 from pages.components.public import show_error
-from pages.components.sampling import MAX_IMAGES, Request, Result, sampler_controls
+from pages.components.sampler_controls import sampler_controls
+from pages.components.sampling import MAX_IMAGES, Request, Result
 from pages.components.walk import walk_section
 
 PAGE = {

@@ -12,7 +12,8 @@ from ddpm.media.fingerprint import HASH_LENGTH, compare, fingerprint
 
 from .models import cached_model
 from .public import foreign
-from .sampling import Result, widget_values
+from .sampler_controls import widget_values
+from .sampling import Result
 
 ROLLED, WEIGHTS, PIXELS = "play_rolled", "play_weights", "play_pixels"
 
