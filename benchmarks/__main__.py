@@ -14,7 +14,7 @@ from pathlib import Path
 from ddpm.errors import DDPMError, one_line
 from ddpm.files import write_text
 
-TASKS = ("sample", "digits", "train", "quality", "picture", "overhead", "busy")
+TASKS = ("sample", "digits", "train", "quality", "picture", "overhead", "busy", "live")
 
 
 def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -30,10 +30,10 @@ def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def tasks_of(arguments: argparse.Namespace) -> list[str]:
-    """The tasks to run. The time to quality takes ``--full`` or its name, a busy machine its name."""
+    """The tasks to run. The time to quality takes ``--full`` or its name, what keeps the machine busy its name."""
     if arguments.only:
         return [task for task in TASKS if task in arguments.only]
-    return [task for task in TASKS if task != "busy" and (task != "quality" or arguments.full)]
+    return [task for task in TASKS if task not in ("busy", "live") and (task != "quality" or arguments.full)]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -45,7 +45,7 @@ def main(words: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    from . import busy, digits, overhead, picture, quality, sample, training  # what they import takes seconds
+    from . import busy, digits, live, overhead, picture, quality, sample, training  # what they import takes seconds
     from .machine import this_machine
     from .rows import json_text, table
 
@@ -57,6 +57,7 @@ def run(arguments: argparse.Namespace) -> None:
         "picture": picture.rows,
         "overhead": overhead.rows,
         "busy": busy.rows,
+        "live": live.rows,
     }
     machine = this_machine()
     print(machine, flush=True)

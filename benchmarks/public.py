@@ -5,6 +5,9 @@ allows, one after the other, some climb the widest ladder; beside them others co
 digits, and one who moves a slider of the Schedules page. Printed are what went wrong, how long those others waited,
 from opening the page to the picture and from the key to the answer, and the server's memory and threads, which should
 stay flat after the first two minutes. The browsers run on the same machine and take their share of it.
+
+With ``--live`` all of them drag: the steps of the distilled model, then its seed, each as soon as the picture has
+followed; printed is how long it took from the key to the picture.
 """
 
 from __future__ import annotations
@@ -30,9 +33,10 @@ from tests.browser.conftest import CHROMIUM_FLAGS
 from tests.browser.driver import find_chromium
 
 ROOT = Path(__file__).parent.parent
-GOAL_BYTES, GOAL_SECONDS = 3e9, 60
+GOAL_BYTES, GOAL_SECONDS, GOAL_LIVE_SECONDS = 3e9, 60, 2
 MOST = "playground?play_count=20&play_seed={seed}"  # 20 images x 50 steps under guidance: 2,000 evaluations
 LADDER = "ladder?ladder_seed={seed}"
+DRAGGED = "playground?play_model=mnist-fast&play_steps=1&play_seed={seed}"
 WARM_UP = 120  # seconds, after which memory and threads should stay as they are
 STATE = """() => ({
   running: document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'notRunning',
@@ -110,6 +114,47 @@ class Learner:
         self.wrong += self.page.evaluate(STATE)["exceptions"]
 
 
+PICTURE = 'img[alt="10 generated images"]'
+ANSWERS = """(picture) => {
+  window.asked = window.answered = 0;
+  let before = document.querySelector(picture)?.src;
+  const look = () => {
+    const now = document.querySelector(picture)?.src;
+    if (now && now !== before) [before, window.answered] = [now, performance.now()];
+  };
+  new MutationObserver(look).observe(document.body, { subtree: true, childList: true, attributeFilter: ["src"] });
+}"""
+
+
+@dataclass
+class Dragger:
+    """A visitor of the Playground who drags the steps to one end, takes another seed, drags them back, and so on."""
+
+    page: Page
+    seconds: list[float] = field(default_factory=list)
+    wrong: int = 0
+    moves: int = 0
+
+    def look(self) -> None:
+        self.wrong += self.page.evaluate(STATE)["exceptions"]
+        if self.moves == 0:
+            self.page.locator(PICTURE).wait_for()
+            self.page.evaluate(ANSWERS, PICTURE)
+        else:
+            milliseconds = self.page.evaluate("window.answered - window.asked")
+            if milliseconds < 0:
+                return
+            self.seconds.append(milliseconds / 1000)
+        self.page.evaluate("window.asked = performance.now()")
+        turn, place = divmod(self.moves, 4)
+        if place == 3:
+            self.page.locator(".st-key-play_seed input").press("ArrowUp", no_wait_after=True)
+        else:
+            slider = self.page.locator(".st-key-play_steps").get_by_role("slider")
+            slider.press("ArrowLeft" if turn % 2 else "ArrowRight", no_wait_after=True)
+        self.moves += 1
+
+
 @dataclass
 class Watch:
     """The server's memory and threads over time."""
@@ -176,31 +221,46 @@ def drive(url: str, browser: Browser, server: psutil.Process, arguments: argpars
         button, address = ("ladder_go", LADDER) if i % 5 == 4 else ("play_roll", MOST)
         greedy.append(Greedy(opened(browser), button))
         greedy[-1].page.goto(f"{url}/{address.format(seed=i)}")
-    ordinary, learner, watch = Ordinary(browser, url, arguments.every), Learner(opened(browser)), Watch(server)
+    ordinary, learner = Ordinary(browser, url, arguments.every), Learner(opened(browser))
     learner.page.goto(f"{url}/schedules")
-    print(f"{arguments.sessions} sessions are asking; {arguments.minutes:g} minutes from now", flush=True)
-    end = time.monotonic() + 60 * arguments.minutes
-    failures = 0
+    go_round([ordinary, learner, *greedy], server, arguments.minutes)
+    if ordinary.page:
+        print(f"  the last 16 digits had not come after {time.monotonic() - ordinary.asked:.1f} s")
+        ordinary.seconds.append(time.monotonic() - ordinary.asked)
+    asked = sorted(visitor.asked for visitor in greedy)
+    print(f"the greedy asked {sum(asked)} times, each {asked[0]} to {asked[-1]}")
+    print(f"16 digits: {waits(ordinary.seconds)} (goal: within {GOAL_SECONDS} s)")
+    print(f"slider: {waits(learner.seconds)}")
+
+
+def drag(url: str, browser: Browser, server: psutil.Process, arguments: argparse.Namespace) -> None:
+    draggers = [Dragger(opened(browser)) for _ in range(arguments.sessions)]
+    for i, dragger in enumerate(draggers):
+        dragger.page.goto(f"{url}/{DRAGGED.format(seed=1000 * i)}")
+    go_round(draggers, server, arguments.minutes, pause=0.1)
+    answers = [seconds for dragger in draggers for seconds in dragger.seconds]
+    print(f"from key to picture: {waits(answers)} (goal: a median under {GOAL_LIVE_SECONDS} s)")
+
+
+def go_round(visitors: list, server: psutil.Process, minutes: float, pause: float = 1) -> None:
+    """Let the visitors act in turn; ``pause`` in seconds after each round, since looking costs the machine that is
+    looked at."""
+    watch = Watch(server)
+    print(f"{len(visitors)} sessions are asking; {minutes:g} minutes from now", flush=True)
+    end, failures = time.monotonic() + 60 * minutes, 0
     while time.monotonic() < end and server.is_running() and server.status() != psutil.STATUS_ZOMBIE:
-        for visitor in (ordinary, learner, *greedy):
+        for visitor in visitors:
             try:
                 visitor.look()
             except Exception as error:  # a click that came between two drawings; counted and told, never hidden
                 failures += 1
                 print(f"  {type(visitor).__name__}: {str(error).splitlines()[0]}", flush=True)
         watch.look()
-        time.sleep(1)  # looking costs the machine that is looked at
-    if ordinary.page:
-        print(f"  the last 16 digits had not come after {time.monotonic() - ordinary.asked:.1f} s")
-        ordinary.seconds.append(time.monotonic() - ordinary.asked)
-    asked = sorted(visitor.asked for visitor in greedy)
-    wrong = sum(visitor.wrong for visitor in (ordinary, learner, *greedy))
+        time.sleep(pause)
     print(f"up: {'yes' if server.is_running() else 'NO'}")
     watch.report()
-    print(f"the greedy asked {sum(asked)} times, each {asked[0]} to {asked[-1]}; exceptions on the pages: {wrong}; "
-          f"clicks that failed: {failures}")  # fmt: skip
-    print(f"16 digits: {waits(ordinary.seconds)} (goal: within {GOAL_SECONDS} s)")
-    print(f"slider: {waits(learner.seconds)}")
+    wrong = sum(visitor.wrong for visitor in visitors)
+    print(f"exceptions on the pages: {wrong}; clicks that failed: {failures}")
 
 
 @contextmanager
@@ -217,6 +277,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="how long (default 5)")
     parser.add_argument("--sessions", type=int, default=20, help="visitors who keep asking (default 20)")
     parser.add_argument("--every", type=float, default=30, help="seconds between two others (default 30)")
+    parser.add_argument("--live", action="store_true", help="they drag sliders instead")
     parser.add_argument("--port", type=int, default=0, help="of the server (default: one that is free)")
     arguments = parser.parse_args()
     port = arguments.port
@@ -228,7 +289,8 @@ def main() -> None:
         server = start(port, Path(folder))
         with sync_playwright() as playwright, closing_down(server):
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
-            drive(f"http://127.0.0.1:{port}", browser, psutil.Process(server.pid), arguments)
+            act = drag if arguments.live else drive
+            act(f"http://127.0.0.1:{port}", browser, psutil.Process(server.pid), arguments)
             browser.close()
         log = (Path(folder) / "server.log").read_text(encoding="utf-8")
         print(f"tracebacks in the server's log: {log.count('Traceback')}")

@@ -57,7 +57,7 @@ steps_landing(drawn, over, x0.numel() if picked else 32 * 32)
 st.header("Formulas, and on to training", anchor=False)
 details(chosen)
 if picked:
-    follow_the_hand(drawn, x0, eps)
+    follow_the_hand(drawn, x0, eps, over)
 
 about(
     r"""

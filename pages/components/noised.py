@@ -108,10 +108,12 @@ def _read(file: UploadedFile) -> Tensor | str:
         return str(error)
 
 
-def follow_the_hand(drawn: list[Line], x0: Tensor, eps: Tensor) -> None:
-    """Let the large pictures of ``show_noised`` follow the slider of t while it is dragged."""
+def follow_the_hand(drawn: list[Line], x0: Tensor, eps: Tensor, over: str) -> None:
+    """Let the large pictures of ``show_noised``, and the marks on the curves over one of ``AXES``, follow the slider of
+    t while it is dragged."""
     _follower(
         data={
+            "over": over,
             "shape": list(x0.shape[1:]),
             "x0": _base64(to_uint8(x0)),
             "eps": _base64(eps),

@@ -14,7 +14,7 @@ from ddpm.spacing import SPACINGS
 from .classes import ALL, texts
 from .sampling import Request
 
-STEPS = (2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
+STEPS = (1, 2, 3, 5, 8, 10, 15, 20, 25, 30, 40, 50, 75, 100, 150, 200, 250, 500, 1000)
 
 
 def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingConfig:

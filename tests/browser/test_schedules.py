@@ -53,7 +53,8 @@ def test_the_pictures_follow_the_hand_before_it_lets_go(page, app_url):
     page.get_by_alt_text("cosine at t = 250").first.wait_for()
     wait_until_idle(page)
     facts = page.locator(".noised .large .quiet").nth(1)
-    begun = facts.inner_text()
+    page.locator(".st-key-sched_plot .js-plotly-plot .points path").first.wait_for()
+    begun, marked = facts.inner_text(), marks(page)
     thumb = page.locator(".st-key-sched_t").get_by_role("slider")
     box, track = thumb.bounding_box(), page.locator(".st-key-sched_t").bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
@@ -62,8 +63,8 @@ def test_the_pictures_follow_the_hand_before_it_lets_go(page, app_url):
     image = page.locator(".noised .large img").nth(1)
     expect(image).not_to_have_attribute("alt", "cosine at t = 250")  # the hand still holds the slider
     assert "sched_t=0.25" in page.url
-    held = image.get_attribute("alt"), pixels_of(image), facts.inner_text()
-    assert held[2] != begun
+    held, moved = (image.get_attribute("alt"), pixels_of(image), facts.inner_text()), marks(page)
+    assert held[2] != begun and (np.abs(moved - marked)[:, 0] > 5).all()
     page.mouse.up()
     page.wait_for_url(re.compile(r"sched_t=0\.[67]"))
     wait_until_idle(page)
@@ -71,6 +72,13 @@ def test_the_pictures_follow_the_hand_before_it_lets_go(page, app_url):
     assert np.abs(pixels_of(image).astype(int) - held[1].astype(int)).max() <= 1
     told, server_told = (re.findall(r"[-\d.]+", text) for text in (held[2], facts.inner_text()))
     np.testing.assert_allclose([float(x) for x in told], [float(x) for x in server_told], rtol=0.02, atol=0.1)
+    np.testing.assert_allclose(moved, marks(page), atol=6)  # the axes make room for the marks anew
+
+
+def marks(page) -> np.ndarray:
+    """Where the marks on the curves are, in pixels."""
+    paths = page.locator(".st-key-sched_plot .js-plotly-plot .points path").all()
+    return np.array([re.findall(r"[-\d.]+", path.get_attribute("transform")) for path in paths], float)
 
 
 def pixels_of(image) -> np.ndarray:

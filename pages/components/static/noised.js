@@ -1,5 +1,5 @@
-// While a hand drags t on the Schedules page, the pictures follow without asking the server: x_t = a x0 + s eps is mixed
-// here. When the hand lets go, the page comes with the same pictures.
+// While a hand drags t on the Schedules page, the pictures and the marks on the curves follow without asking the server:
+// x_t = a x0 + s eps is mixed here. When the hand lets go, the page comes with the same pictures and marks.
 
 const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
 const floats = (text) => new Float32Array(bytes(text).buffer);
@@ -29,7 +29,44 @@ export default function ({ data }) {
     return -10 * Math.log10(error / x0.length);
   }
 
+  const places = { t: (t) => t, share: (t, T) => t / T, log_snr: (t, T, ab) => Math.log(ab / (1 - ab)) };
+
+  /** The height of a curve at x, straight between its points, which lie in order. */
+  function heightOf(curve, x) {
+    const after = curve.x.findIndex((value) => (data.over === "log_snr" ? value <= x : value >= x));
+    if (after < 0) return curve.y[curve.y.length - 1];
+    if (after === 0 || Number.isNaN(curve.x[after - 1])) return curve.y[after];
+    const [left, right] = [curve.x[after - 1], curve.x[after]];
+    return curve.y[after - 1] + ((x - left) / (right - left)) * (curve.y[after] - curve.y[after - 1]);
+  }
+
+  /** Move the marks on the curves: each belongs to the curve drawn as many traces before it as its schedule has. */
+  function mark(share) {
+    const plot = document.querySelector(".st-key-sched_plot .js-plotly-plot");
+    if (!plot?._fullData) return;
+    const curves = [];
+    let schedule = -1;
+    for (const trace of plot._fullData) {
+      if (trace.mode === "lines") {
+        if (!curves.length) schedule = (schedule + 1) % schedules.length;
+        curves.push(trace);
+        continue;
+      }
+      const [curve, alphaBars] = [curves.shift(), schedules[schedule]];
+      const T = alphaBars.length;
+      const t = Math.min(Math.round(share * T), T - 1);
+      const [x, y] = [plot._fullLayout.xaxis, plot._fullLayout[trace.yaxis.replace("y", "yaxis")]];
+      const place = places[data.over](t, T, alphaBars[t]);
+      const [left, top] = [x.d2p(place), y.d2p(heightOf(curve, place))];
+      const point = plot.querySelector(`.trace${trace.uid} .points path`);
+      if (point && Number.isFinite(left) && Number.isFinite(top)) {
+        point.setAttribute("transform", `translate(${left},${top})`);
+      }
+    }
+  }
+
   function show(share) {
+    mark(share);
     const figures = [...document.querySelectorAll(".noised .large figure")].slice(1); // the first is the image itself
     if (figures.length !== schedules.length) return; // of another run of the page, which is on its way
     for (const [k, alphaBars] of schedules.entries()) {
