@@ -20,7 +20,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -123,9 +123,32 @@ def read_curve(path: Path) -> Curve | None:
     return curve if curve.done else None
 
 
-def curve_path(out: Path, key: str, minutes: float, config: Path = CONFIG) -> Path:
-    which = f"{key}-{config.stem}" if key == "ours" and config.resolve() != CONFIG.resolve() else key
-    return out / f"{which}-{minutes:g}min.json"
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured."""
+
+    out: Path
+    """The folder of the curves."""
+    minutes: float = MINUTES
+    config: Path = CONFIG
+    """Of ours."""
+    changes: tuple[str, ...] = ()
+    """To it, as training.batch_size=64."""
+    samples: int = 0
+    """Images to keep of each."""
+
+    def curve(self, key: str) -> Path:
+        """The file of a contender's curve."""
+        words = [key]
+        if key == OURS.key:
+            words += [self.config.stem] * (self.config.resolve() != CONFIG.resolve()) + list(self.changes)
+        return self.out / f"{'-'.join(words)}-{self.minutes:g}min.json"
+
+    def words(self) -> list[str]:
+        """The command line that says the same."""
+        changes = [word for change in self.changes for word in ("--set", change)]
+        return ["--minutes", str(self.minutes), "--config", str(self.config), "--out", str(self.out),
+                "--samples", str(self.samples), *changes]  # fmt: skip
 
 
 def default_out() -> Path:
@@ -165,11 +188,11 @@ def repeated(images: ImageSet, count: int) -> ImageSet:
     return images[torch.arange(count) % len(images)]
 
 
-def our_config(path: Path) -> Config:
+def our_config(path: Path, changes: Sequence[str] = ()) -> Config:
     """Ours as its config stands, but with one long epoch, whose end is the end of the time."""
     # The loop plans its learning rate over whole epochs, of which fifteen minutes hold only a few.
     quiet = {"epochs": 1, "log_every": AT_A_TIME, "val_every": NEVER, "sample_every": NEVER, "device": "cpu"}
-    config = load_config(path, [f"training.{key}={value}" for key, value in quiet.items()])
+    config = load_config(path, [*changes, *(f"training.{key}={value}" for key, value in quiet.items())])
     standard = load_config(CONFIG)
     if (config.schedule, config.data) != (standard.schedule, standard.data):
         raise ConfigError(f"{path}: the others train on the data and over the schedule of {CONFIG.name}, so must this")
@@ -210,11 +233,12 @@ def looks(training: OurTraining | PeerTraining, marks: list[float]) -> Iterator[
             marks = [mark for mark in marks if 60 * mark > seconds] if going else []
 
 
-def run_contender(contender: Contender, minutes: float, config_path: Path, out: Path, samples: int = 0) -> None:
+def run_contender(contender: Contender, plan: Plan) -> None:
     """Train it, with one thread, and keep its curve as it grows; then keep so many samples of it."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    config, images = our_config(config_path), training_images()
+    config, images = our_config(plan.config, plan.changes), training_images()
+    minutes, samples = plan.minutes, plan.samples
     schedule = config.schedule.build()
     batches = validation(load_dataset(config.data, "test")[:IMAGES])
     ours, batch_size = contender.train is None, contender.batch_size
@@ -234,8 +258,8 @@ def run_contender(contender: Contender, minutes: float, config_path: Path, out: 
     total = WARM_UP + AT_A_TIME + PACE_STEPS
     total = max(1, int(MARGIN * 60 * minutes / seconds_per_step(start(contender, setting, images, total, config))))
     gc.collect()
-    path = curve_path(out, contender.key, minutes, config_path)
-    curve = Curve(contender.key, minutes, config_path.name if ours else None, str(setting), batch_size, total)
+    path = plan.curve(contender.key)
+    curve = Curve(contender.key, minutes, plan.config.name if ours else None, str(setting), batch_size, total)
     training = start(contender, setting, images, total, config)
     prediction_type = config.diffusion.prediction_type if ours else contender.prediction_type
     marks = MARKS if ours else PEERS_MARKS
@@ -263,7 +287,7 @@ def run_contender(contender: Contender, minutes: float, config_path: Path, out: 
 # -- all of them ---------------------------------------------------------------------------------------------------
 
 
-def run_all(keys: list[str], minutes: float, config: Path, out: Path, jobs: int, samples: int = 0) -> None:
+def run_all(keys: list[str], plan: Plan, jobs: int) -> None:
     """Each in a process of its own, ``jobs`` side by side.
 
     Raises:
@@ -271,8 +295,7 @@ def run_all(keys: list[str], minutes: float, config: Path, out: Path, jobs: int,
     """
 
     def run(key: str) -> int:
-        command = [sys.executable, "-m", "benchmarks.quality", "--alone", key, "--minutes", str(minutes)]
-        command += ["--config", str(config), "--out", str(out), "--samples", str(samples)]
+        command = [sys.executable, "-m", "benchmarks.quality", "--alone", key, *plan.words()]
         return subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}).returncode
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -285,19 +308,17 @@ def cores() -> int:
     return max(1, int(min(os.cpu_count() or 1, allowed_cores())))
 
 
-def measure(
-    minutes: float, config: Path, out: Path, jobs: int, only: list[str] | None = None, samples: int = 0
-) -> dict[str, Curve]:
+def measure(plan: Plan, jobs: int, only: list[str] | None = None) -> dict[str, Curve]:
     """The curves of all that have one, after those have run who have none, or whom ``only`` names."""
-    paths = {key: curve_path(out, key, minutes, config) for key in CONTENDERS}
+    paths = {key: plan.curve(key) for key in CONTENDERS}
     keys = only or [key for key, path in paths.items() if read_curve(path) is None]
-    run_all(keys, minutes, config, out, jobs, samples)
+    run_all(keys, plan, jobs)
     return {key: curve for key, path in paths.items() if (curve := read_curve(path))}
 
 
 def rows(machine: Machine, quick: bool) -> list[Row]:
     """Of the curves of ``MINUTES``; those that are there already are not made again."""
-    curves = measure(MINUTES, CONFIG, default_out(), cores())
+    curves = measure(Plan(default_out()), cores())
     return [row for peer in PEERS for row in _rows(peer, curves[OURS.key], curves[peer.key])]
 
 
@@ -321,20 +342,19 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"of CPU time for each (default {MINUTES:g})")
     parser.add_argument("--only", action="append", choices=list(CONTENDERS), help="run this one, again if need be")
     parser.add_argument("--config", type=Path, default=CONFIG, help="of ours (default configs/mnist.yaml)")
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE", dest="changes",
+                        help="change a field of it; any number of times")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=cores(), help="side by side (default: the number of cores)")
     parser.add_argument("--out", type=Path, default=default_out(), help="folder of the curves (default %(default)s)")
     parser.add_argument("--samples", type=int, default=0, help="images to keep of each, for python -m ddpm judge")
     parser.add_argument("--alone", choices=list(CONTENDERS), help=argparse.SUPPRESS)  # the process of one contender
     arguments = parser.parse_args()
+    plan = Plan(arguments.out, arguments.minutes, arguments.config, tuple(arguments.changes), arguments.samples)
     if arguments.alone:
-        run_contender(
-            CONTENDERS[arguments.alone], arguments.minutes, arguments.config, arguments.out, arguments.samples
-        )
+        run_contender(CONTENDERS[arguments.alone], plan)
         return
-    our_config(arguments.config)  # a fault of the config is told before anybody trains
-    curves = measure(
-        arguments.minutes, arguments.config, arguments.out, arguments.jobs, arguments.only, arguments.samples
-    )
+    our_config(plan.config, plan.changes)  # a fault of the config is told before anybody trains
+    curves = measure(plan, arguments.jobs, arguments.only)
     marks = [mark for mark in PEERS_MARKS if mark < arguments.minutes] + [arguments.minutes]
     print("| eps-MSE after | " + " | ".join(f"{mark:g} min" for mark in marks) + " | steps | setting |")
     print("|---" * (len(marks) + 3) + "|")

@@ -10,7 +10,7 @@ from benchmarks import machine, overhead
 from benchmarks.__main__ import TASKS, main, parse, tasks_of
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.drawn import draw
-from benchmarks.quality import Curve, Point, curve_path, eps_mse, looks, repeated
+from benchmarks.quality import Curve, Plan, Point, eps_mse, looks, repeated
 from benchmarks.rows import Row, interleaved, json_text, table
 from ddpm import generate, load_model, make_schedule
 from ddpm.config import sampling_settings
@@ -83,9 +83,12 @@ def test_the_clock_stops_at_every_mark_and_when_there_is_nothing_left():
 
 
 def test_curves_of_other_configs_and_other_times_do_not_overwrite_each_other(tmp_path):
-    names = {curve_path(tmp_path, "ours", minutes).name for minutes in (5, 15)}
-    names |= {curve_path(tmp_path, "ours", 15, tmp_path / "mine.yaml").name}
-    assert names == {"ours-5min.json", "ours-15min.json", "ours-mine-15min.json"}
+    plans = [Plan(tmp_path, 5), Plan(tmp_path, 15), Plan(tmp_path, 15, tmp_path / "mine.yaml"),
+             Plan(tmp_path, 5, changes=("training.batch_size=64",))]  # fmt: skip
+    assert [plan.curve("ours").name for plan in plans] == [
+        "ours-5min.json", "ours-15min.json", "ours-mine-15min.json", "ours-training.batch_size=64-5min.json",
+    ]  # fmt: skip
+    assert plans[-1].words()[-2:] == ["--set", "training.batch_size=64"]
 
 
 def row(unit: str, ours: float, peer: float | None) -> Row:

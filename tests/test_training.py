@@ -6,7 +6,9 @@ import math
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
@@ -29,7 +31,7 @@ from ddpm.training.loop import (
     validate,
     validation_batches,
 )
-from ddpm.training.objective import stratified_timesteps
+from ddpm.training.objective import TIMESTEPS, stratified_timesteps
 from ddpm.training.run import Run
 
 
@@ -376,6 +378,26 @@ def test_each_stratified_timestep_is_uniform_by_itself():
     first = torch.stack([stratified_timesteps(16, 20)[3] for _ in range(4000)])
     counts = torch.bincount(first, minlength=20).double()
     assert ((counts - 200) ** 2 / 200).sum().item() < 43.8  # chi-squared, 19 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize(("name", "law"), [("uniform", scipy.stats.uniform), ("stratified", scipy.stats.uniform),
+                                           ("logit_normal", None)])  # fmt: skip
+def test_timesteps_have_their_law(name, law):
+    torch.manual_seed(0)
+    shares = (torch.cat([TIMESTEPS[name](50, 100_000) for _ in range(100)]).double().numpy() + 0.5) / 100_000
+    if law is None:
+        shares, law = np.log(shares / (1 - shares)), scipy.stats.norm
+    assert scipy.stats.kstest(shares, law.cdf).statistic < 1.95 / 5000**0.5  # p = 0.001
+
+
+def test_a_training_draws_the_timesteps_of_its_config(tiny_config, few_images):
+    images = few_images[0][torch.arange(40)]
+    early = {}
+    for name in ("stratified", "logit_normal"):
+        task = objective.objective_of(tiny_config(training__timesteps=name), torch.device("cpu"))
+        early[name] = (task.draw(images).t < 3).double().mean().item()  # of 20
+    assert early["stratified"] == pytest.approx(0.15, abs=0.025)
+    assert early["logit_normal"] == pytest.approx(0.041, abs=0.025)  # a normal below the logit of 0.15
 
 
 @pytest.mark.slow

@@ -228,6 +228,11 @@ class TrainingConfig(Section):
         ge=2,
         le=1_000_000,
     )
+    timesteps: Literal["stratified", "uniform", "logit_normal"] = setting(
+        "stratified",
+        "How training draws t: stratified is uniform and even over each batch, logit_normal prefers the middle "
+        "of 0..T-1, where there is most to decide.",
+    )
     label_dropout: float = setting(
         0.15,
         "Part of the labels dropped, so that the model also learns to draw without one. Guidance needs some.",

@@ -48,7 +48,7 @@ class Denoising:
         if classes := self.config.model.num_classes:
             dropped = torch.rand(len(x0), device=self.device) < self.config.training.label_dropout
             y = torch.where(dropped, classes, images.labels)
-        t = stratified_timesteps(len(x0), self.schedule.num_timesteps, self.device)
+        t = TIMESTEPS[self.config.training.timesteps](len(x0), self.schedule.num_timesteps, self.device)
         return Noised(x0, t, torch.randn_like(x0), y)
 
     def held_out(self, images: ImageSet, start: int) -> Noised:
@@ -99,8 +99,7 @@ class Distilling:
 
     def draw(self, walks: Trajectories) -> Shown:
         """Of every walk a random step of a random number of steps, from torch's global generator."""
-        u = (torch.rand(1, device=self.device) + torch.arange(len(walks), device=self.device) / len(walks)) % 1.0
-        n = (u * len(self.counts)).long().clamp(max=len(self.counts) - 1)
+        n = _at(_stratified(len(walks), self.device), len(self.counts))
         return self._step(walks, n, (torch.rand(len(walks), device=self.device) * self.counts[n]).long())
 
     def held_out(self, walks: Trajectories, start: int) -> Shown:
@@ -140,7 +139,34 @@ def objective_of(config: Config, device: torch.device) -> Objective:
     return (Distilling if config.model.step_counts else Denoising)(config, device)
 
 
+def uniform_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
+    """n timesteps, independent and uniform on 0..T-1 (Ho et al. 2020, algorithm 1): (n,) long."""
+    return torch.randint(num_timesteps, (n,), device=device)
+
+
 def stratified_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
     """n timesteps, each uniform on 0..T-1, spread over the batch (Kingma et al. 2021, appendix I.1): (n,) long."""
-    u = (torch.rand(1, device=device) + torch.arange(n, device=device) / n) % 1.0
-    return (u * num_timesteps).long().clamp(max=num_timesteps - 1)
+    return _at(_stratified(n, device), num_timesteps)
+
+
+def logit_normal_timesteps(n: int, num_timesteps: int, device: torch.device | str = "cpu") -> Tensor:
+    """n timesteps whose place among 0..T-1 has a standard normal logit (Esser et al. 2024, arXiv:2403.03206, section
+    3.1), spread over the batch: (n,) long."""
+    return _at(torch.special.ndtri(_stratified(n, device)).sigmoid(), num_timesteps)
+
+
+TIMESTEPS: dict[str, Callable[..., Tensor]] = {
+    "stratified": stratified_timesteps,
+    "uniform": uniform_timesteps,
+    "logit_normal": logit_normal_timesteps,
+}
+"""How training draws timesteps, by the values of ``training.timesteps``."""
+
+
+def _stratified(n: int, device: torch.device | str) -> Tensor:
+    return (torch.rand(1, device=device) + torch.arange(n, device=device) / n) % 1.0
+
+
+def _at(share: Tensor, num_timesteps: int) -> Tensor:
+    """The timesteps at shares of T."""
+    return (share * num_timesteps).long().clamp(max=num_timesteps - 1)
