@@ -49,6 +49,7 @@ over = st.segmented_control(
     "in how many timesteps they spend where.",
 )  # fmt: skip
 stroke_legend(drawn)
+st.caption("The marks are at the t of the pictures: drag one.")
 st.plotly_chart(to_plotly(schedules_chart(drawn, over, share)), key="sched_plot", **PLOT)
 
 st.header("Where the steps land", anchor=False)

@@ -21,7 +21,7 @@ from ddpm.image_folder.decode import read_image
 from ddpm.models import load_model
 from ddpm.samplers import SAMPLERS
 from ddpm.sampling import evaluations
-from pages.components import noised
+from pages.components import source
 from pages.components.ladder import plans
 from pages.components.models import cached_model, model_references
 from pages.components.sampling import MAX_IMAGES, Request, run
@@ -166,10 +166,10 @@ def test_an_upload_is_checked_by_its_content(strangers):
     Image.new("RGB", (100, 50)).save(small, "PNG")
     Image.new("1", (6000, 5000)).save(bomb, "PNG")  # 4 kB that unpack to 90 MB
     Image.new("L", (8, 8)).save(tiff, "TIFF")
-    assert noised._read(uploaded(small.getvalue())).shape == (1, 3, 64, 64)
-    assert "6,000 x 5,000 pixels; 25,000,000 is the most" in noised._read(uploaded(bomb.getvalue()))
-    assert "of no known kind" in noised._read(uploaded(tiff.getvalue()))
-    assert noised._read(uploaded(bytes(11 * 2**20))) == "The file has 11.0 MB; 10 are the most."
+    assert source._read(uploaded(small.getvalue()), 64, 3).shape == (1, 3, 64, 64)
+    assert "6,000 x 5,000 pixels; 25,000,000 is the most" in source._read(uploaded(bomb.getvalue()), 64, 3)
+    assert "of no known kind" in source._read(uploaded(tiff.getvalue()), 64, 3)
+    assert source._read(uploaded(bytes(11 * 2**20)), 64, 3) == "The file has 11.0 MB; 10 are the most."
     with pytest.raises(DataError, match="of no known kind"):
         read_image(tiff, 8, 1, "it", kinds=("PNG",))
 

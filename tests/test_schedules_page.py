@@ -251,10 +251,10 @@ def test_a_schedule_that_there_is_not_is_told(train):
 @pytest.mark.slow
 def test_a_fresh_clone_shows_a_photograph(monkeypatch, tmp_path):
     """Of scikit-learn's 8x8 digits, enlarged, one sees a blob."""
-    from pages.components import noised
+    from pages.components import source
 
     monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
-    noised._images.clear()
+    source.images_of.clear()
     app = AppTest.from_file(str(ROOT / "streamlit_app.py"), default_timeout=120).switch_page("pages/schedules.py").run()
     assert not app.exception
     assert app.selectbox(key="sched_source").value == "photographs"

@@ -5,46 +5,30 @@ from html import escape
 from pathlib import Path
 
 import streamlit as st
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 from torch import Tensor
 
-from ddpm.config import DataConfig
-from ddpm.data import ImageSet, load_dataset, photographs, to_float
+from ddpm.data import to_float
 from ddpm.datasets import DATASETS
-from ddpm.deploy.public import limits
 from ddpm.errors import DataError
-from ddpm.image_folder.decode import read_image
 from ddpm.media.images import to_pil, to_uint8
 from ddpm.media.schedule_figures import Line, Noised, noised
 from ddpm.quantities import format_alpha_bar
 
-from .models import computing
 from .pictures import data_uri, stroke
 from .public import foreign
+from .source import PHOTOGRAPHS, UPLOAD, chosen, images_of, uploaded
 
 SIZE = 64  # of a photograph or an upload, in pixels
-KINDS = {"png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "webp": "WEBP", "bmp": "BMP"}
-READ = "sched_read"  # in the session: the last upload, as (file, picture or why there is none)
-UPLOAD, PHOTOGRAPHS = "your own image", "photographs"
 COLUMNS = 9  # of the strip
 _follower = st.components.v2.component(
     "ddpm_noised", js=Path(__file__).with_name("static").joinpath("noised.js").read_text(encoding="utf-8")
 )
 
 
-@st.cache_resource(show_spinner=False, max_entries=8)
-def _images(name: str) -> ImageSet:
-    """The test images of a dataset that is on disk, 32 pixels a side, or the photographs inside scikit-learn."""
-    if name == PHOTOGRAPHS:
-        return photographs(SIZE)
-    config = DataConfig(dataset=name, image_size=32, channels=DATASETS[name].channels)
-    return load_dataset(config, "test", download=False)
-
-
 def _first_source() -> str:
     """MNIST if it is on disk, else the photographs: scikit-learn's 8x8 digits, enlarged, look like blobs."""
     try:
-        _images("mnist")
+        images_of("mnist", 32, 1)
     except DataError:
         return PHOTOGRAPHS
     return "mnist"
@@ -59,7 +43,12 @@ def pick_image() -> tuple[Tensor, int] | None:
             help="; ".join(f"{name}: {DATASETS[name].about}" for name in sources if name in DATASETS)
             + f"; {PHOTOGRAPHS}: a temple and a flower, inside scikit-learn.",
         )  # fmt: skip
-        picture = _uploaded() if source == UPLOAD else _chosen(source)
+        if source == UPLOAD:
+            picture = uploaded("sched", SIZE, 3)
+        elif source == PHOTOGRAPHS:
+            picture = chosen("sched", source, SIZE, 3)
+        else:
+            picture = chosen("sched", source, 32, DATASETS[source].channels)
         seed = st.number_input(
             "Noise seed", step=1, key="sched_seed", width=150, bind="query-params",
             help="The same noise for all schedules and all t.",
@@ -70,47 +59,15 @@ def pick_image() -> tuple[Tensor, int] | None:
     return to_float(picture), seed
 
 
-def _chosen(source: str) -> Tensor | str:
-    """An image of a dataset, (1, C, H, W) uint8; or why there is none."""
-    try:
-        images = _images(source)
-    except DataError as error:
-        return str(error)
-    index = st.number_input("Image", 0, len(images) - 1, 0, key=f"sched_image_{source}", width=130, bind="query-params")
-    return images.images[index : index + 1]
-
-
-def _uploaded() -> Tensor | str:
-    file = st.file_uploader(
-        "Image file", list(KINDS), key="sched_upload", max_upload_size=limits().upload_megabytes, width=300,
-        help=f"It is cropped to a square and scaled to {SIZE} x {SIZE} pixels. It stays only in this server's memory.",
-    )  # fmt: skip
-    if file is None:
-        return "Choose an image file above."
-    known, picture = st.session_state.get(READ, (None, None))
-    if known != file.file_id:
-        picture = _read(file)
-        st.session_state[READ] = file.file_id, picture
-    return picture
-
-
-def _read(file: UploadedFile) -> Tensor | str:
-    """One upload at a time: a photograph takes more than a hundred megabytes once decoded."""
-    here = limits()
-    if file.size > here.upload_megabytes * 2**20:
-        return f"The file has {file.size / 2**20:.1f} MB; {here.upload_megabytes} are the most."
-    try:
-        with computing("upload"):
-            return read_image(file, SIZE, 3, "The file", max_pixels=here.upload_pixels, kinds=tuple(KINDS.values()))[
-                None
-            ]
-    except DataError as error:
-        return str(error)
-
-
 def follow_the_hand(drawn: list[Line], x0: Tensor, eps: Tensor, over: str) -> None:
     """Let the large pictures of ``show_noised``, and the marks on the curves over one of ``AXES``, follow the slider of
-    t while it is dragged."""
+    t while it is dragged; and the slider a mark that was dragged."""
+
+    def take() -> None:
+        share = st.session_state.sched_follow.get("share")
+        if isinstance(share, int | float) and 0 <= share <= 1:  # a browser may send anything
+            st.session_state.sched_t = float(share)
+
     _follower(
         data={
             "over": over,
@@ -120,6 +77,7 @@ def follow_the_hand(drawn: list[Line], x0: Tensor, eps: Tensor, over: str) -> No
             "schedules": [_base64(line.schedule.alphas_cumprod.float()) for line in drawn],
         },
         key="sched_follow",
+        on_share_change=take,
     )
 
 
