@@ -210,6 +210,50 @@ def dpmpp_2m(
     yield _result(timesteps, x)
 
 
+def repeated(sampler: Sampler, times: int) -> Callable[..., Iterator[Step]]:
+    """The function of a sampler that takes every step ``times`` times, with the noise put back in between, for a
+    ``denoise`` that holds a part of the image fast: RePaint (Lugmayr et al. 2022, arXiv:2201.09865, algorithm 1, with
+    a jump of one step). The last step, to the clean image, is taken once. One ``Step`` is yielded for each timestep,
+    that of the last time.
+
+    Every step is a first one: a sampler that learns from the step before, as ``dpmpp_2m`` does, is of first order.
+    """
+
+    def walk(
+        denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], noise: Noise, **options: object
+    ) -> Iterator[Step]:
+        x = noise()
+        for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
+            pair = [t] if t_next < 0 else [t, t_next]
+            # A sampler asks at t_next once more than the step needs, before it yields the state there.
+            needed = len(sampler.calls(schedule, pair)) - (t_next >= 0)
+            for time in reversed(range(times if t_next >= 0 else 1)):
+                asked = _at_most(denoise, needed)
+                steps = sampler.function(asked, schedule, pair, starting(x, noise), **options)
+                step = next(steps)
+                if time == 0:
+                    yield step._replace(index=index)
+                x = next(steps).x_t
+                if time:
+                    left = schedule.alpha_bar(t) / schedule.alpha_bar(t_next)
+                    x = math.sqrt(left) * x + math.sqrt(1 - left) * noise()
+        yield _result(timesteps, x)
+
+    return walk
+
+
+def _at_most(denoise: Denoiser, calls: int) -> Denoiser:
+    """A denoiser that is evaluated so often, and then no more: what it says after that is not used."""
+    left = iter(range(calls))
+    return lambda x_t, t: denoise(x_t, t) if next(left, None) is not None else Prediction(x_t, x_t)
+
+
+def starting(x: Tensor, noise: Noise) -> Noise:
+    """A source of noise whose first is the state ``x``."""
+    first = [x]
+    return lambda: first.pop() if first else noise()
+
+
 def _result(timesteps: Sequence[int], x: Tensor) -> Step:
     return Step(len(timesteps), -1, x, x, torch.zeros_like(x))
 
@@ -217,6 +261,8 @@ def _result(timesteps: Sequence[int], x: Tensor) -> Step:
 def _fresh(schedule: NoiseSchedule, t: int, t_next: int, eta: float) -> float:
     """The standard deviation of the noise that a step adds: ``eta`` times that of the posterior (Song et al. 2021,
     eq. 16)."""
+    if eta == 0:
+        return 0.0  # whichever way the step goes
     ab_t, ab_s = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
     return eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
 

@@ -14,8 +14,9 @@ from .config.schema import check_few_steps, check_num_steps
 from .device import resolve_precision
 from .diffusion import Denoiser, autoguided, q_sample
 from .errors import ConfigError, unknown
+from .names import either
 from .randomness import ImageNoise
-from .samplers import SAMPLERS, Noise, Step
+from .samplers import SAMPLERS, Noise, Step, repeated, starting
 from .spacing import spaced_timesteps
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ def sample(
     guidance: float | Sequence[float] | Tensor | None = None,
     guide: Guide | None = None,
     init: Tensor | None = None,
+    x_t: Tensor | None = None,
     start: int | None = None,
+    repeats: int = 1,
     noise: Noise | None = None,
     wrap: Callable[[Denoiser], Denoiser] | None = None,
     precision: str = "fp32",
@@ -67,8 +70,11 @@ def sample(
         guidance: replaces the settings' guidance_scale; a sequence has one for each image.
         guide: a weaker model for autoguidance, on top of the guidance by class.
         init: images (N, C, H, W) in [-1, 1] to start from instead of pure noise, noised to timestep ``start`` (SDEdit,
-            Meng et al. 2022, arXiv:2108.01073); the sampler's steps are spaced from there to 0.
-        start: 0 to T - 1; smaller keeps more of ``init``.
+            Meng et al. 2022, arXiv:2108.01073); the sampler's steps are spaced from there to 0. See ``ddpm.editing``.
+        x_t: states (N, C, H, W) at timestep ``start`` to go on from, in place of ``init``.
+        start: 0 to T - 1; smaller keeps more of ``init``. For a distilled model one of the timesteps that it visits;
+            the steps are those from there on.
+        repeats: how often every step is taken, with the noise put back in between; see ``ddpm.samplers.repeated``.
         noise: a source of noise (N, C, H, W) for each image in place of the seed's, such as
             ``ddpm.randomness.NoiseBetween``.
         wrap: turns the model's denoiser into another, for your own guidance.
@@ -117,13 +123,22 @@ def sample(
     elif noise is None:
         noise = ImageNoise(list(seeds), [0] * len(seeds), model.config.image_shape, model.device)
     timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
-    if init is not None or start is not None:
-        timesteps, noise = _from_images(model, init, start, settings, len(indices), noise)
+    if start is not None or init is not None or x_t is not None:
+        given, timesteps = _given(model, init, x_t, len(indices)), timesteps_from(model, start, settings)
+        if x_t is not None and timesteps[0] != start:
+            raise ConfigError(f"the spacing {settings.spacing} does not start at {start}, where x_t is: take trailing")
+        if x_t is None:
+            at = torch.full((len(indices),), timesteps[0], device=model.device)
+            given = q_sample(model.schedule, given, at, noise())
+        noise = starting(given, noise)
+    if repeats < 1:
+        raise ConfigError(f"repeats must be at least 1, got {repeats}")
     sampler = SAMPLERS[settings.sampler]
+    function = sampler.function if repeats == 1 else repeated(sampler, repeats)
     options = {name: getattr(settings, name) for name in sampler.options}
 
     def steps() -> Iterator[Step]:  # nested, so that wrong arguments fail at the call, not at the first step
-        walk = sampler.function(denoise, model.schedule, timesteps, noise, **options)
+        walk = function(denoise, model.schedule, timesteps, noise, **options)
         while True:
             # Entered per step: a mode held across a yield would leak into the caller's code. Not inference mode:
             # callers could not compute gradients with its tensors.
@@ -160,23 +175,40 @@ def _guidance(
     return scales.to(device)
 
 
-def _from_images(
-    model: Model, init: Tensor | None, start: int | None, settings: SamplingConfig, count: int, noise: ImageNoise
-) -> tuple[list[int], Noise]:
-    """The timesteps from ``start`` on, and a source of noise whose first draw is the noised images."""
-    last, shape = model.schedule.num_timesteps - 1, (count, *model.config.image_shape)
-    if model.config.model.step_counts:
-        raise ConfigError(f"{model.source} is distilled: it draws from pure noise, and takes no init and start")
-    if init is None or start is None:
-        raise ConfigError("init and start go together: the images, and the timestep that they are noised to")
-    if not isinstance(start, int) or not 0 <= start <= last:
-        raise ConfigError(f"start must be a timestep, 0 to {last}, got {start!r}")
-    if tuple(init.shape) != shape or not init.is_floating_point() or init.abs().max() > 1 + 1e-3:
-        raise ConfigError(f"init must be floats {shape} in [-1, 1], got {init.dtype} {tuple(init.shape)}")
-    timesteps = spaced_timesteps(start + 1, settings.num_steps, settings.spacing)
-    at = torch.full((count,), timesteps[0], device=model.device)
-    first = [q_sample(model.schedule, init.to(model.device), at, noise())]
-    return timesteps, lambda: first.pop() if first else noise()
+def timesteps_from(model: Model, start: int | None, settings: SamplingConfig) -> list[int]:
+    """The timesteps that a sampler visits from ``start`` on: as many as the settings say, but for a distilled model.
+
+    Raises:
+        ConfigError: there is no such timestep, or the model cannot start there.
+    """
+    total, counts = model.schedule.num_timesteps, model.config.model.step_counts
+    if not isinstance(start, int) or not 0 <= start < total:
+        raise ConfigError(f"start must be a timestep, 0 to {total - 1}, got {start!r}")
+    if not counts:
+        return spaced_timesteps(start + 1, settings.num_steps, settings.spacing)
+    visited = spaced_timesteps(total, settings.num_steps, settings.spacing)
+    if start not in visited:
+        raise ConfigError(
+            f"{model.source} is distilled: in {settings.num_steps} steps it can start at {either(visited)}, "
+            f"not at {start}"
+        )
+    return visited[visited.index(start) :]
+
+
+def _given(model: Model, init: Tensor | None, x_t: Tensor | None, count: int) -> Tensor:
+    """The images or states to start from.
+
+    Raises:
+        ConfigError: there are none, both, or they do not fit.
+    """
+    if (init is None) == (x_t is None):
+        raise ConfigError("start goes with init, the images that are noised to it, or x_t, the states there")
+    given, name, values = (init, "init", " in [-1, 1]") if x_t is None else (x_t, "x_t", "")
+    wanted = (count, *model.config.image_shape)
+    too_far = x_t is None and given.abs().max() > 1 + 1e-3
+    if tuple(given.shape) != wanted or not given.is_floating_point() or too_far:
+        raise ConfigError(f"{name} must be floats {wanted}{values}, got {given.dtype} {tuple(given.shape)}")
+    return given.to(model.device)
 
 
 def evaluations(settings: SamplingConfig, schedule: NoiseSchedule, guided: bool) -> int:

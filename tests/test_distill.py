@@ -211,8 +211,8 @@ def test_what_else_a_student_refuses(random_model, tiny_config):
     model = random_model(model__step_counts=[1, 2, 4, 8], sampling__num_steps=4, sampling__guidance_scale=1)
     with pytest.raises(ConfigError, match="random model takes no guidance: that of its teacher is built in"):
         sample(model, 2, labels=[1], guidance=2.0)
-    with pytest.raises(ConfigError, match="random model is distilled: it draws from pure noise"):
-        sample(model, 1, init=torch.zeros(1, 1, 8, 8), start=500)
+    with pytest.raises(ConfigError, match="is distilled: in 4 steps it can start at 19, 14, 9 or 4, not at 10"):
+        sample(model, 1, init=torch.zeros(1, 1, 8, 8), start=10)
     with pytest.raises(ConfigError, match="random model draws in 1, 2, 4 or 8 steps, got num_steps None"):
         model.denoiser()
     with pytest.raises(DataError, match="a distillation takes no images"):

@@ -114,7 +114,7 @@ def test_from_an_image_the_sampler_starts_where_it_is_told(random_model):
         ({"seed": torch.Generator()}, "a seed must be a whole number"),
         ({"seeds": [1, 2], "indices": [0, 1]}, "seeds and indices exclude each other"),
         ({"guidance": [1.0, 2.0, 3.0]}, r"one for each of 2 images, got \(3,\)"),
-        ({"init": torch.zeros(2, 1, 8, 8)}, "init and start go together"),
+        ({"init": torch.zeros(2, 1, 8, 8)}, "start must be a timestep, 0 to 19, got None"),
         ({"init": torch.zeros(3, 1, 8, 8), "start": 3}, r"init must be floats \(2, 1, 8, 8\)"),
         ({"init": torch.full((2, 1, 8, 8), 255.0), "start": 3}, r"in \[-1, 1\]"),
         ({"init": torch.zeros(2, 1, 8, 8), "start": 20}, "start must be a timestep, 0 to 19, got 20"),

@@ -12,7 +12,7 @@ import click
 
 from ..errors import DDPMError, one_line
 from ..extensions import load_extensions
-from . import evaluation, hub, looking, runs, sampling, training
+from . import editing, evaluation, hub, looking, runs, sampling, training
 
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
@@ -66,6 +66,7 @@ def cli(modules: tuple[str, ...]) -> None:
 for command in (
     training.train_command,
     sampling.sample_group,
+    editing.edit_group,
     evaluation.eval_command,
     evaluation.judge_command,
     evaluation.report_command,

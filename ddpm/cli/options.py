@@ -83,24 +83,32 @@ _WHAT = (
     click.option(
         "--guidance-interval", nargs=2, type=int, metavar="FIRST LAST", help="Timesteps at which guidance acts."
     ),
-    click.option(
-        "--labels",
-        metavar="cat,dog",
-        help="Classes by name, else by number, repeated to fill; -1 is no class, 'none' for all. Default: all in turn.",
-    ),
     click.option("--seed", type=int, default=0, help="Image k of a seed is the same however many there are."),
     click.option("--device", default="cpu", help="cpu, cuda, cuda:N, mps or auto."),
 )
 
 
+def _labels_option(default: str) -> Callable:
+    return click.option(
+        "--labels",
+        metavar="cat,dog",
+        help=f"Classes by name, else by number, repeated to fill; -1 is no class, 'none' for all. Default: {default}.",
+    )
+
+
 def model_options(command: Callable) -> Callable:
     """Which model, and how it is sampled; options left out take the model's defaults."""
-    return _with_options(command, (*_WHICH, *_SAMPLER, *_WHAT))
+    return _with_options(command, (*_WHICH, *_SAMPLER, *_WHAT, _labels_option("all in turn")))
+
+
+def editing_options(command: Callable) -> Callable:
+    """Those of ``model_options``, where no class is asked for by default."""
+    return _with_options(command, (*_WHICH, *_SAMPLER, *_WHAT, _labels_option("no class")))
 
 
 def ladder_options(command: Callable) -> Callable:
     """Those of ``model_options`` that do not choose the sampler."""
-    return _with_options(command, (*_WHICH, *_WHAT))
+    return _with_options(command, (*_WHICH, *_WHAT, _labels_option("all in turn")))
 
 
 def _with_options(command: Callable, options: Sequence[Callable]) -> Callable:
