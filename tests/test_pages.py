@@ -31,6 +31,7 @@ from tests.conftest import ROOT
 PAGES = [
     "streamlit_app.py",
     "pages/playground.py",
+    "pages/draw.py",
     "pages/ladder.py",
     "pages/schedules.py",
     "pages/train.py",

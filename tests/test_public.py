@@ -218,7 +218,8 @@ OUR_OWN = {
     "paper", "url", "request.settings.num_steps", "left", "last", "MARKS[finding.kind]", "where", "title", "NO_CLASS",
     "ZERO_SNR", "', '.join((format(pair['ratio'], '.2f') for pair in pairs))", "', '.join(map(as_markdown, asked))",
     "classes_in_turn(classes)", "more", "', '.join(left_out[:MOST_SHOWN])", "line.schedule.num_timesteps", "num_steps",
-    "text",
+    "text", "article(str(labels[0]))", "labels[0]", "', '.join(map(str, read(to_float(images))))",
+    "settings.num_steps", "editing.INVERSION_ROUNDS", "len(images)", "COUNTED",
 }  # fmt: skip
 """What pages put into Markdown as it is: numbers, our own words, and what was escaped where it came from."""
 

@@ -1,8 +1,10 @@
 """Images that a page draws beside its pictures: once for all visitors, in turn."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
 import streamlit as st
+import torch
 from torch import Tensor
 
 from ddpm.deploy.public import check_evaluations
@@ -19,6 +21,16 @@ def kept(*key: object) -> list[Tensor]:
     return []
 
 
+def finished(steps: Iterator[Step]) -> Tensor:
+    """The images at the end of a walk, uint8 (N, C, H, W)."""
+    return to_uint8(deque(steps, maxlen=1).pop().x0)
+
+
+def whole_walk(steps: Iterator[Step]) -> Tensor:
+    """Every state of a walk and, last, its images: (S + 1, N, C, H, W)."""
+    return torch.stack([step.x_t for step in steps])
+
+
 def drawn_once(
     key: tuple[object, ...],
     model: Model,
@@ -27,8 +39,9 @@ def drawn_once(
     doing: str,
     what: str,
     instead: str,
+    collect: Callable[[Iterator[Step]], Tensor] = finished,
 ) -> list[Tensor]:
-    """The images at the end of each of ``walks``, uint8 (N, C, H, W), from the store of ``key`` or drawn now.
+    """What ``collect`` takes of each of ``walks``, from the store of ``key`` or drawn now.
 
     Args:
         work: network evaluations of all walks together.
@@ -42,12 +55,14 @@ def drawn_once(
     if not found:
         check_evaluations(work, what, instead)
         place, images = st.empty(), []
+
+        def told(walk: Callable[[], Iterator[Step]]) -> Iterator[Step]:
+            for step in walk():
+                yield step
+                place.empty()  # where Streamlit ends the script of a visitor who has left
+                turn.give_way()
+
         with st.spinner(doing), computing(model.reference, work) as turn:
-            for walk in walks:
-                for step in walk():
-                    last = step.x0
-                    place.empty()  # where Streamlit ends the script of a visitor who has left
-                    turn.give_way()
-                images.append(to_uint8(last))
+            images += [collect(told(walk)) for walk in walks]
         found[:] = images  # all at once: a visitor may leave in the midst of it, and two may draw the same
     return found

@@ -54,24 +54,29 @@ def walk_section(model: Model, settings: SamplingConfig, seed: int, label: int |
 def _show(
     model: Model, settings: SamplingConfig, seeds: tuple[int, int], labels: tuple[int | None, int | None]
 ) -> None:
-    """The images between the first image of one seed and class and that of another, with a slider and downloads.
+    """The images between the first image of one seed and class and that of another.
 
     Raises:
         ConfigError: it takes more network evaluations than one request may have here.
     """
     images = _images(model, settings, seeds, labels)
-    _walker(
-        data={
-            "frames": [data_uri(frame) for frame in _frames(images)],
-            "ends": [_end(model, *end) for end in zip(seeds, labels, strict=True)],
-            "id": f"{identity(model)} {settings} {seeds} {labels}",
-        },
-        key="play_walker",
-    )
+    ends = [_end(model, *end) for end in zip(seeds, labels, strict=True)]
+    show_walk(images, ends, f"{identity(model)} {settings} {seeds} {labels}", "play_walk")
+
+
+def show_walk(images: Tensor, ends: Sequence[str], named: str, key: str) -> None:
+    """Images on the way from one to another, uint8 (N, C, H, W), under a slider, with downloads.
+
+    Args:
+        ends: what the first and the last are.
+        named: names these images; the slider goes back to the first when it changes.
+    """
+    data = {"frames": [data_uri(frame) for frame in _frames(images)], "ends": list(ends), "id": named}
+    _walker(data=data, key=f"{key}er")
     with st.container(horizontal=True, gap="xsmall"):
         for label, encode, kind in (("GIF", gif_bytes, "image/gif"), ("MP4", mp4_bytes, "video/mp4")):
             file = in_turn(partial(_there_and_back, encode), get=lambda: (images,))
-            st.download_button(label, file, f"walk.{label.lower()}", kind, key=f"play_walk_{label}", on_click="ignore")
+            st.download_button(label, file, f"walk.{label.lower()}", kind, key=f"{key}_{label}", on_click="ignore")
 
 
 def key_of(model: Model, settings: SamplingConfig, seeds: tuple[int, int], labels: tuple) -> tuple[object, ...]:

@@ -23,6 +23,7 @@ from tests.browser.driver import open_page, wait_until, wait_until_idle
 PAGES = {
     "": "DDPM Lab",
     "playground": "Playground",
+    "draw": "Draw",
     "ladder": "Ladder",
     "schedules": "Schedules",
     "train": "Train",

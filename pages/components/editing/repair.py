@@ -1,0 +1,40 @@
+"""Inpainting: what a model puts where an image was painted over."""
+
+from functools import partial
+
+import streamlit as st
+
+from ddpm import editing
+from ddpm.media.images import enlarge, to_pil, to_uint8
+from ddpm.media.strokes import mask_of
+from ddpm.models import Model
+from ddpm.sampling import evaluations
+
+from .asked import ANSWERS, BOUND, answers, hash_of, pick_image, pick_labels, pick_seed, settings_of
+from .canvas import canvas
+
+LOWER_HALF = "250:150,640;850,640|250:150,840;850,840"
+
+
+def repair_tool(model: Model) -> None:
+    original = pick_image(model, "repair")
+    if original is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        labels = pick_labels(model, "repair", "Repair it as")
+        seed = pick_seed("repair", "Seed of the answers", roll=True)
+    repeats = st.slider(
+        "Repeats of each step", 1, 10, 4, key="repair_repeats",
+        help="1 only puts the known pixels back at every step. More let the new part fit them (RePaint).", **BOUND,
+    )  # fmt: skip
+    left, right = st.columns(2, gap="large")
+    with left:
+        strokes = canvas("repair_mask", "What to paint over", LOWER_HALF, image=enlarge(to_pil(to_uint8(original)[0])),
+                         ink="#E17702", opacity=0.75, pen=20, live=False)  # fmt: skip
+        st.caption("Paint over what is to be made anew. The rest stays, to the pixel.")
+    mask, settings = mask_of(strokes, model.config.data.image_size), settings_of(model, sampler="ddpm")
+    make = partial(editing.inpaint, model, original.expand(ANSWERS, -1, -1, -1), mask, repeats=repeats,
+                   labels=labels or None, settings=settings, seed=seed)  # fmt: skip
+    work = ANSWERS * repeats * evaluations(settings, model.schedule, guided=bool(labels))
+    with right:
+        answers(model, "repair", (hash_of(original), hash_of(mask), labels, repeats, seed), work, make)

@@ -1,0 +1,42 @@
+"""SDEdit: what a model makes of a sketch."""
+
+from functools import partial
+
+import streamlit as st
+
+from ddpm import editing
+from ddpm.media.strokes import draw_strokes
+from ddpm.models import Model
+from ddpm.sampling import timesteps_from
+
+from ..classes import article
+from .asked import ANSWERS, BOUND, answers, hash_of, pick_labels, pick_seed, read, reads, settings_of
+from .canvas import canvas
+
+READ = "as the classifier reads it"
+A_THREE = "95:290,230;420,160;600,180;660,290;560,420;440,470|95:440,470;600,520;700,640;620,780;450,840;280,790"
+
+
+def sketch_tool(model: Model) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        labels = pick_labels(model, "draw", "Make it a", extra=[READ] if reads(model) else [])
+        seed = pick_seed("draw", roll=True)
+    strength = st.slider(
+        "Strength", 0.0, 1.0, editing.STRENGTH, 0.05, key="draw_strength",
+        help="How far back towards noise the sketch goes. 0 keeps it as it is, 1 forgets it.", **BOUND,
+    )  # fmt: skip
+    left, right = st.columns(2, gap="large")
+    data = model.config.data
+    with left:
+        strokes = canvas("draw_strokes", "Sketch", A_THREE)
+        pixels = (draw_strokes(strokes, data.image_size) * 2 - 1).expand(1, data.channels, -1, -1)
+        if labels == READ:
+            labels = read(pixels) if strokes else []
+            st.caption(f"Read as {article(str(labels[0]))} {labels[0]}." if labels else "Draw something.")
+    settings = settings_of(model)
+    start = editing.start_of(model, strength, settings)
+    steps = 0 if start is None else len(timesteps_from(model, start, editing.within(model, start, settings)))
+    make = partial(editing.sketch, model, pixels.expand(ANSWERS, -1, -1, -1), strength, labels=labels or None,
+                   settings=settings, seed=seed)  # fmt: skip
+    with right:
+        answers(model, "sketch", (hash_of(pixels), labels, start, strength == 1, seed), 2 * ANSWERS * steps, make)

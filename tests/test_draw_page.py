@@ -1,0 +1,106 @@
+"""The Draw page without a browser: what its tools draw is what the library draws."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm import editing, load_model, sample
+from ddpm.media.images import enlarge, make_grid, to_uint8
+from ddpm.media.strokes import draw_strokes, mask_of, read_strokes
+from pages.components.editing import TOOLS
+from pages.components.editing.asked import settings_of
+from pages.components.editing.repair import LOWER_HALF
+from pages.components.editing.sketch import A_THREE
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def draw(open_page):
+    return lambda tool="Sketch", **link: open_page("pages/draw.py", draw_model="digits", draw_tool=tool, **link)
+
+
+def pictures(app) -> list[np.ndarray]:
+    sources = [image.url for group in app.get("image") for image in group.proto.imgs]
+    return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2])))).astype(int)
+            for source in sources]  # fmt: skip
+
+
+def last(steps) -> torch.Tensor:
+    *_, step = steps
+    return to_uint8(step.x0)
+
+
+def shown(app, images: torch.Tensor) -> None:
+    """The last picture on the page holds these images."""
+    expected = np.asarray(enlarge(make_grid(images, columns=2))).astype(int)
+    assert np.abs(pictures(app)[-1] - expected).max() <= 2
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_tool_shows_something_at_once(draw, tool):
+    app = draw(tool)
+    assert not app.error
+    assert pictures(app) or app.get("bidi_component")
+
+
+def test_a_sketch_is_the_librarys(draw):
+    model = load_model("digits")
+    pixels = (draw_strokes(read_strokes(A_THREE), 8) * 2 - 1).expand(4, -1, -1, -1)
+    app = draw(draw_strength="0.5", draw_class="3", draw_seed="7")
+    shown(app, last(editing.sketch(model, pixels, 0.5, labels=[3], settings=settings_of(model), seed=7)))
+    kept = draw(draw_strength="0.0")
+    shown(kept, to_uint8(pixels))
+
+
+def test_a_link_brings_strokes_and_what_is_none_is_named(draw):
+    line = "200:100,500;900,500"
+    pixels = (draw_strokes(read_strokes(line), 8) * 2 - 1).expand(4, -1, -1, -1)
+    shown(draw(draw_strength="0.0", draw_strokes=line), to_uint8(pixels))
+    app = draw(draw_strokes="scribble")
+    assert "'scribble' is no stroke" in app.error[0].value
+
+
+def test_a_repair_is_the_librarys_and_keeps_what_is_known(draw):
+    model = load_model("digits")
+    settings = settings_of(model)
+    original = last(sample(model, 1, labels=[3], settings=settings, seed=0))
+    app = draw("Repair", repair_repeats="2", repair_class="3", repair_seed="5")
+    mask = mask_of(read_strokes(LOWER_HALF), 8)
+    x0 = original.float() / 127.5 - 1
+    made = last(
+        editing.inpaint(model, x0.expand(4, -1, -1, -1), mask, repeats=2, labels=[3],
+                        settings=settings_of(model, sampler="ddpm"), seed=5)
+    )  # fmt: skip
+    shown(app, made)
+    assert torch.equal(made[..., ~mask[0, 0]], original.expand(4, -1, -1, -1)[..., ~mask[0, 0]])
+
+
+def test_a_branch_can_be_followed(draw):
+    app = draw("Branch", branch_t1="599", branch_follow1="2", branch_t2="299")
+    assert not app.error
+    assert app.select_slider(key="branch_t2").value == 299
+    assert {key for key in ("branch_follow1", "branch_follow2") if key in app.session_state} == {
+        "branch_follow1",
+        "branch_follow2",
+    }
+
+
+def test_an_image_comes_back_from_its_noise(draw):
+    app = draw("Invert", invert_class="3")
+    (said,) = [caption.value for caption in app.caption if "There and back" in caption.value]
+    assert float(said.split(": ")[1].split(" dB")[0]) > 25
+    original, _, back, other = pictures(app)[-4:]
+    assert np.abs(original - back).mean() < 8
+    assert np.abs(original - other).mean() > 20
+
+
+def test_a_public_page_refuses_what_takes_too_much(draw, monkeypatch):
+    monkeypatch.setenv("DDPM_PUBLIC", "1")
+    monkeypatch.setenv("DDPM_MAX_EVALUATIONS", "60")
+    app = draw("Repair", repair_repeats="10", repair_seed="99")
+    assert "this would take 400 network evaluations, and 60 are the most" in app.error[-1].value
