@@ -41,5 +41,5 @@ Lugmayr et al. 2022, [arXiv:2201.09865](https://arxiv.org/abs/2201.09865)).
 """,
     "Meng et al. 2022, SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations",
     "https://arxiv.org/abs/2108.01073",
-    ("x0", "x_t", "timestep", "steps", "seed"),
+    ("x0", "x_t", "timestep", "steps", "seed", "sdedit", "inpainting", "inversion", "eta"),
 )
