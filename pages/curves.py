@@ -20,7 +20,8 @@ from pages.components.public import foreign, off, show_error
 from pages.components.runs import shown_runs, suggestions
 
 PAGE = {
-    "order": 5,
+    "order": 6,
+    "group": "Train",
     "icon": ":material/monitoring:",
     "about": "Watch training runs learn, live, and compare them.",
 }

@@ -9,7 +9,8 @@ from pages.components.models import pick_model
 from pages.components.public import show_error
 
 PAGE = {
-    "order": 1.5,
+    "order": 2,
+    "group": "Explore",
     "icon": ":material/gesture:",
     "about": "Sketch an image and let the model finish it, or paint over a part and have it repaired.",
 }

@@ -29,7 +29,8 @@ from pages.components.models import cached_model, file_name_of, model_references
 from pages.components.public import foreign
 
 PAGE = {
-    "order": 6,
+    "order": 7,
+    "group": "Train",
     "icon": ":material/fact_check:",
     "about": "How good is a model? Calibration and sample quality, next to the real baseline.",
 }

@@ -11,9 +11,11 @@ from pages.components.ladder import Ladder, climb_with_preview, draw, first_of, 
 from pages.components.models import cached_model, in_turn, pick_model
 from pages.components.opening import LADDER_CLASS, opening_ladder
 from pages.components.public import show_error
+from pages.components.recipes import recipe_of
 
 PAGE = {
-    "order": 2,
+    "order": 3,
+    "group": "Learn",
     "icon": ":material/stairs_2:",
     "about": "Compare samplers: the same noise in 1 step, in 5, in 50 and in all, each beside the ground truth.",
 }
@@ -82,7 +84,8 @@ else:
         "Heun, but for the last; twice that where guidance acts) and the time."
     )
 if shown.climbed:
-    st.download_button("Download PNG", in_turn(picture, get=lambda: (shown,)), "ladder.png", "image/png",
+    recipe = recipe_of(model, "ladder")
+    st.download_button("Download PNG", in_turn(picture, get=lambda: (shown, recipe)), "ladder.png", "image/png",
                        key="ladder_png", icon=":material/download:", on_click="ignore")  # fmt: skip
 
 with st.expander("The same ladder from the command line", icon=":material/terminal:"):

@@ -19,12 +19,14 @@ from pages.components.opening import PLAYGROUND_IMAGES
 from pages.components.pictures import show
 from pages.components.player import player
 from pages.components.public import show_error
+from pages.components.recipes import settings_from_a_file
 from pages.components.sampler_controls import sampler_controls
 from pages.components.sampling import MAX_IMAGES, Request, Result
 from pages.components.walk import walk_section
 
 PAGE = {
     "order": 1,
+    "group": "Explore",
     "icon": ":material/draw:",
     "about": "Generate images with your own settings, and step through the reverse process frame by frame.",
 }
@@ -182,6 +184,7 @@ with st.expander("A link to this picture", icon=":material/link:"):
         "It spells out every setting, and holds a fingerprint of the weights and of the pixels: anyone who "
         "opens it sees whether their picture matches exactly."
     )
+settings_from_a_file()
 with st.expander("The same picture from the command line", icon=":material/terminal:"):
     st.code(asked.command_line(cached_model(asked.reference)), language="bash", wrap_lines=True)
 with st.expander("The same picture in Python", icon=":material/code:"):

@@ -10,7 +10,8 @@ from pages.components.pictures import stroke_legend
 from pages.components.schedules import PLOT, details, pick_variants, steps_landing, tell_link_faults
 
 PAGE = {
-    "order": 3,
+    "order": 4,
+    "group": "Learn",
     "icon": ":material/show_chart:",
     "about": "See how fast each noise schedule destroys an image, and compare them on a real one.",
 }

@@ -10,7 +10,8 @@ from pages.components.public import show_error
 from pages.components.share import MODEL, SPACE, download_space, push_form, show_files, tell_outcome
 
 PAGE = {
-    "order": 7,
+    "order": 8,
+    "group": "Share",
     "icon": ":material/share:",
     "about": "Put a model on the Hugging Face Hub, or the app with it into a Space of your own.",
     "off_in_public": "Sharing works with your own token, which you should type only on a machine of your own.",

@@ -22,7 +22,8 @@ from pages.components.runs import run_list, shown_runs
 from pages.components.schedules import CARRIED
 
 PAGE = {
-    "order": 4,
+    "order": 5,
+    "group": "Train",
     "icon": ":material/model_training:",
     "about": "Edit a config, see what it will cost, launch a run, stop and resume it.",
 }

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..samplers import Step
 
+RECIPE = "ddpm"  # the keyword of a PNG's text
 GAP = 128  # grey level between the images of a grid: a quiet line on a light page and on a dark one
 
 
@@ -107,23 +109,28 @@ class Trajectory:
         return enlarge(make_grid(rows.flatten(0, 2), columns=len(chosen)), at_least=960)
 
 
-def png_bytes(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+def png_bytes(image: Image.Image, recipe: str = "") -> bytes:
+    """A PNG, with a ``recipe`` as from ``ddpm.media.recipe`` in its text."""
+    buffer, text = io.BytesIO(), PngInfo()
+    if recipe:
+        text.add_itxt(RECIPE, recipe)
+    image.save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()
 
 
-def gif_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
-    """A looping GIF; its last frame, the result, stays for two seconds."""
+def gif_bytes(frames: Sequence[Image.Image], fps: float = 12, recipe: str = "") -> bytes:
+    """A looping GIF, with a ``recipe`` as its comment; its last frame, the result, stays for two seconds."""
     # GIF counts in hundredths of a second, and browsers play a frame of 10 ms or less for 100 ms.
     durations = [max(20, round(1000 / fps))] * (len(frames) - 1) + [2000]
     buffer = io.BytesIO()
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0,
+                   comment=recipe.encode())  # fmt: skip
     return buffer.getvalue()
 
 
-def mp4_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
-    """An H.264 MP4; its last frame, the result, stays for two seconds. Frames need even sides, as ``enlarge`` gives."""
+def mp4_bytes(frames: Sequence[Image.Image], fps: float = 12, recipe: str = "") -> bytes:
+    """An H.264 MP4, with a ``recipe`` as its comment; its last frame, the result, stays for two seconds. Frames need
+    even sides, as ``enlarge`` gives."""
     import imageio.v3 as iio
 
     held = [*frames, *[frames[-1]] * round(2 * fps)]
@@ -131,7 +138,8 @@ def mp4_bytes(frames: Sequence[Image.Image], fps: float = 12) -> bytes:
         path = Path(folder) / "movie.mp4"
         stacked = np.stack([np.asarray(frame.convert("RGB")) for frame in held])
         # macro_block_size 2: the encoder needs even sides; its default of 16 would rescale and blur the pixels.
-        iio.imwrite(path, stacked, fps=fps, codec="libx264", macro_block_size=2, ffmpeg_log_level="error")
+        iio.imwrite(path, stacked, fps=fps, codec="libx264", macro_block_size=2, ffmpeg_log_level="error",
+                    output_params=["-metadata", f"comment={recipe}"])  # fmt: skip
         return path.read_bytes()
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,19 +33,32 @@ class Page(NamedTuple):
     icon: str
     about: str
     """What visitors can do there."""
+    group: str = "Explore"
+    """One of ``GROUPS``."""
     off_in_public: str = ""
     """Why it is off in public mode, if it is."""
 
 
+GROUPS = {
+    "Explore": "Make images",
+    "Learn": "See how it works",
+    "Train": "Train your own",
+    "Share": "Show it to others",
+}
+"""Where pages stand in the sidebar, and what they are for, which heads them on Home."""
+
+
 def _pages() -> tuple[Page, ...]:
     """Home, and every script in the folder pages, in the order that they state."""
-    found = []
+    found, groups = [], list(GROUPS)
     for path in FOLDER.glob("*.py"):
         body = ast.parse(path.read_text(encoding="utf-8")).body
         (said,) = (node.value for node in body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "PAGE")
-        page = ast.literal_eval(said)
-        found.append((page.pop("order"), Page(f"pages/{path.name}", path.stem.replace("_", " ").capitalize(), **page)))
-    return Page("streamlit_app.py", "Home", ":material/home:", ""), *(page for _, page in sorted(found))
+        said = ast.literal_eval(said)
+        order = said.pop("order")
+        page = Page(f"pages/{path.name}", path.stem.replace("_", " ").capitalize(), **said)
+        found.append((groups.index(page.group), order, page))
+    return Page("streamlit_app.py", "Home", ":material/home:", ""), *(page for *_, page in sorted(found))
 
 
 FOLDER = Path(__file__).parents[1]
@@ -83,8 +97,11 @@ def page(title: str, sentence: str) -> None:
         show_error(error)
         st.stop()
     with st.sidebar:
-        for one in pages:
-            st.page_link(one.path, label=one.label, icon=one.icon)
+        for group, inside in groupby(pages, lambda one: one.about and one.group):
+            if group:
+                st.caption(group)
+            for one in inside:
+                st.page_link(one.path, label=one.label, icon=one.icon)
     st.title(title, anchor=False)
     st.markdown(sentence)
     why = next((one.off_in_public for one in PAGES if one.label == title), "")

@@ -1,6 +1,7 @@
 """The home page: what a diffusion model does, at once, and where to go. ``streamlit_app.py`` shows it."""
 
 import random
+from itertools import groupby
 
 import streamlit as st
 
@@ -9,7 +10,7 @@ from ddpm.escaping import as_markdown
 from ddpm.models import Model
 
 from .classes import article, asked_for, label_of, options
-from .frame import about, page, shown_pages
+from .frame import GROUPS, about, page, shown_pages
 from .gallery import picture_of
 from .models import cached_model, default_model
 from .opening import HOME_CLASS
@@ -19,7 +20,6 @@ from .sampling import Request, Result
 
 MOST_OPEN = 120  # letters of all names together
 MOMENTS = 7
-ROW = 4  # cards side by side: more would cut their titles
 ABOUT = r"""
 Training adds noise to images and teaches a network to tell the noise from the image:
 
@@ -115,10 +115,11 @@ def home() -> None:
         )
     )
 
-    pages = shown_pages()[1:]
-    for start in range(0, len(pages), ROW):
-        for column, one in zip(st.columns(ROW), pages[start : start + ROW], strict=False):
-            with column, st.container(border=True, height="stretch"):
+    groups = [(group, list(pages)) for group, pages in groupby(shown_pages()[1:], lambda one: one.group)]
+    for column, (group, pages) in zip(st.columns(len(groups)), groups, strict=True):
+        with column, st.container(border=True, height="stretch"):
+            st.subheader(GROUPS[group], anchor=False)
+            for one in pages:
                 st.page_link(one.path, label=f"**{one.label}**", icon=one.icon)
                 st.write(one.about)
 

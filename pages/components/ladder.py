@@ -163,8 +163,8 @@ def _near(ladder: Ladder, rung: Rung) -> str:
     return "the same" if math.isinf(decibels) else f"{decibels:.1f} dB"
 
 
-def picture(ladder: Ladder) -> bytes:
-    """The ladder as PNG."""
+def picture(ladder: Ladder, recipe: str = "") -> bytes:
+    """The ladder as PNG, with its ``recipe``."""
     columns, names = ladder.columns, [name for name in SAMPLERS if any(rung.sampler == name for rung in ladder.plan)]
     image = Image.new("RGB", (SIDE * (len(columns) + 1), (SIDE + LINE) * len(names) + LINE), "white")
     pen = ImageDraw.Draw(image)
@@ -178,7 +178,7 @@ def picture(ladder: Ladder) -> bytes:
                 drawn = make_grid(to_uint8(climbed.images), gap=0).convert("RGB")
                 image.paste(drawn.resize((SIDE - 4, SIDE - 4), Image.Resampling.NEAREST), (x * SIDE, top))
                 pen.text((x * SIDE, top + SIDE - 4), _near(ladder, climbed.rung), "black")
-    return png_bytes(image)
+    return png_bytes(image, recipe)
 
 
 def _steps(count: int) -> str:

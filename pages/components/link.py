@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
@@ -34,17 +35,26 @@ def roll_image(k: int) -> None:
     """Give image ``k`` new noise; the others stay."""
     rolled = rolled_images()
     rolled[k] = rolled.get(k, 0) + 1
-    st.query_params[ROLLED] = "_".join(f"{image}.{times}" for image, times in sorted(rolled.items()))
+    st.query_params[ROLLED] = _rolled_text(rolled.items())
+
+
+def _rolled_text(rolled: Iterable[tuple[int, int]]) -> str:
+    return "_".join(f"{image}.{times}" for image, times in sorted(rolled))
 
 
 def link_to(result: Result) -> str:
-    """The address that reproduces a picture: every setting, and the hashes of the weights and of the pixels."""
+    """The address that reproduces a picture."""
+    return f"{address()}?{query_of(result)}"
+
+
+def query_of(result: Result) -> str:
+    """What follows the ? of a link to a picture: every setting, and the hashes of the weights and of the pixels."""
     request = result.request
     values = widget_values(request, cached_model(request.reference))
     values |= {WEIGHTS: result.weights[:HASH_LENGTH], PIXELS: fingerprint(result.trajectory.images)}
-    if ROLLED in st.query_params:
-        values[ROLLED] = st.query_params[ROLLED]
-    return f"{address()}?{urlencode(values, doseq=True)}"
+    if request.rolled:
+        values[ROLLED] = _rolled_text(request.rolled)
+    return urlencode(values, doseq=True)
 
 
 def address() -> str:

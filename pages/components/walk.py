@@ -22,6 +22,7 @@ from .drawn import drawn_once
 from .models import identity, in_turn
 from .pictures import data_uri
 from .public import show_error
+from .recipes import recipe_of
 
 FRAMES = 25
 STATIC = Path(__file__).with_name("static")
@@ -61,21 +62,23 @@ def _show(
     """
     images = _images(model, settings, seeds, labels)
     ends = [_end(model, *end) for end in zip(seeds, labels, strict=True)]
-    show_walk(images, ends, f"{identity(model)} {settings} {seeds} {labels}", "play_walk")
+    recipe = recipe_of(model, "playground")
+    show_walk(images, ends, f"{identity(model)} {settings} {seeds} {labels}", "play_walk", recipe)
 
 
-def show_walk(images: Tensor, ends: Sequence[str], named: str, key: str) -> None:
+def show_walk(images: Tensor, ends: Sequence[str], named: str, key: str, recipe: str) -> None:
     """Images on the way from one to another, uint8 (N, C, H, W), under a slider, with downloads.
 
     Args:
         ends: what the first and the last are.
         named: names these images; the slider goes back to the first when it changes.
+        recipe: for the downloads.
     """
     data = {"frames": [data_uri(frame) for frame in _frames(images)], "ends": list(ends), "id": named}
     _walker(data=data, key=f"{key}er")
     with st.container(horizontal=True, gap="xsmall"):
         for label, encode, kind in (("GIF", gif_bytes, "image/gif"), ("MP4", mp4_bytes, "video/mp4")):
-            file = in_turn(partial(_there_and_back, encode), get=lambda: (images,))
+            file = in_turn(partial(_there_and_back, encode, recipe), get=lambda: (images,))
             st.download_button(label, file, f"walk.{label.lower()}", kind, key=f"{key}_{label}", on_click="ignore")
 
 
@@ -103,9 +106,9 @@ def _frames(images: Tensor) -> list[Image.Image]:
     return [enlarge(make_grid(frame[None], gap=0), 256) for frame in images]
 
 
-def _there_and_back(encode: Callable[[Sequence[Image.Image]], bytes], images: Tensor) -> bytes:
+def _there_and_back(encode: Callable[..., bytes], recipe: str, images: Tensor) -> bytes:
     frames = _frames(images)
-    return encode([*frames, *frames[-2:0:-1]])
+    return encode([*frames, *frames[-2:0:-1]], recipe=recipe)
 
 
 def _end(model: Model, seed: int, label: int | None) -> str:

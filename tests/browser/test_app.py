@@ -321,7 +321,8 @@ def test_every_download_opens(page, app_url):
         with Image.open(download(label)) as image:
             return getattr(image, "n_frames", 1)
 
-    with Image.open(download("PNG")) as image:
+    kept = download("PNG")
+    with Image.open(kept) as image:
         assert image.format == "PNG"
     with Image.open(download("Strip")) as image:
         assert image.width / image.height == pytest.approx(6 / 8, rel=0.05)  # six moments; x_t and x0 of four images
@@ -344,6 +345,16 @@ def test_every_download_opens(page, app_url):
     with np.load(download("NPZ")) as arrays:
         assert arrays["images"].shape == (4, 32, 32, 1)
         assert arrays["labels"].tolist() == [3] * 4
+    # Whoever has the file has its settings: dropped onto the Playground it opens the same picture.
+    page.goto(f"{app_url}/playground")
+    page.get_by_text("Settings from a picture").last.click()  # the first says where to look
+    page.locator(".st-key-play_recipe input[type=file]").set_input_files(
+        {"name": "kept.png", "mimeType": "image/png", "buffer": kept.read_bytes()}
+    )
+    link = page.get_by_role("link", name="Open its settings")
+    page.goto(link.get_attribute("href"))
+    page.get_by_text("This is the picture of the link, to the last pixel.").wait_for()
+    assert "play_draw=3" in page.url
 
 
 def test_stop_keeps_the_last_picture(page, app_url):

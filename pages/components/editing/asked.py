@@ -25,6 +25,7 @@ from ..drawn import drawn_once
 from ..models import identity
 from ..pictures import show
 from ..public import foreign
+from ..recipes import recipe_of
 from ..source import UPLOAD, chosen, images_of, uploaded
 
 MADE = "drawn by the model"
@@ -124,7 +125,8 @@ def show_answers(model: Model, name: str, images: Tensor) -> None:
     show(picture, f"{len(images)} answers")
     if reads(model):
         st.caption(f"The classifier reads {', '.join(map(str, read(to_float(images))))}.")
-    st.download_button("PNG", png_bytes(picture), f"{name}.png", "image/png", key=f"{name}_png", on_click="ignore")
+    st.download_button("PNG", png_bytes(picture, recipe_of(model, "draw")), f"{name}.png", "image/png",
+                       key=f"{name}_png", on_click="ignore")  # fmt: skip
 
 
 def one(image: Tensor, title: str) -> None:

@@ -11,6 +11,7 @@ from ddpm.sampling import timesteps_from
 
 from ..drawn import drawn_once
 from ..models import identity
+from ..recipes import recipe_of
 from ..walk import show_walk
 from .asked import BOUND, INSTEAD, hash_of, pick_image, pick_labels, pick_seed, settings_of
 
@@ -36,5 +37,5 @@ def blend_tool(model: Model) -> None:
                    seed=seed)  # fmt: skip
     asked = "blend", identity(model), hash_of(first), hash_of(second), str(labels), start, seed
     (images,) = drawn_once(asked, model, work, [make], "Blending", "this", INSTEAD)
-    show_walk(images, ("the first", "the second"), str(asked), "blend_walk")
+    show_walk(images, ("the first", "the second"), str(asked), "blend_walk", recipe_of(model, "draw"))
     st.caption("To blend two seeds or two classes from pure noise on, see the Playground, **A walk to another image**.")
