@@ -2,6 +2,7 @@
 
 import base64
 import io
+import shlex
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from pages.components.editing import TOOLS
 from pages.components.editing.asked import settings_of
 from pages.components.editing.repair import LOWER_HALF
 from pages.components.editing.sketch import A_THREE
+from tests.commands import check_command
 
 pytestmark = pytest.mark.slow
 
@@ -104,3 +106,33 @@ def test_a_public_page_refuses_what_takes_too_much(draw, monkeypatch):
     monkeypatch.setenv("DDPM_MAX_EVALUATIONS", "60")
     app = draw("Repair", repair_repeats="10", repair_seed="99")
     assert "this would take 400 network evaluations, and 60 are the most" in app.error[-1].value
+
+
+@pytest.mark.parametrize(
+    ("tool", "link", "written"),
+    [
+        ("Sketch", {"draw_class": "3", "draw_seed": "7"}, "sketch.png"),
+        ("Repair", {"repair_repeats": "2"}, "repaired.png"),
+        ("Blend", {"blend_class": "3"}, "blend.png"),
+        ("Branch", {"branch_t1": "399", "branch_seed": "2"}, "branches.png"),
+        ("Invert", {"invert_class": "3"}, "again.png"),
+    ],
+)
+def test_the_python_of_a_tool_draws_what_it_shows(draw, tool, link, written, tmp_path, monkeypatch):
+    app = draw(tool, **link)
+    monkeypatch.chdir(tmp_path)
+    (python,) = [code.value for code in app.code if "import ddpm" in code.value]
+    exec(compile(python, tool, "exec"), {})
+    drawn = np.asarray(Image.open(io.BytesIO((tmp_path / written).read_bytes()))).astype(int)
+    if tool != "Blend":  # which shows one of its images at a time
+        assert np.abs(pictures(app)[-1] - drawn).max() <= 2
+    (command,) = [code.value for code in app.code if code.value.startswith("python -m ddpm edit")]
+    check_command(command)
+
+
+def test_the_command_of_a_sketch_draws_what_is_shown(draw, cli, tmp_path):
+    app = draw(draw_class="3", draw_seed="7")
+    (command,) = [code.value for code in app.code if code.value.startswith("python -m ddpm edit")]
+    assert cli(*shlex.split(command)[3:]).code == 0
+    drawn = np.asarray(Image.open(io.BytesIO((tmp_path / "sketch.png").read_bytes()))).astype(int)
+    assert np.abs(pictures(app)[-1] - drawn).max() <= 2

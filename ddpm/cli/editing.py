@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -14,13 +15,26 @@ from .. import editing
 from ..config.edit import sampling_settings
 from ..config.sections import SamplingConfig
 from ..data import to_float
+from ..errors import DataError
 from ..files import RunFolder, write_bytes
 from ..image_folder.decode import read_image
+from ..media.strokes import Stroke, draw_strokes, mask_of, read_strokes
 from ..models import Model
 from ..randomness import ImageNoise, NoiseBetween
 from ..samplers import Step
 from ..sampling import sample
 from .options import SamplingCommand, UserPath, check_suffix, editing_options, labels_of, open_model
+
+
+class Drawn(UserPath):
+    """A file, or strokes as text."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: click.Context | None) -> Any:
+        try:
+            return read_strokes(value)
+        except DataError:
+            return super().convert(value, parameter, context)
+
 
 image_option = click.option("--image", type=UserPath(exists=True, dir_okay=False), required=True,
                             help="An image file; it is cropped to a square and scaled.")  # fmt: skip
@@ -36,7 +50,8 @@ def edit_group() -> None:
 
 @edit_group.command("sketch", cls=SamplingCommand)
 @editing_options
-@image_option
+@click.option("--image", type=Drawn(exists=True, dir_okay=False), metavar="FILE|STROKES", required=True,
+              help="An image file; or strokes as the Draw page has them: 60:120,400;130,410.")  # fmt: skip
 @negative_option
 @click.option("--strength", type=click.FloatRange(0, 1), default=editing.STRENGTH,
               help="From 0, which keeps the sketch, to 1, which forgets it.")  # fmt: skip
@@ -49,15 +64,15 @@ def sketch_command(
     model, settings, chosen = _opened(reference, config, device, labels, given, out)
     sketch = _read(image, model, negative).expand(num_samples, -1, -1, -1)
     steps = editing.sketch(model, sketch, strength, labels=chosen, settings=settings, seed=seed)
-    _write(model, _images(steps, settings.num_steps), out, f"sketch_{image.stem}_seed{seed}")
+    _write(model, _images(steps, settings.num_steps), out, f"sketch_seed{seed}")
 
 
 @edit_group.command("inpaint", cls=SamplingCommand)
 @editing_options
 @image_option
 @negative_option
-@click.option("--mask", type=UserPath(exists=True, dir_okay=False), required=True,
-              help="An image file, light where the image is to be made anew.")  # fmt: skip
+@click.option("--mask", type=Drawn(exists=True, dir_okay=False), metavar="FILE|STROKES", required=True,
+              help="An image file, light where the image is to be made anew; or strokes.")  # fmt: skip
 @click.option("--repeats", type=click.IntRange(1, 100), default=1,
               help="How often each step is taken (RePaint); above 1 the new part fits the old better.")  # fmt: skip
 @count_option
@@ -68,9 +83,10 @@ def inpaint_command(
     """Make a part of an image anew; the rest stays exactly."""
     model, settings, chosen = _opened(reference, config, device, labels, given, out)
     images = _read(image, model, negative).expand(num_samples, -1, -1, -1)
-    painted = read_image(mask, model.config.data.image_size, 1, str(mask)) >= 128
+    size = model.config.data.image_size
+    painted = mask_of(mask, size) if isinstance(mask, list) else read_image(mask, size, 1, str(mask))[None] >= 128
     steps = editing.inpaint(
-        model, images, painted[None], repeats=repeats, labels=chosen, settings=settings, seed=seed
+        model, images, painted, repeats=repeats, labels=chosen, settings=settings, seed=seed
     )  # fmt: skip
     _write(model, _images(steps, settings.num_steps), out, f"inpaint_{image.stem}_seed{seed}")
 
@@ -173,9 +189,12 @@ def _visited(model: Model, settings: SamplingConfig) -> list[int]:
     return spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
 
 
-def _read(path: Path, model: Model, negative: bool) -> Tensor:
+def _read(drawn: Path | list[Stroke], model: Model, negative: bool) -> Tensor:
     data = model.config.data
-    pixels = to_float(read_image(path, data.image_size, data.channels, str(path))[None])
+    if isinstance(drawn, list):
+        pixels = (draw_strokes(drawn, data.image_size) * 2 - 1).expand(1, data.channels, -1, -1)
+    else:
+        pixels = to_float(read_image(drawn, data.image_size, data.channels, str(drawn))[None])
     return -pixels if negative else pixels
 
 

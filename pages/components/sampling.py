@@ -77,25 +77,16 @@ class Request:
         return [k + stride * rolled.get(k, 0) for k in range(self.count)]
 
     def command_line(self, model: Model) -> str:
-        settings = self.settings
         words = ["python", "-m", "ddpm", "sample", "grid", "--model", self.reference]
         words += ["--num-samples", str(self.count)]
         if self.rolled:
             words += ["--indices", ",".join(map(str, self.indices))]
         if self.labels is None or len(self.labels) < model.num_classes:  # all in turn is the default
             words += ["--labels", labels_text(model.class_names, self.labels)]
-        words += ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
-        for option in SAMPLERS[settings.sampler].options:
-            words += [f"--{option.replace('_', '-')}", str(getattr(settings, option))]
-        words += ["--spacing", settings.spacing, "--guidance-scale", f"{settings.guidance_scale:g}"]
-        if settings.guidance_interval:
-            words += ["--guidance-interval", *map(str, settings.guidance_interval)]
-        words += ["--seed", str(self.seed), "--out", f"{model.config.noun}s.png"]
+        words += [*settings_words(self.settings), "--seed", str(self.seed), "--out", f"{model.config.noun}s.png"]
         return shlex.join(words)
 
     def python(self, model: Model) -> str:
-        changed = self.settings.model_dump()
-        arguments = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         labels = "None" if self.labels is None else str(list(self.labels))
         if self.labels and len(self.labels) == model.num_classes:
             labels = "range(model.num_classes)"
@@ -105,13 +96,29 @@ class Request:
             "import ddpm\n"
             "from ddpm.media.images import enlarge, make_grid, to_uint8\n\n"
             f"model = ddpm.load_model({self.reference!r})\n"
-            f"settings = ddpm.SamplingConfig({arguments})\n"
+            f"settings = {settings_python(self.settings)}\n"
             f"which = {self.indices if self.rolled else f'range({self.count})'}  # of the images that this seed has\n"
             f"labels = {labels}{named}\n"
             f"for step in ddpm.sample(model, labels=labels, settings=settings, seed={self.seed}, indices=which):\n"
             "    print(step.t, end=' ')   # step.x_t is the noisy state, step.x0 the predicted clean image\n"
             f"enlarge(make_grid(to_uint8(step.x0))).save('{model.config.noun}s.png')\n"
         )
+
+
+def settings_words(settings: SamplingConfig) -> list[str]:
+    """How settings are asked for on the command line."""
+    words = ["--sampler", settings.sampler, "--num-steps", str(settings.num_steps)]
+    for option in SAMPLERS[settings.sampler].options:
+        words += [f"--{option.replace('_', '-')}", str(getattr(settings, option))]
+    words += ["--spacing", settings.spacing, "--guidance-scale", f"{settings.guidance_scale:g}"]
+    if settings.guidance_interval:
+        words += ["--guidance-interval", *map(str, settings.guidance_interval)]
+    return words
+
+
+def settings_python(settings: SamplingConfig) -> str:
+    """How settings are made in Python."""
+    return f"ddpm.SamplingConfig({', '.join(f'{name}={value!r}' for name, value in settings.model_dump().items())})"
 
 
 @dataclass(frozen=True)

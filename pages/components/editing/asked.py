@@ -1,9 +1,11 @@
 """What several tools of the Draw page ask for and show: a class, a seed, an image, the answers."""
 
 import random
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from hashlib import sha256
+from typing import NamedTuple
 
 import streamlit as st
 from torch import Tensor
@@ -15,8 +17,9 @@ from ddpm.errors import DataError
 from ddpm.escaping import as_markdown
 from ddpm.evaluation.classifier import DATA as CLASSIFIED
 from ddpm.evaluation.classifier import classify
-from ddpm.media.images import enlarge, make_grid, png_bytes, to_pil
+from ddpm.media.images import enlarge, make_grid, png_bytes, to_pil, to_uint8
 from ddpm.models import NO_CLASS, Model
+from ddpm.names import labels_text
 from ddpm.samplers import Step
 from ddpm.sampling import evaluations, sample
 
@@ -26,6 +29,7 @@ from ..models import identity
 from ..pictures import show
 from ..public import foreign
 from ..recipes import recipe_of
+from ..sampling import settings_python, settings_words
 from ..source import UPLOAD, chosen, images_of, uploaded
 
 MADE = "drawn by the model"
@@ -70,8 +74,15 @@ def _roll(key: str) -> None:
     st.session_state[f"{key}_seed"] = random.randrange(100_000)
 
 
-def pick_image(model: Model, key: str, title: str = "Image", label: int = 3) -> Tensor | None:
-    """Controls for an image to work on, (1, C, H, W) in [-1, 1]; None, with the reason, while there is none.
+class Picked(NamedTuple):
+    """An image to work on, (1, C, H, W) in [-1, 1], and the Python that gets it."""
+
+    pixels: Tensor
+    python: str
+
+
+def pick_image(model: Model, key: str, title: str = "Image", label: int = 3) -> Picked | None:
+    """Controls for an image to work on; None, with the reason, while there is none.
 
     ``label`` is the class of the one to begin with, which the model draws.
     """
@@ -81,8 +92,10 @@ def pick_image(model: Model, key: str, title: str = "Image", label: int = 3) -> 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         source = st.selectbox(title, sources, key=f"{key}_source", width=190, **BOUND)
         if source == MADE:
-            labels = pick_labels(model, f"{key}_made", "of class", first=label)
-            return to_float(_made(model, labels, pick_seed(f"{key}_made")))
+            labels, seed = pick_labels(model, f"{key}_made", "of class", first=label), pick_seed(f"{key}_made")
+            settings = settings_python(settings_of(model))
+            python = f"drawn(1, labels={labels or None}, settings={settings}, seed={seed})"
+            return Picked(to_float(_made(model, labels, seed)), python)
         picture = uploaded(key, size, channels) if source == UPLOAD else chosen(key, source, size, channels)
         negative = False
         if source == UPLOAD and channels == 1:
@@ -91,7 +104,10 @@ def pick_image(model: Model, key: str, title: str = "Image", label: int = 3) -> 
     if isinstance(picture, str):
         st.info(foreign(picture))
         return None
-    return to_float(picture) * (-1 if negative else 1)
+    # The file is the download beside the answers: upright, cropped, scaled, light on dark.
+    return Picked(
+        to_float(picture) * (-1 if negative else 1), f"to_float(read_image('image.png', {size}, {channels})[None])"
+    )
 
 
 def _is_here(dataset: str, size: int, channels: int) -> bool:
@@ -127,6 +143,43 @@ def show_answers(model: Model, name: str, images: Tensor) -> None:
         st.caption(f"The classifier reads {', '.join(map(str, read(to_float(images))))}.")
     st.download_button("PNG", png_bytes(picture, recipe_of(model, "draw")), f"{name}.png", "image/png",
                        key=f"{name}_png", on_click="ignore")  # fmt: skip
+
+
+def asked_words(model: Model, labels: Sequence[int], settings: SamplingConfig) -> list[str]:
+    """The class and the settings, as the command line takes them."""
+    named = ["--labels", labels_text(model.class_names, tuple(labels))] if labels else []
+    return [*named, *settings_words(settings)]
+
+
+def as_code(model: Model, words: Sequence[str], lines: Sequence[str], image: Tensor | None = None) -> None:
+    """The same from the command line and in Python; ``image`` is the file image.png that they read."""
+    if image is not None:
+        st.download_button("The image, as PNG", png_bytes(to_pil(to_uint8(image)[0])), "image.png", "image/png",
+                           on_click="ignore")  # fmt: skip
+    with st.expander("The same from the command line", icon=":material/terminal:"):
+        command = ["python", "-m", "ddpm", "edit", words[0], "--model", model.reference, *words[1:]]
+        st.code(shlex.join(map(str, command)), language="bash", wrap_lines=True)
+    with st.expander("The same in Python", icon=":material/code:"):
+        st.code("\n".join([PYTHON.format(reference=model.reference), *lines]), language="python", wrap_lines=True)
+
+
+PYTHON = """# from the repository's root
+import ddpm
+from ddpm import editing
+from ddpm.data import to_float
+from ddpm.image_folder.decode import read_image
+from ddpm.media.images import enlarge, make_grid, to_uint8
+from ddpm.media.strokes import draw_strokes, mask_of, read_strokes
+
+model = ddpm.load_model({reference!r})
+
+def last(steps):
+    *_, step = steps
+    return step
+
+def drawn(*what, **how):
+    return to_float(to_uint8(last(ddpm.sample(model, *what, **how)).x0))
+"""
 
 
 def one(image: Tensor, title: str) -> None:

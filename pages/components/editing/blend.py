@@ -12,8 +12,9 @@ from ddpm.sampling import timesteps_from
 from ..drawn import drawn_once
 from ..models import identity
 from ..recipes import recipe_of
+from ..sampling import settings_python
 from ..walk import show_walk
-from .asked import BOUND, INSTEAD, hash_of, pick_image, pick_labels, pick_seed, settings_of
+from .asked import BOUND, INSTEAD, as_code, asked_words, hash_of, pick_image, pick_labels, pick_seed, settings_of
 
 FRAMES = 17
 
@@ -22,6 +23,7 @@ def blend_tool(model: Model) -> None:
     first, second = pick_image(model, "blend_from", "From"), pick_image(model, "blend_to", "To", label=8)
     if first is None or second is None:
         return
+    first, second, python = first.pixels, second.pixels, (first.python, second.python)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         labels, seed = pick_labels(model, "blend", "Draw as"), pick_seed("blend", "Seed of the noise", roll=True)
     strength = st.slider(
@@ -38,4 +40,15 @@ def blend_tool(model: Model) -> None:
     asked = "blend", identity(model), hash_of(first), hash_of(second), str(labels), start, seed
     (images,) = drawn_once(asked, model, work, [make], "Blending", "this", INSTEAD)
     show_walk(images, ("the first", "the second"), str(asked), "blend_walk", recipe_of(model, "draw"))
+    as_code(
+        model,
+        ["blend", "--image", "image.png", "--image", "other.png", "--start", start, "--frames", FRAMES,
+         *asked_words(model, labels, settings), "--seed", seed, "--out", "blend.gif"],
+        [f"first, second = {', '.join(python)}", f"settings = {settings_python(settings)}",
+         f"shares = [k / {FRAMES - 1} for k in range({FRAMES})]",
+         f"steps = editing.blend(model, first, second, shares, {start}, labels={labels or None}, settings=settings, "
+         f"seed={seed})",
+         f"enlarge(make_grid(to_uint8(last(steps).x0), columns={FRAMES})).save('blend.png')"],
+        first,
+    )  # fmt: skip
     st.caption("To blend two seeds or two classes from pure noise on, see the Playground, **A walk to another image**.")

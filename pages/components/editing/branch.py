@@ -1,5 +1,6 @@
 """Branching: go on from a state of a walk several times, and see what was decided by then."""
 
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -18,7 +19,20 @@ from ddpm.spacing import spaced_timesteps
 
 from ..drawn import drawn_once, whole_walk
 from ..models import identity
-from .asked import BOUND, INSTEAD, one, pick_labels, pick_seed, read, reads, settings_of, show_answers
+from ..sampling import settings_python
+from .asked import (
+    BOUND,
+    INSTEAD,
+    as_code,
+    asked_words,
+    one,
+    pick_labels,
+    pick_seed,
+    read,
+    reads,
+    settings_of,
+    show_answers,
+)
 
 STEPS = 20
 CHILDREN = 8
@@ -33,28 +47,52 @@ def branch_tool(model: Model) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="bottom"):
         labels, seed = pick_labels(model, "branch", "Class"), pick_seed("branch", "Seed of the root", roll=True)
-    settings = settings_of(model, STEPS, sampler="ddpm")
-    timesteps = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)
-    walk = partial(sample, model, 1, labels=labels or None, settings=settings, seed=seed)
-    family = "branch", identity(model), str(labels), seed
-    (states,) = drawn_once(family, model, 2 * STEPS, [walk], "Drawing", "this", INSTEAD, whole_walk)
-    states = states[:, 0]
-    followed: Followed | None = Followed(states, timesteps, family)
+    tree = Tree(model, labels, settings_of(model, STEPS, sampler="ddpm"), seed)
+    root = tree.root()
+    followed: Walk | None = root
     for level in range(1, LEVELS + 1):
-        followed = followed and _level(model, level, followed, labels, settings)
+        followed = followed and _level(tree, level, followed)
     if reads(model):
-        _when_decided(model, states, timesteps, labels, settings, family)
+        _when_decided(tree, root)
 
 
-class Followed(NamedTuple):
-    """A walk: its states (S + 1, C, H, W), the last its image, the timesteps of the others, and what names it."""
+class Walk(NamedTuple):
+    """The states of a walk (S + 1, C, H, W), the last its image; the timesteps of the others; and what names it."""
 
     states: Tensor
     timesteps: list[int]
     name: tuple
 
 
-def _level(model: Model, level: int, walk: Followed, labels: list[int], settings: SamplingConfig) -> Followed | None:
+@dataclass(frozen=True)
+class Tree:
+    """How walks are drawn."""
+
+    model: Model
+    labels: list[int]
+    settings: SamplingConfig
+    seed: int
+
+    def root(self) -> Walk:
+        name = "branch", identity(self.model), str(self.labels), self.seed
+        make = partial(sample, self.model, 1, labels=self.labels or None, settings=self.settings, seed=self.seed)
+        (states,) = drawn_once(name, self.model, 2 * STEPS, [make], "Drawing", "this", INSTEAD, whole_walk)
+        settings = self.settings
+        timesteps = spaced_timesteps(self.model.schedule.num_timesteps, settings.num_steps, settings.spacing)
+        return Walk(states[:, 0], timesteps, name)
+
+    def grow(self, walk: Walk, t: int, count: int) -> Tensor:
+        """The walks of ``count`` branches that leave another at t, (S + 1, count, C, H, W)."""
+        place = walk.timesteps.index(t)
+        rest = self.settings.model_copy(update={"num_steps": len(walk.timesteps) - place})
+        make = partial(editing.branch, self.model, walk.states[place][None], t, count, labels=self.labels or None,
+                       settings=rest, seed=self.seed + 1)  # fmt: skip
+        work, name = 2 * count * rest.num_steps, (*walk.name, t, count)
+        (walks,) = drawn_once(name, self.model, work, [make], "Growing", "this", INSTEAD, whole_walk)
+        return walks
+
+
+def _level(tree: Tree, level: int, walk: Walk) -> Walk | None:
     """A level of the tree: where its branches leave a walk, and the branches; returns the one that is followed, if
     any."""
     if len(walk.timesteps) < 2:
@@ -65,52 +103,46 @@ def _level(model: Model, level: int, walk: Followed, labels: list[int], settings
         help="The timestep of the walk from which on every branch has noise of its own.", **BOUND,
     )  # fmt: skip
     place = walk.timesteps.index(t)
-    name = (*walk.name, t)
     left, right = st.columns([1, 2], gap="large")
     with left:
         one(to_uint8(walk.states[place]), f"The state at t = {t}")
     with right:
-        branches = _grown(model, walk.states[place], walk.timesteps[place:], CHILDREN, labels, settings, name)
-        show_answers(model, f"branches{level}", to_uint8(branches[-1]))
+        branches = tree.grow(walk, t, CHILDREN)
+        show_answers(tree.model, f"branches{level}", to_uint8(branches[-1]))
+    if level == 1:
+        _code(tree, t)
     if level == LEVELS:
         return None
     follow = st.pills("Follow branch", list(range(1, CHILDREN + 1)), key=f"branch_follow{level}", **BOUND)
-    return Followed(branches[:, follow - 1], walk.timesteps[place:], (*name, follow)) if follow else None
+    return Walk(branches[:, follow - 1], walk.timesteps[place:], (*walk.name, t, follow)) if follow else None
 
 
-def _grown(
-    model: Model,
-    state: Tensor,
-    timesteps: list[int],
-    count: int,
-    labels: list[int],
-    settings: SamplingConfig,
-    name: tuple,
-) -> Tensor:
-    """The walks of ``count`` branches from a state, (S + 1, count, C, H, W)."""
-    rest = settings.model_copy(update={"num_steps": len(timesteps)})
-    make = partial(editing.branch, model, state[None], timesteps[0], count, labels=labels or None, settings=rest,
-                   seed=len(name))  # fmt: skip
-    work = 2 * count * len(timesteps)
-    (walks,) = drawn_once((*name, count), model, work, [make], "Growing", "this", INSTEAD, whole_walk)
-    return walks
+def _code(tree: Tree, t: int) -> None:
+    labels, seed = tree.labels or None, tree.seed
+    as_code(
+        tree.model,
+        ["branch", "--at", t, "--num-samples", CHILDREN, *asked_words(tree.model, tree.labels, tree.settings),
+         "--seed", seed, "--out", "branches.png"],
+        [f"settings = {settings_python(tree.settings)}",
+         f"walk = list(ddpm.sample(model, 1, labels={labels}, settings=settings, seed={seed}))",
+         f"root = next(step for step in walk if step.t == {t})",
+         "rest = settings.model_copy(update={'num_steps': len(walk) - 1 - root.index})",
+         f"steps = editing.branch(model, root.x_t, {t}, {CHILDREN}, labels={labels}, settings=rest, seed={seed + 1})",
+         "enlarge(make_grid(to_uint8(last(steps).x0), columns=4)).save('branches.png')"],
+    )  # fmt: skip
 
 
-def _when_decided(
-    model: Model, states: Tensor, timesteps: list[int], labels: list[int], settings: SamplingConfig, name: tuple
-) -> None:
+def _when_decided(tree: Tree, root: Walk) -> None:
     """How many branches stay the digit of their root, over the timestep at which they leave it."""
     st.header("When is it decided?", anchor=False)
     if not st.toggle(f"Grow {COUNTED} branches at each of {MOMENTS} timesteps", key="branch_count", **BOUND):
         return
-    digit = read(states[-1:])[0]
-    places = [round(k * (len(timesteps) - 1) / (MOMENTS - 1)) for k in range(MOMENTS)]
-    same = []
-    for place in places:
-        branches = _grown(model, states[place], timesteps[place:], COUNTED, labels, settings, (*name, timesteps[place]))
-        same.append(sum(each == digit for each in read(branches[-1])))
+    digit = read(root.states[-1:])[0]
+    places = [round(k * (len(root.timesteps) - 1) / (MOMENTS - 1)) for k in range(MOMENTS)]
+    times = [root.timesteps[place] for place in places]
+    same = [sum(each == digit for each in read(tree.grow(root, t, COUNTED)[-1])) for t in times]
     ends = [wilson(count / COUNTED, COUNTED) for count in same]
-    trace = Trace([timesteps[place] for place in places], [(low + high) / 2 for low, high in ends], mark="circle",
+    trace = Trace(times, [(low + high) / 2 for low, high in ends], mark="circle",
                   error=[(high - low) / 2 for low, high in ends], hover_data=same,
                   hover=f"t = %{{x}}: %{{customdata}} of {COUNTED}<extra></extra>")  # fmt: skip
     across = Axis("t at which the branches leave the root", reversed=True)

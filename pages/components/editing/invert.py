@@ -15,16 +15,18 @@ from ddpm.sampling import sample
 
 from ..drawn import drawn_once
 from ..models import identity
-from .asked import INSTEAD, hash_of, one, pick_image, pick_labels, settings_of
+from ..sampling import settings_python
+from .asked import INSTEAD, as_code, hash_of, one, pick_image, pick_labels, settings_of
 
 STEPS = 20
 FAR = 3  # standard deviations of the noise that are shown as black and white
 
 
 def invert_tool(model: Model) -> None:
-    original = pick_image(model, "invert")
-    if original is None:
+    picked = pick_image(model, "invert")
+    if picked is None:
         return
+    original = picked.pixels
     if model.config.model.step_counts:
         st.info("A distilled model takes steps too large to be taken back. Choose its teacher, or any other model.",
                 icon=":material/speed:")  # fmt: skip
@@ -58,3 +60,14 @@ def invert_tool(model: Model) -> None:
         f"There and back in {settings.num_steps} steps of DDIM, the way back found with {editing.INVERSION_ROUNDS} "
         f"evaluations a step: {back:.1f} dB. At 30 dB two images are hard to tell apart."
     )
+    as_code(
+        model,
+        ["invert", "--image", "image.png", "--num-steps", settings.num_steps,
+         *(["--labels", model.class_name(labels[0])] if labels else []),
+         *(["--to", model.class_name(other[0])] if other else []), "--out", "inverted.png"],
+        [f"image = {picked.python}", f"settings = {settings_python(plain)}",
+         f"noise = last(editing.invert(model, image, labels={labels or None}, settings=settings)).x_t",
+         f"again = drawn(1, labels={other or None}, settings=settings, noise=lambda: noise)",
+         "enlarge(make_grid(to_uint8(again))).save('again.png')"],
+        original,
+    )  # fmt: skip

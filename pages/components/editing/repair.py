@@ -6,20 +6,33 @@ import streamlit as st
 
 from ddpm import editing
 from ddpm.media.images import enlarge, to_pil, to_uint8
-from ddpm.media.strokes import mask_of
+from ddpm.media.strokes import mask_of, strokes_text
 from ddpm.models import Model
 from ddpm.sampling import evaluations
 
-from .asked import ANSWERS, BOUND, answers, hash_of, pick_image, pick_labels, pick_seed, settings_of
+from ..sampling import settings_python
+from .asked import (
+    ANSWERS,
+    BOUND,
+    answers,
+    as_code,
+    asked_words,
+    hash_of,
+    pick_image,
+    pick_labels,
+    pick_seed,
+    settings_of,
+)
 from .canvas import canvas
 
 LOWER_HALF = "250:150,640;850,640|250:150,840;850,840"
 
 
 def repair_tool(model: Model) -> None:
-    original = pick_image(model, "repair")
-    if original is None:
+    picked = pick_image(model, "repair")
+    if picked is None:
         return
+    original = picked.pixels
     with st.container(horizontal=True, vertical_alignment="bottom"):
         labels = pick_labels(model, "repair", "Repair it as")
         seed = pick_seed("repair", "Seed of the answers", roll=True)
@@ -38,3 +51,15 @@ def repair_tool(model: Model) -> None:
     work = ANSWERS * repeats * evaluations(settings, model.schedule, guided=bool(labels))
     with right:
         answers(model, "repair", (hash_of(original), hash_of(mask), labels, repeats, seed), work, make)
+    text = strokes_text(strokes)
+    as_code(
+        model,
+        ["inpaint", "--image", "image.png", "--mask", text, "--repeats", repeats, "--num-samples", ANSWERS,
+         *asked_words(model, labels, settings), "--seed", seed, "--out", "repaired.png"],
+        [f"image = {picked.python}", f"settings = {settings_python(settings)}",
+         f"mask = mask_of(read_strokes('{text}'), {model.config.data.image_size})",
+         f"steps = editing.inpaint(model, image.expand({ANSWERS}, -1, -1, -1), mask, repeats={repeats}, "
+         f"labels={labels or None}, settings=settings, seed={seed})",
+         "enlarge(make_grid(to_uint8(last(steps).x0))).save('repaired.png')"],
+        original,
+    )  # fmt: skip

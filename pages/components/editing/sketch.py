@@ -5,12 +5,25 @@ from functools import partial
 import streamlit as st
 
 from ddpm import editing
-from ddpm.media.strokes import draw_strokes
+from ddpm.media.strokes import draw_strokes, strokes_text
 from ddpm.models import Model
 from ddpm.sampling import timesteps_from
 
 from ..classes import article
-from .asked import ANSWERS, BOUND, answers, hash_of, pick_labels, pick_seed, read, reads, settings_of
+from ..sampling import settings_python
+from .asked import (
+    ANSWERS,
+    BOUND,
+    answers,
+    as_code,
+    asked_words,
+    hash_of,
+    pick_labels,
+    pick_seed,
+    read,
+    reads,
+    settings_of,
+)
 from .canvas import canvas
 
 READ = "as the classifier reads it"
@@ -40,3 +53,13 @@ def sketch_tool(model: Model) -> None:
                    settings=settings, seed=seed)  # fmt: skip
     with right:
         answers(model, "sketch", (hash_of(pixels), labels, start, strength == 1, seed), 2 * ANSWERS * steps, make)
+    text, size = strokes_text(strokes), data.image_size
+    as_code(
+        model,
+        ["sketch", "--image", text, "--strength", strength, "--num-samples", ANSWERS,
+         *asked_words(model, labels, settings), "--seed", seed, "--out", "sketch.png"],
+        [f"settings = {settings_python(settings)}",
+         f"sketch = (draw_strokes(read_strokes('{text}'), {size}) * 2 - 1).expand({ANSWERS}, {data.channels}, -1, -1)",
+         f"steps = editing.sketch(model, sketch, {strength}, labels={labels or None}, settings=settings, seed={seed})",
+         "enlarge(make_grid(to_uint8(last(steps).x0))).save('sketch.png')"],
+    )  # fmt: skip
