@@ -1,4 +1,4 @@
-"""The diffusion process: noising, the three parametrisations, the loss, and the denoiser that samplers see.
+"""The diffusion process: noising, the parametrisations, the loss, and the denoiser that samplers see.
 
 With a_t = sqrt(alpha_bar_t) and s_t = sqrt(1 - alpha_bar_t), x_t = a_t x0 + s_t eps (Ho et al. 2020, eq. 4), and a
 network may predict any of
@@ -6,8 +6,13 @@ network may predict any of
     eps    the noise                                                    Ho et al. 2020, eq. 14
     x0     the clean image
     v      a_t eps - s_t x0                                             Salimans & Ho 2022, appendix D
+    u      eps - x0, the velocity of rectified flow                     Liu et al. 2023; Lipman et al. 2023
 
-One function, ``to_prediction``, turns each of them into (x0, eps); the loss and every sampler go through it.
+At fixed x_t they are one thing in several coordinates, and so is the score of x_t, -eps / s_t (Song et al. 2021). One
+function, ``to_prediction``, turns each of them into (x0, eps); the loss and every sampler go through it.
+
+Rectified flow goes along straight lines, (1 - w) x0 + w eps for w from 0 to 1. Divided by sqrt((1 - w)^2 + w^2) its
+states are x_t of the schedule ``rectified``, w = (t + 1) / T: the same process, and the same samplers.
 """
 
 from __future__ import annotations
@@ -25,7 +30,48 @@ from .errors import ConfigError, unknown
 if TYPE_CHECKING:
     from .schedule import NoiseSchedule
 
-PREDICTION_TYPES = ("eps", "x0", "v")
+
+class Output(NamedTuple):
+    """Something that a network may predict, in terms of a, s, x0 and eps at fixed x_t."""
+
+    of: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    """(a, s, x0, eps) -> the output."""
+    back: Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+    """(a, s, output, x_t) -> (x0, eps)."""
+    per_x0_error: Callable[[Tensor], Tensor]
+    """SNR -> the squared error of the output over that of x0."""
+
+
+OUTPUTS: dict[str, Output] = {
+    "eps": Output(
+        lambda a, s, x0, eps: eps,
+        lambda a, s, out, x_t: ((x_t - s * out) / a, out),
+        lambda snr: snr,
+    ),
+    "x0": Output(
+        lambda a, s, x0, eps: x0,
+        lambda a, s, out, x_t: (out, (x_t - a * out) / s),
+        torch.ones_like,
+    ),
+    "v": Output(
+        lambda a, s, x0, eps: a * eps - s * x0,
+        lambda a, s, out, x_t: (a * x_t - s * out, s * x_t + a * out),
+        lambda snr: snr + 1,
+    ),
+    "u": Output(
+        lambda a, s, x0, eps: eps - x0,
+        lambda a, s, out, x_t: ((x_t - s * out) / (a + s), (x_t + a * out) / (a + s)),
+        lambda snr: (snr.sqrt() + 1) ** 2,
+    ),
+    "score": Output(
+        lambda a, s, x0, eps: -eps / s,
+        lambda a, s, out, x_t: ((x_t + s**2 * out) / a, -s * out),
+        lambda snr: snr * (snr + 1),
+    ),
+}
+"""Everything that says the same of x_t."""
+PREDICTION_TYPES = ("eps", "x0", "v", "u")
+"""Those that a config may ask a network for."""
 
 
 class Prediction(NamedTuple):
@@ -63,28 +109,20 @@ def to_prediction(schedule: NoiseSchedule, output: Tensor, x_t: Tensor, t: Tenso
     """Turn a network's output into (x0, eps). output, x_t: (B, ...); t: (B,) long.
 
     Raises:
-        ConfigError: prediction_type is not eps, x0 or v.
+        ConfigError: prediction_type is none of ``OUTPUTS``.
     """
-    a, s = schedule.scales(t, x_t)
-    if prediction_type == "eps":
-        return Prediction(x0=(x_t - s * output) / a, eps=output)
-    if prediction_type == "x0":
-        return Prediction(x0=output, eps=(x_t - a * output) / s)
-    if prediction_type == "v":
-        return Prediction(x0=a * x_t - s * output, eps=s * x_t + a * output)
-    raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
+    return Prediction(*_output(prediction_type).back(*schedule.scales(t, x_t), output, x_t))
 
 
-def target(schedule: NoiseSchedule, x0: Tensor, eps: Tensor, t: Tensor, prediction_type: str) -> Tensor:
+def target(schedule: NoiseSchedule, x0: Tensor, eps: Tensor, t: int | Tensor, prediction_type: str) -> Tensor:
     """What the network should output for (x0, eps): the inverse of ``to_prediction``."""
-    if prediction_type == "eps":
-        return eps
-    if prediction_type == "x0":
-        return x0
-    if prediction_type == "v":
-        a, s = schedule.scales(t, x0)
-        return a * eps - s * x0
-    raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
+    return _output(prediction_type).of(*schedule.scales(t, x0), x0, eps)
+
+
+def _output(prediction_type: str) -> Output:
+    if prediction_type not in OUTPUTS:
+        raise ConfigError(unknown("prediction_type", prediction_type, OUTPUTS))
+    return OUTPUTS[prediction_type]
 
 
 # -- the loss ------------------------------------------------------------------------------------------------------
@@ -99,17 +137,13 @@ def loss_weights(
     """The weight of the loss at every timestep, shape (T,), float64.
 
     min_snr weighs the error of x0 with min(SNR, gamma) (Hang et al. 2023, eq. 10). For the network's output that is
-    min(SNR, gamma) / SNR for eps and min(SNR, gamma) / (SNR + 1) for v.
+    min(SNR, gamma) / SNR for eps, min(SNR, gamma) / (SNR + 1) for v and min(SNR, gamma) / (sqrt(SNR) + 1)^2 for u.
     """
     if weighting == "uniform":
         return torch.ones_like(schedule.snr)
     if weighting != "min_snr":
         raise ConfigError(unknown("loss weighting", weighting, WEIGHTINGS))
-    snr = schedule.snr
-    per_x0_error = {"x0": torch.ones_like(snr), "eps": snr, "v": snr + 1}
-    if prediction_type not in per_x0_error:
-        raise ConfigError(unknown("prediction_type", prediction_type, PREDICTION_TYPES))
-    return snr.clamp(max=min_snr_gamma) / per_x0_error[prediction_type]
+    return schedule.snr.clamp(max=min_snr_gamma) / _output(prediction_type).per_x0_error(schedule.snr)
 
 
 def diffusion_loss(

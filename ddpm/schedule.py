@@ -267,13 +267,22 @@ def power(
     return _power_betas(num_timesteps, beta_start, beta_end, power)
 
 
+@schedule(
+    r"\bar\alpha(u) = \frac{(1 - u)^2}{(1 - u)^2 + u^2},\quad u = \frac{t+1}{T}",
+    "Liu et al. 2023, Flow Straight and Fast (arXiv:2209.03003): the straight path (1 - u) x0 + u eps, scaled to "
+    "variance 1",
+)
+def rectified(num_timesteps: int) -> Tensor:
+    return _betas_of(lambda u: (1 - u) ** 2 / ((1 - u) ** 2 + u**2), num_timesteps, max_beta=1.0)
+
+
 def make_schedule(
     name: str = "linear", num_timesteps: int = 1000, *, zero_terminal_snr: bool = False, **parameters: float
 ) -> NoiseSchedule:
     """Build a schedule of ``SCHEDULES`` by name.
 
     Args:
-        name: linear, cosine, sigmoid, quadratic, scaled_linear, power, or one that was registered.
+        name: linear, cosine, sigmoid, quadratic, scaled_linear, power, rectified, or one that was registered.
         num_timesteps: T >= 2.
         zero_terminal_snr: rescale so that alpha_bar at T - 1 is exactly 0 (Lin et al. 2024, algorithm 1).
         **parameters: overrides of the schedule's own defaults.

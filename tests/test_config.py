@@ -53,7 +53,8 @@ def test_every_config_in_the_repo_survives_yaml(path, tmp_path):
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_saved_config_says_which_schedule_ran(name, tmp_path):
-    config = load(f"schedule: {{name: {name}, num_timesteps: 50}}\nsampling: {{num_steps: 10}}", tmp_path)
+    text = f"schedule: {{name: {name}, num_timesteps: 50}}\nsampling: {{num_steps: 10}}\n"
+    config = load(text + "diffusion: {prediction_type: v}", tmp_path)
     saved = parse_yaml(config_to_yaml(config))["schedule"]
     assert {key: saved[key] for key in SCHEDULES[name].defaults} == SCHEDULES[name].defaults
     assert (config.schedule.build().alphas_cumprod == make_schedule(name, 50).alphas_cumprod).all()
@@ -178,11 +179,11 @@ def test_the_choices_are_those_that_the_code_knows():
         ),
         (
             "schedule: {zero_terminal_snr: true}",
-            "FILE, line 1: schedule.zero_terminal_snr: needs diffusion.prediction_type v or x0",
+            "FILE, line 1: schedule.zero_terminal_snr: needs diffusion.prediction_type v, u or x0",
         ),
         (
             "diffusion: {prediction_type: epsilon}",
-            "FILE, line 1: diffusion.prediction_type: must be 'eps', 'x0' or 'v'",
+            "FILE, line 1: diffusion.prediction_type: must be 'eps', 'x0', 'v' or 'u'",
         ),
         (
             "data: {image_size: 30}",
@@ -222,7 +223,7 @@ def test_the_choices_are_those_that_the_code_knows():
         ),
         (
             "schedule: {beta_end: 0.5}",
-            "FILE: diffusion.prediction_type: must be v or x0 for this schedule: it leaves alpha_bar = 5e-134 at T - 1",
+            "FILE: diffusion.prediction_type: must be v, u or x0 for this schedule: it leaves alpha_bar = 5e-134",
         ),
         ("sampling: {eta: 1.5}", "FILE, line 1: sampling.eta: must be less than or equal to 1, got 1.5"),
         ("data: {dataset: mnist", "FILE, line 1, column 22: not valid YAML: expected ',' or '}'"),
@@ -355,8 +356,9 @@ def test_overrides_of_a_config_leave_the_original_alone():
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_another_schedule_brings_its_own_parameters(name, tmp_path):
-    assert load("name: a", tmp_path, [f"schedule.name={name}"]).schedule.parameters == SCHEDULES[name].defaults
-    assert with_overrides(Config(), [f"schedule.name={name}"]).schedule.parameters == SCHEDULES[name].defaults
+    changes = [f"schedule.name={name}", "diffusion.prediction_type=v"]
+    assert load("name: a", tmp_path, changes).schedule.parameters == SCHEDULES[name].defaults
+    assert with_overrides(Config(), changes).schedule.parameters == SCHEDULES[name].defaults
 
 
 @pytest.mark.parametrize(

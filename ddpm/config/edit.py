@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin
 
 from ..errors import ConfigError
 from ..schedule import SCHEDULES
-from .schema import MAX_YAML, Config, field_at, holds_text
+from .schema import MAX_YAML, MIN_ALPHA_BAR, Config, field_at, holds_text
 from .section import stated
 from .sections import SamplingConfig, ScheduleConfig
 from .yaml_text import dump_yaml, lines_of, parse_yaml
@@ -29,10 +29,10 @@ def config_from_dict(
 
 def with_schedule(config: Config, schedule: ScheduleConfig) -> Config:
     """A copy of ``config`` with another schedule and the changes that it requires: no more sampling steps than
-    timesteps, and v-prediction if the terminal SNR is zero."""
+    timesteps, and v-prediction if nothing is left of the image at T - 1."""
     values = config.model_dump(mode="json") | {"schedule": schedule.model_dump(mode="json")}
     values["sampling"]["num_steps"] = min(config.sampling.num_steps, schedule.num_timesteps)
-    if schedule.zero_terminal_snr and config.diffusion.prediction_type == "eps":
+    if schedule.build().alphas_cumprod[-1] < MIN_ALPHA_BAR and config.diffusion.prediction_type == "eps":
         values["diffusion"]["prediction_type"] = "v"
     return config_from_dict(values)
 

@@ -69,12 +69,12 @@ class Config(Section):
             raise ValueError(f"model.num_classes must be 0 or {len(names)} for {whose}, got {model.num_classes}")
         if self.schedule.zero_terminal_snr and self.diffusion.prediction_type == "eps":
             raise ValueError(
-                "schedule.zero_terminal_snr needs diffusion.prediction_type v or x0: noise alone tells no x0"
+                "schedule.zero_terminal_snr needs diffusion.prediction_type v, u or x0: noise alone tells no x0"
             )
         left = self.schedule.build().alpha_bar(self.schedule.num_timesteps - 1)
         if left < MIN_ALPHA_BAR and self.diffusion.prediction_type == "eps":
             raise ValueError(
-                f"diffusion.prediction_type must be v or x0 for this schedule: it leaves alpha_bar = {left:.0e} at "
+                f"diffusion.prediction_type must be v, u or x0 for this schedule: it leaves alpha_bar = {left:.0e} at "
                 "T - 1, and noise alone tells no x0"
             )
         check_num_steps(self.sampling.num_steps, self.schedule.num_timesteps)

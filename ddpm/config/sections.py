@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
+from ..diffusion import PREDICTION_TYPES
 from ..samplers import SAMPLERS
 from ..schedule import SCHEDULES, NoiseSchedule, make_schedule
 from ..spacing import SPACINGS
@@ -55,10 +56,10 @@ class ScheduleConfig(OpenSection):
 class DiffusionConfig(Section):
     title: ClassVar = "diffusion"
 
-    prediction_type: Literal["eps", "x0", "v"] = setting(
+    prediction_type: Literal[PREDICTION_TYPES] = setting(
         "eps",
-        "What the network predicts: the noise, the clean image, or v, a mix that is well scaled at every t and "
-        "learns soonest.",
+        "What the network predicts: the noise, the clean image, v, a mix that is well scaled at every t and learns "
+        "soonest, or u, the velocity eps - x0 of rectified flow.",
     )
     loss: Literal["mse", "l1", "huber"] = setting(
         "mse", "Distance between prediction and target. l1 and huber are less sensitive to outliers."

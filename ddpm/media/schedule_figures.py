@@ -18,7 +18,7 @@ from ..evaluation.calibration import psnr
 from ..randomness import ImageNoise
 from ..schedule import SCHEDULES, NoiseSchedule
 from ..spacing import spaced_timesteps
-from .chart import DASHES, Axis, Chart, Panel, Trace, colour_of
+from .chart import DASHES, PALETTE, Axis, Chart, Panel, Trace, colour_of
 from .drawers import save_figure
 from .images import to_pil, to_uint8
 
@@ -51,10 +51,11 @@ class Line:
 
 
 def pen_of(name: str, before: Sequence[ScheduleConfig]) -> Pen:
-    """A schedule keeps its colour; its second variant, after those in ``before``, is dashed, and so on."""
-    dashes = list(DASHES)
-    variants = sum(config.name == name for config in before)
-    return Pen(colour_of(list(SCHEDULES).index(name)), dashes[variants % len(dashes)])
+    """A schedule keeps its colour; its second variant, after those in ``before``, is dashed, and so on. A schedule that
+    came after all colours had been given has the first again, dashed from the start."""
+    dashes, number = list(DASHES), list(SCHEDULES).index(name)
+    variants = sum(config.name == name for config in before) + number // len(PALETTE)
+    return Pen(colour_of(number), dashes[variants % len(dashes)])
 
 
 def lines(configs: Sequence[ScheduleConfig]) -> list[Line]:

@@ -15,6 +15,7 @@ const TO_PREDICTION = {
   eps: (a, s, out, x) => ({ x0: mix(1 / a, x, -s / a, out), eps: out }),
   x0: (a, s, out, x) => ({ x0: out, eps: mix(1 / s, x, -a / s, out) }),
   v: (a, s, out, x) => ({ x0: mix(a, x, -s, out), eps: mix(s, x, a, out) }),
+  u: (a, s, out, x) => ({ x0: mix(1 / (a + s), x, -s / (a + s), out), eps: mix(1 / (a + s), x, a / (a + s), out) }),
 };
 
 export const SAMPLERS = {
