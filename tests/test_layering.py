@@ -24,7 +24,7 @@ LAYERS = [  # a module imports from its own layer or an earlier one
     ["image_folder", "data", "storage"],
     ["models"],
     ["sampling"],
-    ["editing"],
+    ["editing", "plane"],
     ["training", "evaluation", "metrics"],
     ["media"],
     ["deploy"],
