@@ -117,6 +117,12 @@ class Mixture:
         noise = torch.randn(count, 2, generator=generator)
         return Points(self.means[chosen] + self.deviation * noise, self.labels[chosen])
 
+    def of_class(self, label: int) -> Mixture:
+        """The part of one class."""
+        chosen = self.labels == label
+        weights = self._weights_of(label)[chosen]
+        return Mixture(self.means[chosen], self.deviation, weights, self.labels[chosen])
+
     def _weights_of(self, label: int | None) -> Tensor:
         """The weights within a class."""
         weights = self.weights if label is None else self.weights * (self.labels == label)

@@ -21,7 +21,7 @@ from tests.websocket_client import Visitor, Widget, connect, state
 SOAK = bool(os.environ.get("DDPM_SOAK"))
 MESSAGES = 5000 if SOAK else 300
 MODES = ["public", "home"] if SOAK else ["public"]
-PAGES = {"public": ["", "playground", "draw", "ladder", "schedules", "train", "curves", "evaluate"]}
+PAGES = {"public": ["", "playground", "draw", "ladder", "schedules", "plane", "train", "curves", "evaluate"]}
 PAGES["home"] = [*PAGES["public"], "share"]
 # An honest click on one of these makes the machine work, for minutes in all; they are sent everything but that.
 WORKING = ("play_generate", "play_roll", "ladder_go", "home_roll", "train_launch", "eval_start", "FormSubmitter",

@@ -53,9 +53,7 @@ def test_the_exact_denoiser_is_the_integral_of_bayes(linear, t, label):
     at = torch.tensor([[0.3, -0.2], [-1.1, 0.9]])
     axis = torch.linspace(-2.2, 2.2, 441, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis)
-    chosen = PRESET.labels == label if label is not None else torch.ones(5, dtype=torch.bool)
-    mixture = Mixture(PRESET.means[chosen], PRESET.deviation, torch.full((int(chosen.sum()),), 1 / int(chosen.sum())),
-                      PRESET.labels[chosen])  # fmt: skip
+    mixture = PRESET if label is None else PRESET.of_class(label)
     prior = mixture.log_density(grid, linear, -1)
     a, s = math.sqrt(linear.alpha_bar(t)), math.sqrt(1 - linear.alpha_bar(t))
     posterior = (prior - (at[:, None].double() - a * grid).square().sum(2) / (2 * s**2)).softmax(1)

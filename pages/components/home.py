@@ -116,9 +116,10 @@ def home() -> None:
     )
 
     groups = [(group, list(pages)) for group, pages in groupby(shown_pages()[1:], lambda one: one.group)]
-    for column, (group, pages) in zip(st.columns(len(groups)), groups, strict=True):
+    cards = st.container(key="home_groups")
+    for column, (group, pages) in zip(cards.columns(len(groups)), groups, strict=True):
         with column, st.container(border=True, height="stretch"):
-            st.subheader(GROUPS[group], anchor=False)
+            st.header(GROUPS[group], anchor=False)
             for one in pages:
                 st.page_link(one.path, label=f"**{one.label}**", icon=one.icon)
                 st.write(one.about)

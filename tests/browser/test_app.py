@@ -26,6 +26,7 @@ PAGES = {
     "draw": "Draw",
     "ladder": "Ladder",
     "schedules": "Schedules",
+    "plane": "Plane",
     "train": "Train",
     "curves": "Curves",
     "evaluate": "Evaluate",
@@ -415,7 +416,7 @@ def test_stop_on_a_first_visit_stops_and_says_what_is_true(page, app_url):
     wait_until_idle(page)
     page.get_by_text("Stopped before a picture was finished").wait_for()  # until one asks
     page.locator(".st-key-play_steps").get_by_role("slider").press("Home")
-    page.wait_for_url(re.compile("play_steps=2(&|$)"))
+    page.wait_for_url(re.compile("play_steps=1(&|$)"))
     wait_until_idle(page)
     page.locator(".st-key-play_generate").get_by_role("button").click()
     page.get_by_alt_text("2 generated images").wait_for(timeout=60_000)

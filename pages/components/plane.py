@@ -1,0 +1,169 @@
+"""The plane on a page: what a walk of many points needs to be drawn in the browser."""
+
+import base64
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+import torch
+from torch import Tensor
+
+from ddpm.diffusion import Denoiser, Prediction, make_denoiser
+from ddpm.media.chart import Axis, Chart, Panel, Trace
+from ddpm.plane import MLP, NOISE, PRESET, Mixture, Points, sample_data, sliced_wasserstein, train, walk
+from ddpm.samplers import SAMPLERS
+from ddpm.schedule import NoiseSchedule, make_schedule
+from ddpm.spacing import spaced_timesteps
+
+from .models import computing
+
+EXTENT = 2.6  # half of the plane's side that is shown
+PARTICLES, COMPARED = 600, 2000  # points that are drawn, and those whose distance to the data is measured
+FIELD, DENSITY = 15, 56  # cells of the field and of the density along a side
+KERNELS = 400  # points of a curve that stand for it in the exact answer
+T = 1000
+STATIC = Path(__file__).with_name("static")
+_plane = st.components.v2.component(
+    "ddpm_plane", **{kind: (STATIC / f"plane.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
+)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """How points walk."""
+
+    sampler: str
+    num_steps: int
+    schedule: str = "linear"
+
+    @property
+    def label(self) -> str:
+        flow = ", rectified flow" if self.schedule == "rectified" else ""
+        return f"{SAMPLERS[self.sampler].label}, {self.num_steps} step{'s' * (self.num_steps > 1)}{flow}"
+
+
+WALKS = {
+    walk.label: walk
+    for walk in (
+        *(Walk("ddim", n) for n in (3, 5, 10, 50, 200)),
+        *(Walk("ddpm", n) for n in (10, 50, 200)),
+        *(Walk("heun", n) for n in (5, 10)),
+        *(Walk("dpmpp_2m", n) for n in (5, 10)),
+        *(Walk("ddim", n, "rectified") for n in (1, 5, 50)),
+    )
+}
+GUIDED = Walk("ddim", 50)
+SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+def truth(name: str) -> Mixture:
+    """The exact law of a preset: its own, or small Gaussians around points of a curve."""
+    return PRESET if name == "mixture" else Mixture.of_points(sample_data(name, KERNELS, seed=1), NOISE)
+
+
+@st.cache_resource(show_spinner="Walking", max_entries=64)
+def view(name: str, asked: Walk, shows: str, label: int | None, scale: float) -> dict[str, Any]:
+    """What the browser draws a walk from, by the exact denoiser."""
+    mixture, schedule = truth(name), make_schedule(asked.schedule, T)
+    return _view(mixture, mixture.denoiser(schedule, label, scale), asked, shows, label, asked.label)
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _learned(name: str, count: int, steps: int) -> list[MLP]:
+    """Stores a network; inside a cached function one could not wait for a turn."""
+    return []
+
+
+def learned_view(name: str, count: int, steps: int, shows: str, label: int | None, scale: float) -> dict[str, Any]:
+    """What the browser draws a walk from, by a network that learned ``count`` points in so many steps."""
+    schedule, kept = make_schedule("linear", T), _learned(name, count, steps)
+    if not kept:
+        bar = st.progress(0.0, "Training")
+        torch.manual_seed(0)
+        network = MLP(T, num_classes=2)
+        with computing("plane", steps) as turn:
+            for step, loss in enumerate(train(network, sample_data(name, count), schedule, steps), 1):
+                turn.give_way()
+                if step % 50 == 0 or step == steps:
+                    bar.progress(step / steps, f"Training: step {step:,} of {steps:,}, loss {loss:.3f}")
+        kept[:] = [network.eval()]
+        bar.empty()
+    labels = None if label is None else torch.full((COMPARED,), label)
+    title = f"learned from {count:,} points in {steps:,} steps, {GUIDED.label}"
+
+    def denoise(x_t: Tensor, t: int) -> Prediction:
+        named = None if labels is None else labels[: len(x_t)]
+        return make_denoiser(kept[0], schedule, "v", named, null_label=2, guidance_scale=scale, clip=False)(x_t, t)
+
+    return _view(truth(name), denoise, GUIDED, shows, label, title)
+
+
+def _view(
+    mixture: Mixture, denoise: Denoiser, asked: Walk, shows: str, label: int | None, title: str
+) -> dict[str, Any]:
+    """The arrays of a walk, and how far its end is from fresh data."""
+    schedule, timesteps = make_schedule(asked.schedule, T), spaced_timesteps(T, asked.num_steps)
+    steps = list(walk(SAMPLERS[asked.sampler].function, denoise, schedule, timesteps, COMPARED))
+    states = torch.stack([step.x_t.flatten(1) for step in steps])
+    distance = sliced_wasserstein(states[-1], mixture.sample(COMPARED, 0, label).x)
+    nearest = torch.cdist(states[-1, :PARTICLES], mixture.means).argmin(1)
+    part = mixture if label is None else mixture.of_class(label)
+    return {
+        "title": f"{title}: distance to the data {distance:.3f}",
+        "times": [step.t for step in steps],
+        "alphaBars": [schedule.alpha_bar(step.t) for step in steps],
+        "labels": mixture.labels[nearest].tolist(),
+        "particles": _base64(states[:, :PARTICLES]),
+        "field": _base64(torch.stack([_field(denoise, t) for t in timesteps])),
+        "density": _base64(torch.stack([_density(part, schedule, step.t) for step in steps])),
+        "shows": shows,
+    }  # fmt: skip
+
+
+def _grid(cells: int) -> Tensor:
+    """The middles of cells x cells over what is shown, rows from below: (cells^2, 2)."""
+    axis = (torch.arange(cells) + 0.5) * (2 * EXTENT / cells) - EXTENT
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x.flatten(), y.flatten()], 1)
+
+
+def _field(denoise: Denoiser, t: int) -> Tensor:
+    with torch.no_grad():
+        return denoise(_grid(FIELD)[:, :, None, None], t).x0.flatten(1)
+
+
+def _density(mixture: Mixture, schedule: NoiseSchedule, t: int) -> Tensor:
+    """How dark every cell is, 0 to 255, rows from above: (DENSITY, DENSITY) uint8."""
+    density = mixture.log_density(_grid(DENSITY), schedule, t).exp().view(DENSITY, DENSITY).flip(0)
+    return (200 * density / density.max()).round().byte()
+
+
+def _base64(values: Tensor) -> str:
+    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
+
+
+def show_plane(views: list[dict[str, Any]], points: Points, named: str) -> None:
+    """Draw walks side by side; the slider goes to the end when ``named`` changes."""
+    _plane(data={"views": views, "points": _base64(points.x), "id": named}, key="plane_views")
+
+
+@st.cache_resource(show_spinner="Guiding", max_entries=16)
+def distances_over_guidance(name: str, label: int) -> list[float]:
+    """For every one of ``SCALES``, how far the samples end from the class's own law."""
+    mixture, schedule = truth(name), make_schedule(GUIDED.schedule, T)
+    fresh, timesteps = mixture.sample(COMPARED, 0, label).x, spaced_timesteps(T, GUIDED.num_steps)
+    ends = (
+        deque(walk(SAMPLERS[GUIDED.sampler].function, mixture.denoiser(schedule, label, scale), schedule, timesteps,
+                   COMPARED), maxlen=1).pop().x0.flatten(1)
+        for scale in SCALES
+    )  # fmt: skip
+    return [sliced_wasserstein(end, fresh) for end in ends]
+
+
+def guidance_chart(name: str, label: int) -> Chart:
+    trace = Trace(
+        SCALES, distances_over_guidance(name, label), mark="circle", hover="w = %{x}: %{y:.3f}<extra></extra>"
+    )
+    return Chart([Panel([trace], Axis("distance to the class", with_zero=True))], Axis("guidance scale"), height=260)

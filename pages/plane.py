@@ -1,0 +1,80 @@
+"""The Plane: diffusion in two dimensions, with the exact answer beside the learned one."""
+
+import streamlit as st
+
+from ddpm.diffusion import OUTPUTS
+from ddpm.media.drawers import to_plotly
+from ddpm.plane import DATASETS, sample_data
+from pages.components.frame import about, page
+from pages.components.plane import WALKS, guidance_chart, learned_view, show_plane, view
+
+PAGE = {
+    "order": 4.5,
+    "group": "Learn",
+    "icon": ":material/scatter_plot:",
+    "about": "Diffusion in two dimensions: every path, the field that makes it, and the exact answer.",
+}
+
+page(
+    "Plane",
+    "In two dimensions nothing is hidden: see the density, every path and the field behind it, and the exact answer "
+    "beside a learned one.",
+)
+
+BOUND = {"bind": "query-params"}
+ALL = "all"
+ARROWS = [kind for kind in OUTPUTS if kind != "x0"]
+FIRST = ("DDIM, 50 steps", "DDIM, 5 steps")
+
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    name = st.selectbox("Data", DATASETS, DATASETS.index("mixture"), key="plane_data", width=160, **BOUND)
+    chosen = st.segmented_control("Class", [ALL, "0", "1"], default=ALL, required=True, key="plane_class", **BOUND)
+    shows = st.segmented_control(
+        "Arrows show", ARROWS, default="v", required=True, key="plane_arrows",
+        help="The field, in one of its coordinates: the noise, v, the velocity u of the straight path, or the score. "
+        "They are one field, turned and scaled.", **BOUND,
+    )  # fmt: skip
+label = None if chosen == ALL else int(chosen)
+scale = 1.0
+if label is not None:
+    scale = st.slider("Guidance", 0.0, 6.0, 1.0, 0.5, key="plane_guidance", **BOUND,
+                      help="1 follows the class plainly; above 1 exaggerates it.")  # fmt: skip
+walks = st.multiselect("Walks", list(WALKS), list(FIRST), key="plane_walks", max_selections=4, **BOUND)
+
+shown = [view(name, WALKS[each], shows, label, scale) for each in walks]
+if st.toggle("A network that learned it, beside the exact answer", key="plane_learn", **BOUND):
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        count = st.select_slider("Points to learn from", [20, 100, 500, 5000], 5000, key="plane_count", **BOUND,
+                                 help="With few points and a long training, remembering them is best.")  # fmt: skip
+        steps = st.select_slider("Training steps", [100, 500, 1500, 3000], 1500, key="plane_steps", **BOUND)
+    shown.append(learned_view(name, count, steps, shows, label, scale))
+if shown:
+    show_plane(shown, sample_data(name, 600), f"{name} {label} {scale} {walks} {shows} {len(shown)}")
+else:
+    st.info("Choose at least one walk.")
+
+if label is not None:
+    st.header("What guidance does to the distribution", anchor=False)
+    st.plotly_chart(to_plotly(guidance_chart(name, label)), key="plane_chart", config={"displayModeBar": False})
+    st.caption("How far the samples end from the law of their class, by the exact denoiser in 50 steps of DDIM. At 1 "
+               "they follow it; beyond they crowd where the class is least like the other.")  # fmt: skip
+
+about(
+    r"""
+A point is noised like an image: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon$. For a mixture
+of Gaussians the best possible guess of $x_0$ is known, $\mathbb E[x_0 \mid x_t]$: no network is asked here unless you
+say so, and what differs between two walks is the sampler alone.
+
+All arrows are one vector field in several coordinates. From the guess of $x_0$ follow the noise
+$\hat\varepsilon = (x_t - a\,\hat x_0)/s$, $v = a\,\hat\varepsilon - s\,\hat x_0$, the velocity
+$u = \hat\varepsilon - \hat x_0$ of rectified flow, and the score $-\hat\varepsilon / s$, the gradient of the
+log-density. Flow matching is not another model: the schedule *rectified* has its noise levels, and DDIM is its Euler
+method.
+
+Few steps fail because paths are curved: each step goes straight on. Samplers without noise (DDIM, Heun, DPM-Solver++)
+and with (DDPM) have the same densities at every $t$, although their paths look nothing alike.
+""",
+    "Song et al. 2021, Score-Based Generative Modeling through Stochastic Differential Equations",
+    "https://arxiv.org/abs/2011.13456",
+    ("x_t", "eps", "v", "u", "score", "ode", "sde", "guidance", "sampler", "steps"),
+)

@@ -1,0 +1,88 @@
+"""The Plane page without a browser: what it sends is what the library computes."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm.plane import PRESET, sliced_wasserstein
+from ddpm.schedule import make_schedule
+from pages.components import plane
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shown(open_page, monkeypatch):
+    """Opens the page; returns the app, and the views that were sent to the browser."""
+
+    def open_plane(**link):
+        sent = []
+        monkeypatch.setattr(plane, "_plane", lambda data, key: sent.append(data))
+        app = open_page("pages/plane.py", **link)
+        assert not app.exception
+        return app, sent[0]["views"] if sent else []
+
+    return open_plane
+
+
+def floats(text: str, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.frombuffer(base64.b64decode(text), np.float32).copy()).view(*shape)
+
+
+def test_a_walk_begins_as_noise_and_ends_at_the_data(shown):
+    _, (fifty, five) = shown()
+    assert (len(fifty["times"]), len(five["times"])) == (51, 6)
+    states = floats(fifty["particles"], 51, plane.PARTICLES, 2)
+    assert abs(states[0].std().item() - 1) < 0.05
+    fresh = PRESET.sample(plane.PARTICLES, 5).x
+    assert sliced_wasserstein(states[-1], fresh) < 0.1 < sliced_wasserstein(states[0], fresh)
+    density = np.frombuffer(base64.b64decode(fifty["density"]), np.uint8).reshape(51, plane.DENSITY, plane.DENSITY)
+    assert density.max() == 200
+    row, column = np.unravel_index(density[-1].argmax(), density[-1].shape)
+    cell = 2 * plane.EXTENT / plane.DENSITY
+    peak = torch.tensor([(column + 0.5) * cell - plane.EXTENT, plane.EXTENT - (row + 0.5) * cell], dtype=torch.float32)
+    assert torch.cdist(peak[None], PRESET.means).min() < 0.15
+
+
+def test_the_field_is_what_the_exact_denoiser_says(shown):
+    _, (fifty, _) = shown(plane_arrows="score")
+    assert fifty["shows"] == "score"
+    field = floats(fifty["field"], 50, plane.FIELD**2, 2)
+    step = 2 * plane.EXTENT / plane.FIELD
+    first = torch.tensor([[-plane.EXTENT + step / 2, -plane.EXTENT + step / 2]])
+    expected = PRESET.denoiser(make_schedule("linear", plane.T))(first[:, :, None, None], 999).x0.flatten(1)
+    torch.testing.assert_close(field[0, :1], expected)
+
+
+def test_few_steps_of_the_flow_are_named_and_worse_than_many(shown):
+    _, views = shown(plane_walks=["DDIM, 1 step, rectified flow", "DDIM, 50 steps, rectified flow"])
+    far, near = (float(view["title"].rsplit(" ", 1)[1]) for view in views)
+    assert far > 3 * near
+
+
+def test_guidance_shows_its_distance_and_is_least_at_one(shown):
+    app, _ = shown(plane_class="1", plane_guidance="3.0")
+    assert app.slider(key="plane_guidance").value == 3
+    distances = dict(zip(plane.SCALES, plane.distances_over_guidance("mixture", 1), strict=True))
+    assert min(distances, key=distances.get) == 1
+    assert distances[6.0] > distances[1.0] + 0.05
+
+
+def test_a_network_learns_here(shown):
+    _, views = shown(plane_learn="true", plane_steps="100", plane_count="100")
+    assert views[-1]["title"].startswith("learned from 100 points in 100 steps, DDIM, 50 steps: distance")
+
+
+@pytest.mark.parametrize("data", ["moons", "letters"])
+def test_curves_are_drawn_too(shown, data):
+    _, views = shown(plane_data=data)
+    assert float(views[0]["title"].rsplit(" ", 1)[1]) < 0.1
+
+
+def test_no_walk_asks_for_one(shown):
+    app, views = shown()
+    app.multiselect(key="plane_walks").set_value([]).run()
+    assert "Choose at least one walk." in app.info[0].value
+    assert len(views) == 2
