@@ -63,6 +63,9 @@ def test_a_link_brings_strokes_and_what_is_none_is_named(draw):
     line = "200:100,500;900,500"
     pixels = (draw_strokes(read_strokes(line), 8) * 2 - 1).expand(4, -1, -1, -1)
     shown(draw(draw_strength="0.0", draw_strokes=line), to_uint8(pixels))
+    empty = draw(draw_strokes="0", draw_strength="0.0")  # as after Clear
+    assert not empty.error
+    shown(empty, torch.zeros(4, 1, 8, 8, dtype=torch.uint8))
     app = draw(draw_strokes="scribble")
     assert "'scribble' is no stroke" in app.error[0].value
 
@@ -86,6 +89,9 @@ def test_a_branch_can_be_followed(draw):
     app = draw("Branch", branch_t1="599", branch_follow1="2", branch_t2="299")
     assert not app.error
     assert app.select_slider(key="branch_t2").value == 299
+    app.select_slider(key="branch_t1").set_value(199).run()  # below what was chosen for the second level
+    assert not app.exception
+    assert app.select_slider(key="branch_t2").value <= 199
     assert {key for key in ("branch_follow1", "branch_follow2") if key in app.session_state} == {
         "branch_follow1",
         "branch_follow2",

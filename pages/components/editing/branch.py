@@ -97,9 +97,11 @@ def _level(tree: Tree, level: int, walk: Walk) -> Walk | None:
     any."""
     if len(walk.timesteps) < 2:
         return None
-    middle = walk.timesteps[int(0.4 * len(walk.timesteps))]
+    middle, key = walk.timesteps[int(0.4 * len(walk.timesteps))], f"branch_t{level}"
+    if st.session_state.get(key, middle) not in walk.timesteps:  # chosen before the walk above was cut later
+        del st.session_state[key]
     t = st.select_slider(
-        "Branch at t" if level == 1 else "Branch again at t", walk.timesteps, middle, key=f"branch_t{level}",
+        "Branch at t" if level == 1 else "Branch again at t", walk.timesteps, middle, key=key,
         help="The timestep of the walk from which on every branch has noise of its own.", **BOUND,
     )  # fmt: skip
     place = walk.timesteps.index(t)

@@ -11,6 +11,7 @@ from ddpm.media.strokes import Stroke, read_strokes, strokes_text
 from ..pictures import data_uri
 from ..public import show_error
 
+NOTHING = "0"  # in a link: an empty value would be the default
 STATIC = Path(__file__).parents[1] / "static"
 _canvas = st.components.v2.component(
     "ddpm_canvas", **{kind: (STATIC / f"canvas.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
@@ -39,7 +40,8 @@ def canvas(
         live: report a stroke while it is being drawn, not only its end.
     """
     try:
-        begun = strokes_text(read_strokes(st.query_params.get(key, default)))
+        asked = st.query_params.get(key, default)
+        begun = "" if asked == NOTHING else strokes_text(read_strokes(asked))
     except DataError as error:
         show_error(error)
         begun = ""
@@ -53,10 +55,10 @@ def canvas(
         on_strokes_change=lambda: None,
     )  # fmt: skip
     try:
-        strokes = read_strokes(drawn.strokes or "")
-    except (DataError, TypeError) as error:  # a browser may send anything
-        show_error(DataError(str(error)))
+        strokes = read_strokes(drawn.strokes if isinstance(drawn.strokes, str) else "")  # a browser may send anything
+    except DataError as error:
+        show_error(error)
         return []
     if (text := strokes_text(strokes)) != st.query_params.get(key, default):
-        st.query_params[key] = text or "0"
+        st.query_params[key] = text or NOTHING
     return strokes
