@@ -4,9 +4,10 @@ import streamlit as st
 
 from ddpm.diffusion import OUTPUTS
 from ddpm.media.drawers import to_plotly
-from ddpm.plane import DATASETS, sample_data
+from ddpm.plane import DATASETS
+from pages.components.editing.canvas import canvas
 from pages.components.frame import about, page
-from pages.components.plane import WALKS, guidance_chart, learned_view, show_plane, view
+from pages.components.plane import WALKS, data_of, guidance_chart, learned_view, own_data, show_plane, view
 
 PAGE = {
     "order": 4.5,
@@ -22,19 +23,30 @@ page(
 )
 
 BOUND = {"bind": "query-params"}
-ALL = "all"
+ALL, DRAWN = "all", "your own"
+TWO_ARCS = "30:150,500;250,250;500,180;750,250;850,500|30:150,620;250,800;500,860;750,800;850,620"
 ARROWS = [kind for kind in OUTPUTS if kind != "x0"]
 FIRST = ("DDIM, 50 steps", "DDIM, 5 steps")
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    name = st.selectbox("Data", DATASETS, DATASETS.index("mixture"), key="plane_data", width=160, **BOUND)
+    name = st.selectbox("Data", [*DATASETS, DRAWN], DATASETS.index("mixture"), key="plane_data", width=160, **BOUND)
     chosen = st.segmented_control("Class", [ALL, "0", "1"], default=ALL, required=True, key="plane_class", **BOUND)
     shows = st.segmented_control(
         "Arrows show", ARROWS, default="v", required=True, key="plane_arrows",
         help="The field, in one of its coordinates: the noise, v, the velocity u of the straight path, or the score. "
         "They are one field, turned and scaled.", **BOUND,
     )  # fmt: skip
+if name == DRAWN:
+    strokes = canvas("plane_strokes", "Data", TWO_ARCS, ink="#009BF4", pen=3, live=False)
+    st.caption("Strokes are of class 0 and 1 in turn.")
+    if not strokes:
+        st.info("Draw something above.")
+        st.stop()
+    name = own_data(strokes)
 label = None if chosen == ALL else int(chosen)
+if label is not None and label not in data_of(name, 100).labels:
+    st.info("There is no second class: draw another stroke.")
+    label = None
 scale = 1.0
 if label is not None:
     scale = st.slider("Guidance", 0.0, 6.0, 1.0, 0.5, key="plane_guidance", **BOUND,
@@ -49,7 +61,7 @@ if st.toggle("A network that learned it, beside the exact answer", key="plane_le
         steps = st.select_slider("Training steps", [100, 500, 1500, 3000], 1500, key="plane_steps", **BOUND)
     shown.append(learned_view(name, count, steps, shows, label, scale))
 if shown:
-    show_plane(shown, sample_data(name, 600), f"{name} {label} {scale} {walks} {shows} {len(shown)}")
+    show_plane(shown, data_of(name, 600), f"{name} {label} {scale} {walks} {shows} {len(shown)}")
 else:
     st.info("Choose at least one walk.")
 

@@ -86,3 +86,17 @@ def test_no_walk_asks_for_one(shown):
     app.multiselect(key="plane_walks").set_value([]).run()
     assert "Choose at least one walk." in app.info[0].value
     assert len(views) == 2
+
+
+def test_points_that_one_draws_are_the_data(shown):
+    line = "30:100,500;900,500|30:500,100;500,400"
+    _, views = shown(plane_data="your own", plane_strokes=line)
+    states = floats(views[0]["particles"], 51, plane.PARTICLES, 2)[-1]
+    flat = states[:, 1].abs() < 0.2
+    upright = (states[:, 0].abs() < 0.2) & (states[:, 1] > 0)
+    assert (flat | upright).float().mean() > 0.97
+    assert states[flat][:, 0].abs().max() == pytest.approx(0.8 * plane.REACH, abs=0.3)
+    app, _ = shown(plane_data="your own", plane_strokes="30:100,500;900,500", plane_class="1")
+    assert "There is no second class" in app.info[0].value
+    empty, _ = shown(plane_data="your own", plane_strokes="0")
+    assert "Draw something above." in empty.info[0].value

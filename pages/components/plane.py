@@ -2,7 +2,9 @@
 
 import base64
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from ddpm.diffusion import Denoiser, Prediction, make_denoiser
 from ddpm.media.chart import Axis, Chart, Panel, Trace
+from ddpm.media.strokes import UNIT, Stroke, read_strokes, strokes_text
 from ddpm.plane import MLP, NOISE, PRESET, Mixture, Points, sample_data, sliced_wasserstein, train, walk
 from ddpm.samplers import SAMPLERS
 from ddpm.schedule import NoiseSchedule, make_schedule
@@ -20,6 +23,8 @@ from ddpm.spacing import spaced_timesteps
 from .models import computing
 
 EXTENT = 2.6  # half of the plane's side that is shown
+REACH = 1.6  # half of the side that can be drawn on
+OWN = "own:"
 PARTICLES, COMPARED = 600, 2000  # points that are drawn, and those whose distance to the data is measured
 FIELD, DENSITY = 15, 56  # cells of the field and of the density along a side
 KERNELS = 400  # points of a curve that stand for it in the exact answer
@@ -58,9 +63,34 @@ GUIDED = Walk("ddim", 50)
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
+def own_data(strokes: Sequence[Stroke]) -> str:
+    """The name of data that somebody drew."""
+    return OWN + strokes_text(strokes)
+
+
+def data_of(name: str, count: int, seed: int = 0) -> Points:
+    """Points of a preset; or along strokes, which are of class 0 and 1 in turn."""
+    if not name.startswith(OWN):
+        return sample_data(name, count, seed)
+    pieces = [
+        (start, end, number % 2)
+        for number, (_, points) in enumerate(read_strokes(name.removeprefix(OWN)))
+        for start, end in (pairwise(points) if len(points) > 1 else [(points[0], points[0])])
+    ]
+    ends = torch.tensor([[start, end] for start, end, _ in pieces], dtype=torch.float32) / UNIT
+    ends = (ends - 0.5) * torch.tensor([1.0, -1.0]) * 2 * REACH
+    generator = torch.Generator().manual_seed(seed)
+    lengths = (ends[:, 1] - ends[:, 0]).norm(dim=1) + NOISE
+    chosen = torch.multinomial(lengths, count, replacement=True, generator=generator)
+    along = torch.rand(count, 1, generator=generator)
+    x = ends[chosen, 0] + along * (ends[chosen, 1] - ends[chosen, 0])
+    x = x + NOISE * torch.randn(count, 2, generator=generator)
+    return Points(x, torch.tensor([label for *_, label in pieces])[chosen])
+
+
 def truth(name: str) -> Mixture:
-    """The exact law of a preset: its own, or small Gaussians around points of a curve."""
-    return PRESET if name == "mixture" else Mixture.of_points(sample_data(name, KERNELS, seed=1), NOISE)
+    """The exact law of some data: that of the mixture, or small Gaussians around points of a curve."""
+    return PRESET if name == "mixture" else Mixture.of_points(data_of(name, KERNELS, seed=1), NOISE)
 
 
 @st.cache_resource(show_spinner="Walking", max_entries=64)
@@ -84,7 +114,7 @@ def learned_view(name: str, count: int, steps: int, shows: str, label: int | Non
         torch.manual_seed(0)
         network = MLP(T, num_classes=2)
         with computing("plane", steps) as turn:
-            for step, loss in enumerate(train(network, sample_data(name, count), schedule, steps), 1):
+            for step, loss in enumerate(train(network, data_of(name, count), schedule, steps), 1):
                 turn.give_way()
                 if step % 50 == 0 or step == steps:
                     bar.progress(step / steps, f"Training: step {step:,} of {steps:,}, loss {loss:.3f}")
