@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .schedule import NoiseSchedule
 
 STRENGTH = 0.6
-"""How far back towards noise a sketch goes by default; docs/drawing.md has the curve that it was chosen from."""
+"""How far back towards noise a sketch goes by default, as a share of T."""
 INVERSION_ROUNDS = 3
 
 
