@@ -6,7 +6,6 @@ image. Images are (N, C, H, W) floats in [-1, 1]; what comes are the sampler's s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from .config.schema import check_num_steps
 from .diffusion import Denoiser, Prediction
 from .errors import ConfigError
 from .randomness import ImageNoise
-from .samplers import SAMPLERS, Step, ddim
+from .samplers import SAMPLERS, Step, ddim, scales_at
 from .sampling import sample
 from .spacing import spaced_timesteps
 
@@ -259,8 +258,8 @@ def _inverted(
     def denoise_from_the_other_side(x: Tensor, t: int) -> Prediction:
         if t not in after:  # the noise has been reached: nothing is left to find
             return Prediction(x, x)
-        a, s = _scales(schedule, t)
-        a_next, s_next = _scales(schedule, after[t])
+        a, s = scales_at(schedule, t)
+        a_next, s_next = scales_at(schedule, after[t])
         x0, eps = x / a, torch.zeros_like(x)
         guess = a_next * x0 if t < 0 else x
         for _ in range(rounds):
@@ -275,11 +274,6 @@ def _inverted(
                 yield step
             if step.index == len(timesteps):
                 return
-
-
-def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
-    ab = schedule.alpha_bar(t)
-    return math.sqrt(ab), math.sqrt(1 - ab)
 
 
 def redrawing(settings: SamplingConfig) -> SamplingConfig:

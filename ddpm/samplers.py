@@ -157,7 +157,7 @@ def heun(denoise: Denoiser, schedule: NoiseSchedule, timesteps: Sequence[int], n
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
-        (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
+        (a, s), (a_next, s_next) = scales_at(schedule, t), scales_at(schedule, t_next)
         x_next = a_next * x0 + s_next * eps
         if t_next >= 0 and s <= HEUN_MAX * a:
             _, eps_next = denoise(x_next, t_next)
@@ -197,7 +197,7 @@ def dpmpp_2m(
     for index, (t, t_next) in enumerate(pairwise([*timesteps, -1])):
         x0, eps = denoise(x, t)
         yield Step(index, t, x, x0, eps)
-        (a, s), (a_next, s_next) = _scales(schedule, t), _scales(schedule, t_next)
+        (a, s), (a_next, s_next) = scales_at(schedule, t), scales_at(schedule, t_next)
         h = _lambda(schedule, t_next) - _lambda(schedule, t)
         first_order = x0_before is None or t_next < 0
         towards = x0 if first_order else x0 + h / (2 * h_before) * (x0 - x0_before)
@@ -267,7 +267,7 @@ def _fresh(schedule: NoiseSchedule, t: int, t_next: int, eta: float) -> float:
     return eta * math.sqrt((1 - ab_s) / (1 - ab_t) * (1 - ab_t / ab_s))
 
 
-def _scales(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
+def scales_at(schedule: NoiseSchedule, t: int) -> tuple[float, float]:
     """a and s at t; 1 and 0 for the clean image."""
     ab = schedule.alpha_bar(t)
     return math.sqrt(ab), math.sqrt(1 - ab)

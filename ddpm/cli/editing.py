@@ -18,7 +18,7 @@ from ..data import to_float
 from ..errors import DataError
 from ..files import RunFolder, write_bytes
 from ..image_folder.decode import read_image
-from ..media.strokes import Stroke, draw_strokes, mask_of, read_strokes
+from ..media.strokes import Stroke, mask_of, read_strokes, sketch_of
 from ..models import Model
 from ..randomness import ImageNoise, NoiseBetween
 from ..samplers import Step
@@ -192,7 +192,7 @@ def _visited(model: Model, settings: SamplingConfig) -> list[int]:
 def _read(drawn: Path | list[Stroke], model: Model, negative: bool) -> Tensor:
     data = model.config.data
     if isinstance(drawn, list):
-        pixels = (draw_strokes(drawn, data.image_size) * 2 - 1).expand(1, data.channels, -1, -1)
+        pixels = sketch_of(drawn, data.image_size, data.channels)
     else:
         pixels = to_float(read_image(drawn, data.image_size, data.channels, str(drawn))[None])
     return -pixels if negative else pixels

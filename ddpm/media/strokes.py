@@ -70,6 +70,11 @@ def draw_strokes(strokes: Sequence[Stroke], size: int) -> Tensor:
     return torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(1, size, size) / 255
 
 
+def sketch_of(strokes: Sequence[Stroke], size: int, channels: int = 1) -> Tensor:
+    """The strokes as an image, white on black: (1, channels, size, size) in [-1, 1]."""
+    return (draw_strokes(strokes, size) * 2 - 1).expand(1, channels, -1, -1)
+
+
 def mask_of(strokes: Sequence[Stroke], size: int) -> Tensor:
     """Where the strokes cover at least half of a pixel: bool (1, 1, size, size)."""
     return draw_strokes(strokes, size)[None] >= 0.5

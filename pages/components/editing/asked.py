@@ -169,7 +169,7 @@ from ddpm import editing
 from ddpm.data import to_float
 from ddpm.image_folder.decode import read_image
 from ddpm.media.images import enlarge, make_grid, to_uint8
-from ddpm.media.strokes import draw_strokes, mask_of, read_strokes
+from ddpm.media.strokes import mask_of, read_strokes, sketch_of
 
 model = ddpm.load_model({reference!r})
 

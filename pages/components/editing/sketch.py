@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from ddpm import editing
-from ddpm.media.strokes import draw_strokes, strokes_text
+from ddpm.media.strokes import sketch_of, strokes_text
 from ddpm.models import Model
 from ddpm.sampling import timesteps_from
 
@@ -42,7 +42,7 @@ def sketch_tool(model: Model) -> None:
     data = model.config.data
     with left:
         strokes = canvas("draw_strokes", "Sketch", A_THREE)
-        pixels = (draw_strokes(strokes, data.image_size) * 2 - 1).expand(1, data.channels, -1, -1)
+        pixels = sketch_of(strokes, data.image_size, data.channels)
         if labels == READ:
             labels = read(pixels) if strokes else []
             st.caption(f"Read as {article(str(labels[0]))} {labels[0]}." if labels else "Draw something.")
@@ -59,7 +59,7 @@ def sketch_tool(model: Model) -> None:
         ["sketch", "--image", text, "--strength", strength, "--num-samples", ANSWERS,
          *asked_words(model, labels, settings), "--seed", seed, "--out", "sketch.png"],
         [f"settings = {settings_python(settings)}",
-         f"sketch = (draw_strokes(read_strokes('{text}'), {size}) * 2 - 1).expand({ANSWERS}, {data.channels}, -1, -1)",
+         f"sketch = sketch_of(read_strokes('{text}'), {size}, {data.channels}).expand({ANSWERS}, -1, -1, -1)",
          f"steps = editing.sketch(model, sketch, {strength}, labels={labels or None}, settings=settings, seed={seed})",
          "enlarge(make_grid(to_uint8(last(steps).x0))).save('sketch.png')"],
     )  # fmt: skip
