@@ -347,8 +347,8 @@ def test_every_download_opens(page, app_url):
         assert arrays["images"].shape == (4, 32, 32, 1)
         assert arrays["labels"].tolist() == [3] * 4
     # Whoever has the file has its settings: dropped onto the Playground it opens the same picture.
-    page.goto(f"{app_url}/playground")
-    page.get_by_text("Settings from a picture").last.click()  # the first says where to look
+    open_page(page, f"{app_url}/playground")
+    page.locator("summary", has_text="Settings from a picture").click()
     page.locator(".st-key-play_recipe input[type=file]").set_input_files(
         {"name": "kept.png", "mimeType": "image/png", "buffer": kept.read_bytes()}
     )
