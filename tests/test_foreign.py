@@ -15,9 +15,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from ddpm.config import config_from_dict, config_to_yaml
-from ddpm.deploy.readme import app_readme
+from ddpm.deploy.readme import app_readme, static_readme
 from ddpm.deploy.space import space_files
-from ddpm.deploy.static_page import _description, static_readme
+from ddpm.deploy.static_page import description
 from ddpm.errors import DDPMError
 from ddpm.escaping import as_cell, as_sentence
 from ddpm.evaluation.evaluate import Protocol, evaluate_to
@@ -413,11 +413,11 @@ def test_the_texts_of_a_config_are_text_everywhere(payloads, tmp_path):
     example = re.search(r"```python\n(.*?)\n```", card, re.DOTALL)[1]
     compile(example, "card", "exec")
     model = Model(config, network, "x")
-    readmes = {"space": app_readme("x", config), "static": static_readme("x", config, "onnxruntime-web")}
+    readmes = {"space": app_readme("x", config), "static": static_readme([model], "onnxruntime-web")}
     for name, text in readmes.items():
         write_text(tmp_path / name, text)
         check_markdown(tmp_path / name)
-    assert json.loads(json.dumps(_description(model, {})))["classNames"] == names
+    assert json.loads(json.dumps(description(model)))["classNames"] == names
 
 
 # -- a model of the Hub --------------------------------------------------------------------------------------------

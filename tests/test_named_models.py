@@ -185,11 +185,11 @@ def test_the_card_names_the_classes_and_the_folder_keeps_them(shipped, tmp_path)
 
 
 def test_the_static_page_knows_the_names(shipped):
-    from ddpm.deploy.static_page import _description
+    from ddpm.deploy.static_page import description
     from ddpm.models import load_model
 
     shipped(*HOSTILE)
-    about = json.loads(json.dumps(_description(load_model("pets"), {})))
+    about = json.loads(json.dumps(description(load_model("pets"))))
     assert about["classNames"] == list(HOSTILE)
 
 

@@ -14,7 +14,7 @@ import torch
 from ddpm import load_model
 from ddpm.config.yaml_text import parse_yaml
 from ddpm.deploy.space import push_space, sdk_of, write_space
-from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, _description, onnx_bytes, static_files
+from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, description, onnx_bytes, static_files
 from ddpm.errors import DDPMError, ModelError
 from ddpm.models import Model
 from ddpm.spacing import spaced_timesteps
@@ -75,21 +75,20 @@ def test_a_distilled_network_is_told_its_number_of_steps(random_model):
     with torch.inference_mode():
         expected = model.network(*feeds.values())
     torch.testing.assert_close(run(onnx_bytes(model), **feeds), expected, rtol=1e-4, atol=1e-4)
-    page = _description(model, {})
+    page = description(model)
     assert (page["stepCounts"], page["samplers"], page["start"]["steps"]) == ((1, 2, 4), ("ddim",), 4)
     assert page["timesteps"][3] == spaced_timesteps(model.schedule.num_timesteps, 4)
 
 
 def test_the_page_gets_the_tables_of_the_library(digits):
-    page = json.loads(json.dumps(_description(digits, {"The full app": "https://example.org"})))
+    page = json.loads(json.dumps(description(digits)))
     np.testing.assert_array_equal(page["alphasCumprod"], digits.schedule.alphas_cumprod.numpy())
     total, spacing = digits.schedule.num_timesteps, digits.config.sampling.spacing
     for steps, timesteps in enumerate(page["timesteps"], 1):
         assert timesteps == spaced_timesteps(total, steps, spacing)
-    assert page["links"] == {"The full app": "https://example.org"}
     assert page["start"]["guidance"] == digits.config.sampling.guidance_scale
     assert page["guidanceInterval"] is digits.config.sampling.guidance_interval is None
-    assert _description(load_model("mnist"), {})["guidanceInterval"] == (200, 600)
+    assert description(load_model("mnist"))["guidanceInterval"] == (200, 600)
 
 
 # -- what cannot go ------------------------------------------------------------------------------------------------
@@ -108,9 +107,9 @@ def test_a_network_that_is_too_large_is_refused_in_one_line(tiny_config):
     needed = 2 * sum(parameter.numel() for parameter in network.parameters())
     assert needed + RUNTIME_BYTES > MAX_BYTES
     with pytest.raises(
-        ModelError, match=r"^run 'big' is too large for a static page: .* MB of fp16 weights beside .*$"
+        ModelError, match=r"^run 'big': too large for a static page, .* MB of fp16 weights beside .*$"
     ):
-        _check_exportable(Model(config, network, "run 'big'"), "fp16")
+        _check_exportable([Model(config, network, "run 'big'")], "fp16")
 
 
 def test_another_runtime_is_refused(tmp_path, cli):

@@ -93,7 +93,11 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
 
 
 @click.command("static")
-@model_option(required=True)
+@click.option(
+    "--model", "references", metavar="REF", multiple=True, required=True,
+    help="A model; several are offered side by side, and the page opens with the first.",
+    callback=lambda context, parameter, references: [*map(pinned, references)],
+)
 @click.option("--out", type=UserPath(), help="The folder to build: a new one, or an earlier page's.")
 @click.option("--push", metavar="USER/NAME", help="Create or update this static Space, which is free.")
 @click.option("--private", is_flag=True, help="With --push: make the Space private.")
@@ -102,10 +106,10 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
 @click.option("--repo-url", metavar="URL", help="Address of the repository, linked there too.")
 @click.option("--runtime", type=UserPath(dir_okay=False), help="onnxruntime-web's .tgz.  [default: from npm]")
 def static_command(
-    reference: str, out: Path | None, push: str | None, private: bool, weights: str, app_url: str | None,
+    references: list[str], out: Path | None, push: str | None, private: bool, weights: str, app_url: str | None,
     repo_url: str | None, runtime: Path | None,
 ) -> None:  # fmt: skip
-    """Build a page of static files that runs a model in the visitor's own browser."""
+    """Build a page of static files that runs models in the visitor's own browser."""
     from ..deploy.space import push_space, total_bytes, write_space
     from ..deploy.static_page import static_files
 
@@ -120,7 +124,7 @@ def static_command(
     if push:
         check_token(push)
     files = static_files(
-        reference, weights=weights, links={text: url for text, url in links.items() if url}, runtime=runtime
+        *references, weights=weights, links={text: url for text, url in links.items() if url}, runtime=runtime
     )
     for name, content in files.items():
         click.echo(f"{size_text(len(content)):>10}  {name}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..config.yaml_text import dump_yaml, parse_yaml
@@ -10,6 +11,7 @@ from ..storage.hub import HubReference, is_on_hub
 
 if TYPE_CHECKING:
     from ..config.schema import Config
+    from ..models import Model
 
 TAG = "ddpm-lab"  # in the front matter, which identifies a folder as built by this app
 STATIC = "static"  # the Hub's name for a Space without a server
@@ -17,23 +19,24 @@ STATIC = "static"  # the Hub's name for a Space without a server
 
 def app_readme(reference: str, config: Config) -> str:
     """The README of the app with a model, see ``space``."""
-    front = _front_matter(reference, "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
+    front = _front_matter([reference], "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
     return render("space.md.j2", {"front": dump_yaml(front), "config": config})
 
 
-def static_readme(reference: str, config: Config, runtime: str) -> str:
+def static_readme(models: Sequence[Model], runtime: str) -> str:
     """The README of a static page, see ``static_page``. The headers let its WebAssembly use several threads."""
     headers = {
         "cross-origin-embedder-policy": "require-corp",
         "cross-origin-opener-policy": "same-origin",
         "cross-origin-resource-policy": "cross-origin",
     }
-    front = _front_matter(reference, STATIC, "A diffusion model that runs in your own browser")
-    values = {"front": dump_yaml(front | {"custom_headers": headers}), "config": config, "runtime": runtime}
+    references = [model.reference for model in models]
+    front = _front_matter(references, STATIC, "A diffusion model that runs in your own browser")
+    values = {"front": dump_yaml(front | {"custom_headers": headers}), "models": models, "runtime": runtime}
     return render("static.md.j2", values)
 
 
-def _front_matter(reference: str, sdk: str, about: str) -> dict[str, Any]:
+def _front_matter(references: Sequence[str], sdk: str, about: str) -> dict[str, Any]:
     front = {
         "title": "DDPM Lab",
         "emoji": "🎲",
@@ -44,7 +47,8 @@ def _front_matter(reference: str, sdk: str, about: str) -> dict[str, Any]:
         "short_description": about,  # at most 60 characters
         "tags": [TAG, "diffusion"],
     }
-    return front | ({"models": [HubReference.parse(reference).repo_id]} if is_on_hub(reference) else {})
+    on_hub = [HubReference.parse(reference).repo_id for reference in references if is_on_hub(reference)]
+    return front | ({"models": on_hub} if on_hub else {})
 
 
 def sdk_in(readme: str) -> str | None:

@@ -17,7 +17,7 @@ import subprocess
 import tarfile
 import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,53 +46,63 @@ NETWORK = "model.onnx"
 
 
 def static_files(
-    reference: str, *, weights: str = "fp16", links: Mapping[str, str] | None = None, runtime: Path | None = None
+    *references: str, weights: str = "fp16", links: Mapping[str, str] | None = None, runtime: Path | None = None
 ) -> dict[str, bytes]:
-    """The files of a static page that samples a model, by their names.
+    """The files of a static page that samples models, by their names.
 
     Args:
+        references: the models, the one that the page opens with first.
         weights: how they are stored, fp16 or fp32; the network computes in float32 either way.
         links: texts and addresses for the foot of the page.
         runtime: the archive of ``RUNTIME``, if you have it; else npm fetches it, once per machine.
 
     Raises:
-        ModelError: no such model, or one that cannot be exported: too large, or a pipeline of diffusers.
+        ModelError: no such model, one that cannot be exported, a pipeline of diffusers say, or models that are too
+            large together or have the same name.
         DDPMError: the runtime cannot be fetched, or is not the expected one.
     """
-    model = load_model(reference)
-    _check_exportable(model, weights)
+    models = [load_model(reference) for reference in references]
+    _check_exportable(models, weights)
     files = _runtime_files(runtime)
     files |= {path.name: path.read_bytes() for path in ASSETS.iterdir()}
-    files[NETWORK] = onnx_bytes(model, weights)
+    networks = [NETWORK, *(f"model-{number}.onnx" for number in range(2, len(models) + 1))]
+    files |= {name: onnx_bytes(model, weights) for name, model in zip(networks, models, strict=True)}
     version = "ddpm-lab-" + hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]
     files["sw.js"] = files["sw.js"].replace(b"{version}", version.encode())
     shell = ["./", *sorted(name for name in files if name != "index.html"), "model.json"]
     page = {
-        **_description(model, links or {}),
+        "models": [description(model) | {"weights": name} for name, model in zip(networks, models, strict=True)],
+        "links": dict(links or {}),
         "version": version,
-        "weights": NETWORK,
         "bytes": {name: len(content) for name, content in files.items()},
         "offline": [name for name in shell if name != "sw.js"],
     }
     files["model.json"] = json.dumps(page, ensure_ascii=False).encode()
-    files["README.md"] = static_readme(reference, model.config, RUNTIME).encode()
+    files["README.md"] = static_readme(models, RUNTIME).encode()
     return dict(sorted(files.items()))
 
 
-def _check_exportable(model: Model, weights: str) -> None:
-    if not isinstance(model.network, UNet):
-        raise ModelError(f"{model.source} is a pipeline of diffusers: a static page takes this project's own networks")
-    parameters = sum(parameter.numel() for parameter in model.network.parameters())
+def _check_exportable(models: Sequence[Model], weights: str) -> None:
+    parameters = 0
+    for model in models:
+        if not isinstance(model.network, UNet):
+            raise ModelError(
+                f"{model.source} is a pipeline of diffusers: a static page takes this project's own networks"
+            )
+        parameters += sum(parameter.numel() for parameter in model.network.parameters())
+    sources = ", ".join(model.source for model in models)
     needed = parameters * WEIGHTS[weights].itemsize
     if needed + RUNTIME_BYTES > MAX_BYTES:
         raise ModelError(
-            f"{model.source} is too large for a static page: {size_text(needed)} of {weights} weights beside "
+            f"{sources}: too large for a static page, {size_text(needed)} of {weights} weights beside "
             f"{size_text(RUNTIME_BYTES)} of runtime, where {size_text(MAX_BYTES)} are the most"
         )
+    if len({model.config.name for model in models}) < len(models):
+        raise ModelError(f"a static page tells its models apart by their names: {sources} have the same")
 
 
-def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
-    """What the page needs to know besides the network."""
+def description(model: Model) -> dict[str, Any]:
+    """What the page needs to know of a model besides the network."""
     config, sampling, schedule = model.config, model.config.sampling, model.schedule
     total, counts = schedule.num_timesteps, config.model.step_counts
     most = counts[-1] if counts else min(total, MAX_STEPS)
@@ -103,7 +113,6 @@ def _description(model: Model, links: Mapping[str, str]) -> dict[str, Any]:
         "name": config.name,
         "about": f"The model is “{config.name}”: {size} pixels, trained on {config.data.dataset}, "
         f"{parameters / 1e6:.2f} million parameters, turned into a page by python -m ddpm static.",
-        "links": dict(links),
         "shape": config.image_shape,
         "numClasses": config.model.num_classes,
         "classNames": config.class_names,

@@ -151,6 +151,38 @@ def test_a_distilled_model_draws_the_same_and_its_slider_keeps_to_its_steps(page
         expect(page.locator("#steps")).to_have_js_property("value", "2")
 
 
+def test_models_are_chosen_by_name_and_a_picture_follows_the_hand(page, random_model, exported_digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "ddpm.deploy.static_page.onnx_bytes",
+        lambda model, weights: exported_digits[weights] if model.config.name == "digits" else onnx_bytes(model, weights),
+    )
+    student = random_model(name="student", **DISTILLED)
+    folder = student.save(tmp_path / "student").parent
+    write_space(static_files("digits", str(folder), weights="fp32"), tmp_path / "page")
+    with plain_server(tmp_path / "page", tmp_path) as url:
+        draw(page, f"{url}/?engine=wasm&count=4&seed=1&steps=7&class=3")
+        page.get_by_role("radio", name="student").check()
+        expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+        assert "play_model=student&play_draw=3&play_count=4&play_seed=1&play_steps=4" in page.url
+        for steps in (2, 1):  # the slider moves, and is not let go
+            page.locator("#steps").evaluate(
+                "(slider, to) => { slider.value = to; slider.dispatchEvent(new Event('input', { bubbles: true })); }", steps
+            )
+            settings = student.config.sampling.model_copy(update={"num_steps": steps})
+            ours = ((generate(student, 4, labels=[3], settings=settings, seed=1) + 1) * 127.5).clamp(0, 255)
+            wait_until(page, lambda ours=ours: ((cut(pixels(page), 8) + 1) * 127.5 - ours).abs().max() <= 2)
+            assert f"play_steps={steps}" in page.url
+        page.locator("#steps").dispatch_event("change")
+        page.go_back()
+        expect(page.locator("#steps_text")).to_have_text("4")  # the whole of the drag is one step back
+        page.go_back()
+        expect(page.get_by_role("radio", name="digits")).to_be_checked()
+        expect(page.locator("#steps_text")).to_have_text("7")
+        expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+        draw(page, f"{url}/?play_model=owl&play_steps=2&count=1")
+        expect(page.locator("#notice")).to_contain_text("play_model=owl; right would be digits, student.")
+
+
 def test_the_digits_are_those_that_were_asked_for(page, static_url):
     right = total = 0
     for seed in range(ROUNDS):
@@ -298,7 +330,8 @@ def test_classes_go_by_their_names_and_links_by_number_still_work(page, static_u
     """The digits under other names: a few short ones lie open, more are in a list."""
     names = ["zero", 'one"><b>', "2", "all", "four", "five", "six", "seven", "eight", f"a nine{more}"]
     shutil.copytree(folder, tmp_path / "page")
-    about = json.loads((folder / "model.json").read_text(encoding="utf-8")) | {"classNames": names}
+    about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    about["models"][0]["classNames"] = names
     (tmp_path / "page" / "model.json").write_text(json.dumps(about), encoding="utf-8")
     (tmp_path / "server").mkdir()
     with plain_server(tmp_path / "page", tmp_path / "server") as url:

@@ -1,155 +1,106 @@
 // The page: what is asked for, kept in the address; a worker that draws it; the frames that came, to step through.
 
+import { Asked, COUNTS, SAMPLER_LABELS } from "./asked.js";
 import { drawSchedule } from "./chart.js";
 
-const COUNTS = [1, 4, 10, 16];
-const MOST_LISTED = 14; // choices in a message
 const MOST_OPEN = 160; // letters of all classes together that are shown as chips; more are in a list
-const SAMPLER_LABELS = { ddim: "DDIM", dpmpp_2m: "DPM-Solver++" };
 const FRAME_MILLISECONDS = 80;
+const LIVE_SECONDS = 0.3; // a picture that takes less follows a slider while it is dragged
 const $ = (id) => document.getElementById(id);
 const main = document.querySelector("main");
 
-const model = await fetch("model.json").then(
+const page = await fetch("model.json").then(
   (answer) => (answer.ok ? answer.json() : fail(`model.json could not be loaded: the server said ${answer.status}`)),
   (error) => fail(`model.json could not be loaded: ${error.message}`),
 );
+const asked = new Asked(page.models);
 const worker = new Worker("worker.js", { type: "module" });
-let frames = []; // of the latest request
+const paces = {}; // of each model: seconds of an evaluation of one image, in the latest picture
 let request = 0;
+let coming = null; // the picture that is being drawn
+let shown = null; // the one that can be stepped through: the same, or the one before while a quick one is drawn
+let dragged = false; // whether a slider is in a hand that the picture has followed
 let engine = "";
 let timer = null; // while frames play
 let focused = null; // what had the focus when drawing began, since disabling it takes the focus away
 
-// -- what is asked for, and its address -----------------------------------------------------------------------------
+// -- widgets --------------------------------------------------------------------------------------------------------
 
-const oneOf = (values) => (text) => (values.includes(text) ? text : null);
-const between = (low, high, whole) => (text) => {
-  const value = Number(text);
-  return text.trim() && value >= low && value <= high && (!whole || Number.isInteger(value)) ? value : null;
-};
-const classes = model.classNames.map((name) => (["all", "any"].includes(name) ? `“${name}”` : name));
-const choices = model.numClasses ? ["all", ...classes, "any"] : ["any"];
-const maxSteps = model.timesteps.length;
-const lastTimestep = model.alphasCumprod.length - 1;
-/** What a distilled model has learned to do, nearest to where a hand let the slider go. */
-const nearest = (text) => model.stepCounts.reduce((best, one) => (Math.abs(one - text) < Math.abs(best - text) ? one : best));
-
-/** Every field of a request: how an address or a widget says it (null: not at all), what is right, and its default. */
-const FIELDS = {
-  class: { read: aClass, right: someOf(choices), start: choices[0] },
-  count: { read: between(1, COUNTS.at(-1), true), right: `1 to ${COUNTS.at(-1)}`, start: 4 },
-  seed: { read: between(0, 999_999_999, true), right: "0 to 999999999", start: 0 },
-  sampler: { read: oneOf(model.samplers), right: model.samplers.join(", "), start: model.start.sampler },
-  steps: {
-    read: (text) => model.stepCounts.find((count) => String(count) === text) ?? null,
-    right: model.distilled ? model.stepCounts.join(", ") : `1 to ${maxSteps}`,
-    start: model.start.steps,
-  },
-  guidance: { read: between(0, 6, false), right: "0 to 6", start: model.start.guidance },
-  from: { read: between(0, lastTimestep, true), right: `0 to ${lastTimestep}`, start: model.guidanceInterval?.[0] ?? 0 },
-  to: {
-    read: between(0, lastTimestep, true),
-    right: `0 to ${lastTimestep}`,
-    start: model.guidanceInterval?.[1] ?? lastTimestep,
-  },
-};
-/** How a link says them, which the app's Playground understands too; links of before say the names of the fields. */
-const IN_LINKS = {
-  play_draw: ["class"],
-  play_count: ["count"],
-  play_seed: ["seed"],
-  play_sampler: ["sampler"],
-  play_steps: ["steps"],
-  play_guidance: ["guidance"],
-  play_interval: ["from", "to"], // one after the other
-};
-const WORDS = { class: { all: "all classes", any: "no class" }, sampler: SAMPLER_LABELS };
-const wanted = {};
-
-/** A class by its name, else by its number. */
-function aClass(text) {
-  return choices.includes(text) ? text : (/^\d{1,9}$/.test(text) && classes[Number(text)]) || null;
-}
-
-function someOf(values) {
-  return values.slice(0, MOST_LISTED).join(", ") + (values.length > MOST_LISTED ? `, … (${values.length} in all)` : "");
-}
 const SLIDER_TEXTS = {
-  steps: nearest,
+  steps: (value) => asked.nearestSteps(value),
   guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)),
   from: String,
   to: String,
 };
 
-function readAddress() {
-  const faults = [];
-  for (const [name, field] of Object.entries(FIELDS)) wanted[name] = field.start;
-  const met = {};
-  for (const [said, text] of new URLSearchParams(location.search)) {
-    met[said] = (met[said] ?? -1) + 1;
-    const name = said in FIELDS ? said : IN_LINKS[said]?.[met[said]];
-    if (!name) continue;
-    const word = Object.entries(WORDS[name] ?? {}).find(([, theirs]) => theirs === text)?.[0];
-    const value = FIELDS[name].read(word ?? text);
-    if (value === null) faults.push(`The link asks for ${said}=${text.slice(0, 20)}; right would be ${FIELDS[name].right}.`);
-    else wanted[name] = value;
-  }
-  if (wanted.from > wanted.to) [wanted.from, wanted.to] = [wanted.to, wanted.from];
-  return faults.join("\n");
-}
-
-function address() {
-  const offered = (name) => !(model.distilled && ["sampler", "guidance", "from", "to"].includes(name));
-  const said = Object.entries(IN_LINKS).flatMap(([theirs, names]) =>
-    names.filter(offered).map((name) => [theirs, WORDS[name]?.[wanted[name]] ?? wanted[name]]),
-  );
-  return `${location.origin}${location.pathname}?${new URLSearchParams(said)}`;
-}
-
-function labels() {
-  const one = { all: (i) => i % model.numClasses, any: () => -1 }[wanted.class] ?? (() => classes.indexOf(wanted.class));
-  return Array.from({ length: wanted.count }, (_, i) => one(i));
-}
-
-// -- widgets --------------------------------------------------------------------------------------------------------
-
-function addChips(id, name, values, label = String) {
-  for (const value of values) {
+function chips(id, name, values, label = String) {
+  const made = values.map((value) => {
     const chip = document.createElement("label");
     const input = Object.assign(document.createElement("input"), { type: "radio", name, value });
-    const text = Object.assign(document.createElement("span"), { textContent: label(value) });
-    chip.append(input, text);
-    $(id).querySelector(".chips").append(chip);
-  }
+    chip.append(input, Object.assign(document.createElement("span"), { textContent: label(value) }));
+    return chip;
+  });
+  $(id).querySelector(".chips").replaceChildren(...made);
 }
 
-function addList(id, name, label, values) {
-  const list = Object.assign(document.createElement("select"), { id: name, name, ariaLabel: label });
-  list.append(...values.map((value) => new Option(value, value)));
-  $(id).querySelector(".chips").append(list);
+function list(id, name, label, values) {
+  const made = Object.assign(document.createElement("select"), { id: name, name, ariaLabel: label });
+  made.append(...values.map((value) => new Option(value, value)));
+  $(id).querySelector(".chips").replaceChildren(made);
+}
+
+/** What can be asked of the model. */
+function offer() {
+  const { model, choices, lastTimestep } = asked;
+  if (choices.join("").length <= MOST_OPEN) chips("classes", "class", choices);
+  else list("classes", "class", "Class", choices);
+  chips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
+  $("classes").hidden = !model.numClasses;
+  $("guiding").hidden = !model.numClasses || model.distilled;
+  $("steps").max = model.timesteps.length;
+  $("from").max = $("to").max = lastTimestep;
+  $("model").textContent = model.about;
+  offer.made = model;
 }
 
 function showWanted() {
-  for (const [name, value] of Object.entries(wanted)) {
+  if (offer.made !== asked.model) offer();
+  for (const [name, value] of Object.entries(asked.wanted)) {
     const radios = [...document.querySelectorAll(`input[type=radio][name=${name}]`)];
     const radio = radios.find((one) => one.value === String(value));
     if (radio) radio.checked = true;
-    else if ($(name)) $(name).value = value;
+    else if ($(name)?.matches("input, select")) $(name).value = value;
   }
-  for (const name of Object.keys(SLIDER_TEXTS)) $(`${name}_text`).textContent = SLIDER_TEXTS[name](wanted[name]);
-  for (const name of ["guidance", "from", "to"]) $(name).disabled = wanted.class === "any";
+  for (const name of Object.keys(SLIDER_TEXTS)) $(`${name}_text`).textContent = SLIDER_TEXTS[name](asked.wanted[name]);
+  for (const name of ["guidance", "from", "to"]) $(name).disabled = asked.wanted.class === "any";
 }
 
 function change(name, text) {
-  const value = FIELDS[name].read(text);
-  tell(value === null ? `${name} is ${FIELDS[name].right}, not ${text || "empty"}.` : "");
-  if (value === null || value === wanted[name]) return;
-  wanted[name] = value;
-  if (wanted.from > wanted.to) wanted[name === "from" ? "to" : "from"] = value; // one end takes the other along
-  history.pushState(null, "", address());
+  const before = JSON.stringify(asked.wanted);
+  tell(asked.set(name, text));
+  if (JSON.stringify(asked.wanted) === before) return;
+  history.pushState(null, "", asked.address());
   showWanted();
   draw();
+}
+
+/** While a slider is dragged: the picture follows if that is quick, else only the number does. */
+function follow(name, text) {
+  $(`${name}_text`).textContent = SLIDER_TEXTS[name](text);
+  const before = { ...asked.wanted };
+  if (asked.read(name, text) === before[name] || asked.set(name, text)) return;
+  if (!isQuick()) {
+    asked.wanted = before;
+    return;
+  }
+  history[dragged ? "replaceState" : "pushState"](null, "", asked.address()); // one step back for the whole of it
+  dragged = true;
+  showWanted();
+  draw();
+}
+
+function isQuick() {
+  return asked.evaluations() * (paces[asked.model.name] ?? Infinity) <= LIVE_SECONDS;
 }
 
 function tell(fault) {
@@ -161,7 +112,7 @@ function tell(fault) {
 
 function setBusy(busy) {
   if (busy && document.activeElement !== document.body) focused = document.activeElement;
-  $("download").disabled = $("play").disabled = $("frame").disabled = busy || !frames.length;
+  $("download").disabled = $("play").disabled = $("frame").disabled = busy || !shown?.frames.length;
   $("stop").hidden = !busy;
   if (busy) return;
   if (document.activeElement === document.body) focused?.focus({ preventScroll: true });
@@ -171,33 +122,45 @@ function setBusy(busy) {
 function draw() {
   if (!engine) return; // still loading: the request current by then is drawn
   stopPlaying();
-  frames = [];
-  setBusy(true);
+  const { seed, steps, guidance, from, to, sampler, count } = asked.wanted;
+  const what = { labels: asked.labels(), seed, steps, guidance, interval: [from, to], sampler };
+  coming = {
+    model: asked.model, wanted: { ...asked.wanted }, count, steps, timesteps: asked.timesteps(), frames: [],
+    quick: isQuick(), evaluations: asked.evaluations(),
+  };
   main.dataset.state = "busy";
+  $("copied").textContent = "";
+  worker.postMessage({ type: "draw", id: ++request, model: asked.model.name, request: what });
+  if (coming.quick) return; // what is shown stays until it is there
+  shown = coming;
+  setBusy(true);
   $("pictures").classList.add("before");
-  $("copied").textContent = $("frame_text").textContent = "";
-  const { seed, steps, guidance, from, to, sampler } = wanted;
-  const asked = { labels: labels(), seed, steps, guidance, interval: [from, to], sampler };
-  worker.postMessage({ type: "draw", id: ++request, request: asked });
+  $("frame_text").textContent = "";
   $("status").textContent = "Starting from noise …";
   $("progress").value = 0;
 }
 
 function addFrame(step) {
   if (step.id !== request) return;
+  const { frames, steps, count } = coming;
   frames.push(step);
-  $("pictures").classList.remove("before");
-  $("progress").value = step.index / wanted.steps;
-  showFrame(frames.length - 1);
   if (step.t >= 0) {
-    const left = (step.seconds / (step.index + 1)) * (wanted.steps - step.index - 1);
-    $("status").textContent = `Step ${step.index + 1} of ${wanted.steps}, about ${Math.ceil(left)} s left`;
+    if (coming.quick) return;
+    $("pictures").classList.remove("before");
+    $("progress").value = step.index / steps;
+    showFrame(frames.length - 1);
+    const left = (step.seconds / (step.index + 1)) * (steps - step.index - 1);
+    $("status").textContent = `Step ${step.index + 1} of ${steps}, about ${Math.ceil(left)} s left`;
     return;
   }
+  shown = coming;
+  paces[coming.model.name] = step.seconds / coming.evaluations;
   main.dataset.state = "done";
+  $("progress").value = 1;
+  showFrame(frames.length - 1);
   setBusy(false);
-  const [images, steps] = [counted(wanted.count, "image"), counted(wanted.steps, "step")];
-  $("status").textContent = `${images} in ${step.seconds.toFixed(1)} s: ${steps}, ${engine}.`;
+  const seconds = step.seconds.toFixed(step.seconds < 1 ? 2 : 1);
+  $("status").textContent = `${counted(count, "image")} in ${seconds} s: ${counted(steps, "step")}, ${engine}.`;
   keepOffline();
 }
 
@@ -208,14 +171,14 @@ function stop() {
   worker.postMessage({ type: "stop" });
   main.dataset.state = "stopped";
   setBusy(false);
-  $("status").textContent = `Stopped after ${frames.length} of ${counted(wanted.steps, "step")}.`;
-  if (frames.length) showFrame(frames.length - 1);
+  $("status").textContent = `Stopped after ${shown.frames.length} of ${counted(shown.steps, "step")}.`;
+  if (shown.frames.length) showFrame(shown.frames.length - 1);
 }
 
 /** Images in [-1, 1] beside and below each other; black between them. */
 function paint(canvas, values, text) {
-  const [channels, height, width] = model.shape;
-  const count = wanted.count;
+  const [channels, height, width] = shown.model.shape;
+  const count = shown.count;
   const columns = count === 10 ? 5 : Math.ceil(Math.sqrt(count));
   const rows = Math.ceil(count / columns);
   canvas.width = columns * width;
@@ -238,21 +201,23 @@ function paint(canvas, values, text) {
 }
 
 function showFrame(index) {
+  const { frames, count, steps } = shown;
   const step = frames[index];
   const where = step.t < 0 ? "image" : `t = ${step.t}`;
-  paint($("x_t"), step.x_t, `${wanted.count} images, the state: ${where}`);
-  paint($("x0"), step.x0, `${wanted.count} images, predicted: ${where}`);
-  $("frame").max = Math.max(1, main.dataset.state === "busy" ? wanted.steps : frames.length - 1);
+  paint($("x_t"), step.x_t, `${count} images, the state: ${where}`);
+  paint($("x0"), step.x0, `${count} images, predicted: ${where}`);
+  $("frame").max = Math.max(1, main.dataset.state === "busy" ? steps : frames.length - 1);
   $("frame").value = index;
-  $("frame_text").textContent = `${index} of ${wanted.steps}: ${where}`;
+  $("frame_text").textContent = `${index} of ${steps}: ${where}`;
   $("frame").setAttribute("aria-valuetext", $("frame_text").textContent);
   drawChart();
 }
 
 function drawChart() {
   const width = Math.max(280, Math.round($("schedule").clientWidth));
-  const step = frames[Number($("frame").value)];
-  drawSchedule($("schedule"), width, model, model.timesteps[wanted.steps - 1], step?.t ?? model.alphasCumprod.length);
+  const { model, timesteps } = shown ?? { model: asked.model, timesteps: asked.timesteps() };
+  const step = shown?.frames[Number($("frame").value)];
+  drawSchedule($("schedule"), width, model, timesteps, step?.t ?? model.alphasCumprod.length);
 }
 
 // -- frames, download, link, offline --------------------------------------------------------------------------------
@@ -265,6 +230,7 @@ function stopPlaying() {
 
 function play() {
   if (timer) return stopPlaying();
+  const { frames } = shown;
   let index = Number($("frame").value);
   if (index === frames.length - 1) index = -1;
   $("play").textContent = "Pause";
@@ -284,9 +250,9 @@ function download() {
   const context = large.getContext("2d");
   context.imageSmoothingEnabled = false;
   context.drawImage(small, 0, 0, large.width, large.height);
-  const { class: which, count, seed, sampler, steps, guidance } = wanted;
-  const { t } = frames[Number($("frame").value)];
-  const parts = [model.name, which.replace(/[^\p{L}\p{N}.-]+/gu, "-"), `${count}x`, `seed${seed}`, `${sampler}${steps}`, `guidance${guidance}`];
+  const { class: which, count, seed, sampler, steps, guidance } = shown.wanted;
+  const { t } = shown.frames[Number($("frame").value)];
+  const parts = [shown.model.name, which.replace(/[^\p{L}\p{N}.-]+/gu, "-"), `${count}x`, `seed${seed}`, `${sampler}${steps}`, `guidance${guidance}`];
   if (t >= 0) parts.push(`x0_at_t${t}`);
   const link = { href: large.toDataURL("image/png"), download: `${parts.join("_")}.png` };
   Object.assign(document.createElement("a"), link).click();
@@ -294,7 +260,7 @@ function download() {
 
 async function copyLink() {
   try {
-    await navigator.clipboard.writeText(address());
+    await navigator.clipboard.writeText(asked.address());
     $("copied").textContent = "Copied: it draws this picture again.";
   } catch {
     $("copied").textContent = "The browser does not let the page copy: the address above is the link.";
@@ -308,8 +274,8 @@ async function keepOffline() {
   try {
     await navigator.serviceWorker.register("sw.js");
     await navigator.serviceWorker.ready;
-    const used = model.offline.filter((name) => !name.startsWith("ort/") || name.includes("webgpu") === engine.startsWith("WebGPU"));
-    const cache = await caches.open(`${model.version} ${new URL("./", location.href)}`);
+    const used = page.offline.filter((name) => !name.startsWith("ort/") || name.includes("webgpu") === engine.startsWith("WebGPU"));
+    const cache = await caches.open(`${page.version} ${new URL("./", location.href)}`);
     await Promise.all(used.map(async (name) => (await cache.match(name)) || cache.add(name)));
     main.dataset.offline = "ready";
   } catch (error) {
@@ -319,31 +285,27 @@ async function keepOffline() {
 
 // -- the start ------------------------------------------------------------------------------------------------------
 
-if (choices.join("").length <= MOST_OPEN) addChips("classes", "class", choices);
-else addList("classes", "class", "Class", choices);
-addChips("counts", "count", COUNTS);
-addChips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
-$("classes").hidden = !model.numClasses;
-$("guiding").hidden = !model.numClasses || model.distilled;
-$("steps").max = maxSteps;
-$("from").max = $("to").max = lastTimestep;
-$("model").textContent = model.about;
-for (const [text, href] of Object.entries(model.links)) {
+chips("counts", "count", COUNTS);
+chips("models", "model", page.models.map((one) => one.name));
+$("models").hidden = page.models.length === 1;
+for (const [text, href] of Object.entries(page.links)) {
   $("links").append(Object.assign(document.createElement("a"), { textContent: text, href }), " ");
 }
-tell(readAddress());
+tell(asked.readAddress(location.search));
 showWanted();
 drawChart();
 
 for (const form of [$("what"), $("how")]) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", ({ target }) => {
-    change(target.name, target.name === "steps" ? String(nearest(target.value)) : target.value);
+    dragged = false;
+    change(target.name, target.name === "steps" ? String(asked.nearestSteps(target.value)) : target.value);
     showWanted(); // the slider may have been let go between two numbers
   });
 }
 for (const name of Object.keys(SLIDER_TEXTS)) {
-  $(name).addEventListener("input", ({ target }) => ($(`${name}_text`).textContent = SLIDER_TEXTS[name](target.value)));
+  const text = ({ value }) => (name === "steps" ? String(asked.nearestSteps(value)) : value);
+  $(name).addEventListener("input", ({ target }) => follow(name, text(target)));
 }
 const roll = () => change("seed", String(Math.floor(Math.random() * 1_000_000)));
 $("roll").addEventListener("click", roll);
@@ -352,7 +314,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key.toLowerCase() === "r" && !typing) roll();
 });
 addEventListener("popstate", () => {
-  tell(readAddress());
+  tell(asked.readAddress(location.search));
   showWanted();
   draw();
 });
@@ -376,7 +338,7 @@ worker.onmessage = ({ data }) => {
     $("status").textContent = `Loading the model: ${(data.done / 1e6).toFixed(1)} of ${(data.total / 1e6).toFixed(1)} MB`;
   } else {
     engine = data.engine;
-    history.replaceState(null, "", address());
+    history.replaceState(null, "", asked.address());
     draw();
   }
 };
@@ -390,4 +352,4 @@ function fail(message) {
   return new Promise(() => {}); // never settles: whatever awaits it stops here
 }
 
-worker.postMessage({ type: "load", model, engine: new URLSearchParams(location.search).get("engine") });
+worker.postMessage({ type: "load", page, model: asked.model.name, engine: new URLSearchParams(location.search).get("engine") });

@@ -7,8 +7,10 @@ const ENGINES = {
   wasm: { bundle: "./ort/ort.wasm.bundle.min.mjs", wasm: "./ort/ort-wasm-simd-threaded.wasm.gz" },
 };
 
-let model;
-let run; // of the loaded engine
+let page; // model.json
+let ort; // the runtime
+let provider; // its way of computing, webgpu or wasm
+const networks = new Map(); // by the keys of the models that were asked for
 let latest; // the request that counts: a newer one ends those before it
 
 /** A file's bytes; `told` hears how many there are so far. */
@@ -35,51 +37,75 @@ async function unpacked(blob) {
   return new Response(blob.stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
-async function load(engine) {
-  const { bundle, wasm } = ENGINES[engine];
+/** Tells how much of so many files is here; the files are named as in model.json. */
+function progress(names) {
   let done = 0;
-  const total = model.bytes[wasm.slice(2)] + model.bytes[model.weights];
-  const told = (bytes) => postMessage({ type: "loading", done: (done += bytes), total });
-  const [ort, binary, weights] = await Promise.all([
+  const total = names.reduce((sum, name) => sum + page.bytes[name], 0);
+  return (bytes) => postMessage({ type: "loading", done: (done += bytes), total });
+}
+
+async function load(engine, key) {
+  const { bundle, wasm } = ENGINES[engine];
+  const told = progress([wasm.slice(2), modelOf(key).weights]);
+  networks.clear();
+  const [runtime, binary, weights] = await Promise.all([
     import(bundle),
     download(wasm, told).then(unpacked),
-    download(`./${model.weights}`, told).then((blob) => blob.arrayBuffer()),
+    download(`./${modelOf(key).weights}`, told),
   ]);
+  [ort, provider] = [runtime, engine];
   ort.env.wasm.wasmBinary = binary;
   ort.env.wasm.numThreads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  const session = await ort.InferenceSession.create(new Uint8Array(weights), {
-    executionProviders: [engine],
+  networks.set(key, Promise.resolve(await network(modelOf(key), weights)));
+  const threads = ort.env.wasm.numThreads;
+  return engine === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+}
+
+const modelOf = (key) => page.models.find((one) => one.name === key);
+
+/** A model's network, fetched when it is first asked for. */
+function networkOf(key) {
+  if (!networks.has(key)) {
+    const { weights } = modelOf(key);
+    networks.set(key, download(`./${weights}`, progress([weights])).then((blob) => network(modelOf(key), blob)));
+  }
+  return networks.get(key);
+}
+
+async function network(model, weights) {
+  const session = await ort.InferenceSession.create(new Uint8Array(await weights.arrayBuffer()), {
+    executionProviders: [provider],
     logSeverityLevel: 3, // errors; warnings tell which nodes run elsewhere
   });
-  run = async (x, t, y, n, steps) => {
+  return async (x, t, y, n, steps) => {
     const longs = (values) => new ort.Tensor("int64", BigInt64Array.from(values, BigInt), [n]);
     const feeds = { x: new ort.Tensor("float32", x, [n, ...model.shape]), t: longs(Array(n).fill(t)) };
     if (model.numClasses) feeds.y = longs(y);
     if (model.distilled) feeds.n = longs(Array(n).fill(model.stepCounts.indexOf(steps)));
     return (await session.run(feeds)).output.data;
   };
-  const threads = ort.env.wasm.numThreads;
-  return engine === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
 }
 
 /** The fastest engine that this browser has; where that fails, the next, and why. */
-async function loadBest(wanted) {
+async function loadBest(wanted, key) {
   const adapter = wanted === "wasm" ? null : await navigator.gpu?.requestAdapter().catch(() => null);
   // A software adapter is 60 times as slow as WebAssembly.
   if (adapter && (wanted === "webgpu" || !adapter.info.isFallbackAdapter)) {
     try {
-      return await load("webgpu");
+      return await load("webgpu", key);
     } catch (error) {
-      return `${await load("wasm")}; WebGPU failed: ${error.message}`;
+      return `${await load("wasm", key)}; WebGPU failed: ${error.message}`;
     }
   }
-  return load("wasm");
+  return load("wasm", key);
 }
 
-async function draw({ id, request }) {
+async function draw({ id, model, request }) {
   latest = id;
+  const run = await networkOf(model);
+  if (latest !== id) return;
   const start = performance.now();
-  for await (const { index, t, x_t, x0 } of sample(model, request, run)) {
+  for await (const { index, t, x_t, x0 } of sample(modelOf(model), request, run)) {
     await new Promise((resolve) => setTimeout(resolve)); // lets a newer request arrive
     if (latest !== id) return;
     postMessage({ type: "step", id, index, t, x_t, x0, seconds: (performance.now() - start) / 1000 });
@@ -89,8 +115,8 @@ async function draw({ id, request }) {
 onmessage = async ({ data }) => {
   try {
     if (data.type === "load") {
-      model = data.model;
-      postMessage({ type: "ready", engine: await loadBest(data.engine) });
+      page = data.page;
+      postMessage({ type: "ready", engine: await loadBest(data.engine, data.model) });
     } else if (data.type === "stop") {
       latest = null;
     } else {
