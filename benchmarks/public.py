@@ -34,7 +34,7 @@ from tests.browser.driver import find_chromium
 
 ROOT = Path(__file__).parent.parent
 GOAL_BYTES, GOAL_SECONDS, GOAL_LIVE_SECONDS = 3e9, 60, 2
-MOST = "playground?play_count=20&play_seed={seed}"  # 20 images x 50 steps under guidance: 2,000 evaluations
+MOST = "playground?play_count=20&play_steps=50&play_seed={seed}"  # as much as a page may ask for
 LADDER = "ladder?ladder_seed={seed}"
 DRAGGED = "playground?play_model=mnist-fast&play_steps=1&play_seed={seed}"
 WARM_UP = 120  # seconds, after which memory and threads should stay as they are

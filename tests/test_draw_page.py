@@ -11,11 +11,9 @@ from PIL import Image
 
 from ddpm import editing, load_model, sample
 from ddpm.media.images import enlarge, make_grid, to_uint8
-from ddpm.media.strokes import draw_strokes, mask_of, read_strokes
+from ddpm.media.strokes import A_THREE, LOWER_HALF, draw_strokes, mask_of, read_strokes
 from pages.components.editing import TOOLS
 from pages.components.editing.asked import settings_of
-from pages.components.editing.repair import LOWER_HALF
-from pages.components.editing.sketch import A_THREE
 from tests.commands import check_command
 
 pytestmark = pytest.mark.slow

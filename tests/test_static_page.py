@@ -17,7 +17,6 @@ from ddpm.deploy.space import push_space, sdk_of, write_space
 from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, description, onnx_bytes, static_files
 from ddpm.errors import DDPMError, ModelError
 from ddpm.models import Model
-from ddpm.spacing import spaced_timesteps
 from ddpm.unet import UNet
 from tests.hub_server import TOKEN
 from tests.test_pipelines import save
@@ -77,15 +76,13 @@ def test_a_distilled_network_is_told_its_number_of_steps(random_model):
     torch.testing.assert_close(run(onnx_bytes(model), **feeds), expected, rtol=1e-4, atol=1e-4)
     page = description(model)
     assert (page["stepCounts"], page["samplers"], page["start"]["steps"]) == ((1, 2, 4), ("ddim",), 4)
-    assert page["timesteps"][3] == spaced_timesteps(model.schedule.num_timesteps, 4)
+    assert page["spacing"] == "trailing"
 
 
 def test_the_page_gets_the_tables_of_the_library(digits):
     page = json.loads(json.dumps(description(digits)))
     np.testing.assert_array_equal(page["alphasCumprod"], digits.schedule.alphas_cumprod.numpy())
-    total, spacing = digits.schedule.num_timesteps, digits.config.sampling.spacing
-    for steps, timesteps in enumerate(page["timesteps"], 1):
-        assert timesteps == spaced_timesteps(total, steps, spacing)
+    assert page["spacing"] == digits.config.sampling.spacing
     assert page["start"]["guidance"] == digits.config.sampling.guidance_scale
     assert page["guidanceInterval"] is digits.config.sampling.guidance_interval is None
     assert description(load_model("mnist"))["guidanceInterval"] == (200, 600)

@@ -23,11 +23,12 @@ from typing import Any
 
 import torch
 
+from ..editing import STRENGTH
 from ..errors import DDPMError, ModelError
 from ..files import atomic_write
+from ..media.strokes import A_THREE, LOWER_HALF
 from ..models import Model, load_model
 from ..quantities import size_text
-from ..spacing import spaced_timesteps
 from ..unet import UNet
 from .readme import static_readme
 
@@ -39,7 +40,7 @@ BINARIES = ("ort-wasm-simd-threaded.wasm", "ort-wasm-simd-threaded.asyncify.wasm
 RUNTIME_BYTES = 10_500_000  # of these four files, gzipped
 MAX_BYTES = 25_000_000
 MAX_STEPS = 100
-SAMPLERS = ("ddim", "dpmpp_2m")  # as many as sampling.js has
+SAMPLERS = ("ddim", "dpmpp_2m", "ddpm")  # as many as sampling.js has
 START_STEPS = 20
 WEIGHTS = {"fp16": torch.float16, "fp32": torch.float32}
 NETWORK = "model.onnx"
@@ -71,6 +72,8 @@ def static_files(
     files["sw.js"] = files["sw.js"].replace(b"{version}", version.encode())
     shell = ["./", *sorted(name for name in files if name != "index.html"), "model.json"]
     page = {
+        "drawings": {"sketch": A_THREE, "mask": LOWER_HALF},
+        "strength": STRENGTH,
         "models": [description(model) | {"weights": name} for name, model in zip(networks, models, strict=True)],
         "links": dict(links or {}),
         "version": version,
@@ -104,8 +107,8 @@ def _check_exportable(models: Sequence[Model], weights: str) -> None:
 def description(model: Model) -> dict[str, Any]:
     """What the page needs to know of a model besides the network."""
     config, sampling, schedule = model.config, model.config.sampling, model.schedule
-    total, counts = schedule.num_timesteps, config.model.step_counts
-    most = counts[-1] if counts else min(total, MAX_STEPS)
+    counts = config.model.step_counts
+    most = counts[-1] if counts else min(schedule.num_timesteps, MAX_STEPS)
     samplers = SAMPLERS[:1] if counts else SAMPLERS
     parameters = sum(parameter.numel() for parameter in model.network.parameters())
     size = "x".join(map(str, config.image_shape[1:]))
@@ -120,7 +123,7 @@ def description(model: Model) -> dict[str, Any]:
         "clip": sampling.clip,
         "guidanceInterval": sampling.guidance_interval,
         "alphasCumprod": schedule.alphas_cumprod.tolist(),
-        "timesteps": [spaced_timesteps(total, steps, sampling.spacing) for steps in range(1, most + 1)],
+        "spacing": sampling.spacing,
         "samplers": samplers,
         "stepCounts": counts or list(range(1, most + 1)),
         "distilled": bool(counts),

@@ -76,7 +76,7 @@ def sampler_controls(model: Model, prefix: str, with_class: bool) -> SamplingCon
             0.0,
             6.0,
             own.guidance_scale,
-            0.25,
+            0.1,
             disabled=not with_class,
             help="Prediction = without class + w x (with class - without). 0 ignores the class, 1 follows it plainly, "
             "above 1 exaggerates it: clearer images, more alike, at two evaluations per step. Ho & Salimans 2022 count "

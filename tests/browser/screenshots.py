@@ -71,7 +71,7 @@ def readme_picture(browser: Browser, folder: Path) -> None:
 
 def all_pictures(browser: Browser, folder: Path, out: Path) -> None:
     prepare(folder)
-    write_space(static_files("mnist"), folder / "static")
+    write_space(static_files("mnist-fast", "mnist"), folder / "static")
     out.mkdir(parents=True, exist_ok=True)
     with serve(folder) as url, plain_server(folder / "static", folder) as static_url:
         addresses = {name.partition("?")[0] or "home": f"{url}/{name}" for name in PAGES}

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 from urllib.parse import parse_qs
 
@@ -12,13 +13,15 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect
 
-from ddpm import generate, load_model
+from ddpm import editing, generate, load_model, sample
 from ddpm.config import sampling_settings
 from ddpm.deploy.space import write_space
 from ddpm.deploy.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
 from ddpm.errors import DDPMError
 from ddpm.evaluation.classifier import classify
+from ddpm.media.strokes import read_strokes, sketch_of
 from ddpm.randomness import ImageNoise
+from ddpm.spacing import SPACINGS, spaced_timesteps
 from tests.browser.conftest import plain_server
 from tests.browser.driver import wait_until
 from tests.browser.test_app import PHONE, axe_findings
@@ -92,12 +95,14 @@ def cut(picture: np.ndarray, size: int = 32) -> torch.Tensor:
 def test_the_noise_is_the_librarys(page, static_url):
     page.goto(static_url)
     for seed, index, count in ((0, 0, 1024), (7, 15, 1024), (999_999_999, 3, 192), (12, 1, 100)):
-        ours = ImageNoise(seed, [index], (count,))()[0]
+        noise = ImageNoise(seed, [index], (count,))
         theirs = page.evaluate(
-            "async ([seed, index, count]) => [...(await import('./noise.js')).imageNoise(seed, index, count)]",
+            "async ([seed, index, count]) => { const next = (await import('./noise.js')).noiseOf(seed, index);"
+            " return [[...next(count)], [...next(count)]]; }",
             [seed, index, count],
         )
-        np.testing.assert_allclose(theirs, ours, atol=2e-6)
+        for numbers in theirs:
+            np.testing.assert_allclose(numbers, noise()[0], atol=2e-6)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m"])
@@ -117,6 +122,89 @@ def digits_url(pages, exported_digits, tmp_path, monkeypatch):
     write_space(static_files("digits", weights="fp32"), tmp_path / "page")
     with plain_server(tmp_path / "page", tmp_path) as url:
         yield url
+
+
+STROKES = "95:290,230;420,160;660,290;440,470;700,640;280,790"
+
+
+def test_what_is_drawn_becomes_what_the_library_makes_of_it(page, digits_url):
+    """Sketch, repair, blend, branch and inversion, from the same pixels and seeds."""
+    model, seed, count, strength, labels = load_model("digits"), 3, 4, 0.6, [5]
+    size, settings = model.config.data.image_size, sampling_settings(model.config, num_steps=7)
+    ancestral = sampling_settings(model.config, num_steps=7, sampler="ddpm")
+    page.goto(digits_url)
+
+    def drawn(as_mask: bool) -> torch.Tensor:
+        values = page.evaluate(
+            "async ([strokes, size, mask]) => [...(await import('./drawing.js')).pixelsOf(strokes, [1, size, size], mask)]",
+            [STROKES, size, as_mask],
+        )
+        return torch.tensor(values).view(1, 1, size, size)
+
+    def made(label: int, of: int) -> torch.Tensor:
+        return generate(model, 1, labels=[label], settings=settings, seed=of)
+
+    def last(steps) -> torch.Tensor:
+        *_, step = steps
+        return step.x0
+
+    sketch, mask = drawn(False), drawn(True).bool()
+    assert (sketch - sketch_of(read_strokes(STROKES), size)).abs().mean() < 0.05  # pens differ at their edges
+    start = editing.start_of(model, strength, settings)
+    *before, _ = sample(model, 1, labels=labels, settings=ancestral, seed=seed)
+    root = next(step for step in before if step.t <= start)
+    rest = ancestral.model_copy(update={"num_steps": len(before) - root.index})
+    plain = editing.redrawing(settings)
+    *_, inverted = editing.invert(model, sketch, settings=settings)
+    shares = [k / (count - 1) for k in range(count)]
+    ours = {
+        "sketch": editing.sketch(model, sketch.expand(count, -1, -1, -1), strength, labels=labels, settings=settings, seed=seed),
+        "repair": editing.inpaint(model, made(5, seed).expand(count, -1, -1, -1), mask, repeats=4, labels=labels,
+                                  settings=ancestral, seed=seed + 1),
+        "blend": editing.blend(model, made(5, seed), made(5, seed + 1), shares, start, labels=labels, settings=settings, seed=seed),
+        "branch": editing.branch(model, root.x_t, root.t, count, labels=labels, settings=rest, seed=seed + 1),
+        "invert": sample(model, count, labels=labels, settings=plain, noise=lambda: inverted.x_t.expand(count, -1, -1, -1)),
+    }  # fmt: skip
+    for name, steps in ours.items():
+        link = f"draw_start={name}&draw_strength={strength}&draw_strokes={STROKES}"
+        theirs = draw(page, f"{digits_url}/?engine=wasm&class=5&count={count}&steps=7&sampler=ddim&seed={seed}&{link}")
+        assert page.locator("#notice").is_hidden()
+        images = last(steps).clamp(-1, 1)
+        assert ((cut(theirs, size) - images) * 127.5).abs().max() <= 2, name
+
+
+def test_the_timesteps_are_the_librarys(page, static_url):
+    page.goto(static_url)
+    asked = [(total, steps, spacing) for spacing in SPACINGS for total, most in ((1000, 100), (301, 20), (7, 7))
+             for steps in range(1, most + 1)]  # fmt: skip
+    theirs = page.evaluate(
+        "async (asked) => { const { spaced } = await import('./sampling.js'); return asked.map((one) => spaced(...one)); }",
+        asked,
+    )
+    assert theirs == [spaced_timesteps(*one) for one in asked]
+
+
+def test_the_answer_follows_the_pen(page, digits_url):
+    draw(page, f"{digits_url}/?count=1&steps=2&draw_start=sketch")
+    before = pixels(page)
+    canvas = page.locator(".drawing canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
+    expect(page).to_have_url(re.compile("draw_strokes="))  # the pen is still down
+    page.mouse.up()
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    drawn, address = pixels(page), page.url
+    assert not np.array_equal(drawn, before)
+    page.get_by_role("button", name="Clear").click()
+    expect(page).to_have_url(re.compile("draw_strokes=0$"))
+    expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
+    assert abs(draw(page, address).astype(int) - drawn).max() <= 1
+    page.get_by_role("radio", name="noise").check()
+    expect(canvas).to_be_hidden()
+    assert "draw_" not in page.url
 
 
 def test_a_graphics_card_draws_the_same(browser, chromium, digits_url):
@@ -211,7 +299,7 @@ def test_frames_are_stepped_through_and_the_picture_is_downloaded(page, static_u
     with page.expect_download() as download:
         page.get_by_role("button", name="Download PNG").click()
     picture = Image.open(io.BytesIO(download.value.path().read_bytes())).convert("L")
-    assert download.value.suggested_filename == "mnist_3_1x_seed0_ddim5_guidance1.5.png"
+    assert download.value.suggested_filename == "mnist_3_1x_seed0_ddim5_guidance1.4.png"
     assert np.array_equal(np.array(picture)[::8, ::8], last)
 
 

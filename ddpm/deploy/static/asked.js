@@ -1,9 +1,22 @@
 // What is asked for: one of the page's models and the fields of a request, how they are read, and how a link says them.
 
+import { startOf, timestepsOf } from "./sampling.js";
+
 export const COUNTS = [1, 4, 10, 16];
-export const SAMPLER_LABELS = { ddim: "DDIM", dpmpp_2m: "DPM-Solver++" };
+export const SAMPLER_LABELS = { ddim: "DDIM", dpmpp_2m: "DPM-Solver++", ddpm: "DDPM" };
+/** Where a walk may begin, how it is called, and what it takes: a strength, a drawing. */
+export const STARTS = {
+  noise: { label: "noise" },
+  sketch: { label: "a sketch", takes: ["strength", "strokes"] },
+  repair: { label: "a repair", takes: ["strokes"] },
+  blend: { label: "a blend", takes: ["strength"] },
+  branch: { label: "a branch", takes: ["strength"] },
+  invert: { label: "an inversion", takes: ["strokes"] },
+};
+const OF_A_TEACHER = ["branch", "invert"]; // which no distilled model can do
+const REPAIR_WORK = 4; // times that of a walk, see editing.js
 const MOST_LISTED = 14; // choices in a message
-const OF_ANY_MODEL = ["class", "count", "seed"]; // what stays when another model is chosen
+const OF_ANY_MODEL = ["class", "count", "seed", "start", "strength", "strokes"]; // what stays when another model is chosen
 /** The app's Playground understands these too; links of before say the names of the fields. */
 const IN_LINKS = {
   play_model: ["model"],
@@ -14,8 +27,14 @@ const IN_LINKS = {
   play_steps: ["steps"],
   play_guidance: ["guidance"],
   play_interval: ["from", "to"], // one after the other
+  draw_start: ["start"],
+  draw_strength: ["strength"],
+  draw_strokes: ["strokes"],
 };
 const WORDS = { class: { all: "all classes", any: "no class" }, sampler: SAMPLER_LABELS };
+const STROKES = /^(\d{1,3}:\d{1,4},\d{1,4}(;\d{1,4},\d{1,4})*(\||$))*$/;
+const MOST_LETTERS = 20_000; // of a drawing
+export const NOTHING = "0"; // of a canvas that was cleared: no strokes at all are those that it opens with
 
 const oneOf = (values) => ({ read: (text) => (values.includes(text) ? text : null), right: someOf(values) });
 const between = (low, high, whole = true) => ({
@@ -31,9 +50,9 @@ function someOf(values) {
 }
 
 export class Asked {
-  /** @param models of model.json, the one to begin with first */
-  constructor(models) {
-    this.models = models;
+  /** @param models, drawings, strength of model.json, the model to begin with first */
+  constructor({ models, drawings, strength }) {
+    Object.assign(this, { models, drawings, strength });
     this.use(models[0]);
   }
 
@@ -55,7 +74,9 @@ export class Asked {
     const { model, choices, classes, lastTimestep } = this;
     const aClass = (text) => (choices.includes(text) ? text : (/^\d{1,9}$/.test(text) && classes[Number(text)]) || null);
     const aCount = (text) => model.stepCounts.find((count) => String(count) === text) ?? null;
-    const steps = model.distilled ? model.stepCounts.join(", ") : `1 to ${model.timesteps.length}`;
+    const steps = model.distilled ? model.stepCounts.join(", ") : `1 to ${model.stepCounts.at(-1)}`;
+    const drawn = (text) => (text === NOTHING || (text.length <= MOST_LETTERS && STROKES.test(text)) ? text : null);
+    this.starts = Object.keys(STARTS).filter((start) => !(model.distilled && OF_A_TEACHER.includes(start)));
     return {
       model: { ...oneOf(this.models.map((one) => one.name)), start: model.name },
       class: { read: aClass, right: someOf(choices), start: choices[0] }, // by its name, else by its number
@@ -66,6 +87,9 @@ export class Asked {
       guidance: { ...between(0, 6, false), start: model.start.guidance },
       from: { ...between(0, lastTimestep), start: model.guidanceInterval?.[0] ?? 0 },
       to: { ...between(0, lastTimestep), start: model.guidanceInterval?.[1] ?? lastTimestep },
+      start: { ...oneOf(this.starts), start: "noise" },
+      strength: { ...between(0, 1, false), start: this.strength },
+      strokes: { read: drawn, right: "strokes such as 60:120,400;130,410", start: "" },
     };
   }
 
@@ -78,6 +102,7 @@ export class Asked {
     const value = this.read(name, text);
     if (value === null) return `${name} is ${this.fields[name].right}, not ${text || "empty"}.`;
     if (name === "model" && value !== this.model.name) this.use(this.models.find((one) => one.name === value));
+    if (name === "start" && value !== this.wanted.start) this.wanted.strokes = ""; // another drawing
     this.wanted[name] = value;
     const { from, to } = this.wanted; // one end takes the other along
     if (from > to) this.wanted[name === "from" ? "to" : "from"] = value;
@@ -115,7 +140,12 @@ export class Asked {
   }
 
   address() {
-    const hidden = [...(this.models.length > 1 ? [] : ["model"]), ...(this.model.distilled ? ["sampler", "guidance", "from", "to"] : [])];
+    const hidden = [
+      ...(this.models.length > 1 ? [] : ["model"]),
+      ...(this.model.distilled ? ["sampler", "guidance", "from", "to"] : []),
+      ...(this.wanted.start === "noise" ? ["start"] : []),
+      ...["strength", "strokes"].filter((name) => !this.takes(name) || this.wanted[name] === ""),
+    ];
     const said = Object.entries(IN_LINKS).flatMap(([theirs, names]) =>
       names.filter((name) => !hidden.includes(name)).map((name) => [theirs, WORDS[name]?.[this.wanted[name]] ?? this.wanted[name]]),
     );
@@ -129,14 +159,27 @@ export class Asked {
     return Array.from({ length: wanted.count }, (_, i) => one(i));
   }
 
+  takes(name) {
+    return Boolean(STARTS[this.wanted.start].takes?.includes(name));
+  }
+
+  /** The strokes on the canvas: those that were drawn, else those that it opens with. */
+  strokes() {
+    if (this.wanted.strokes === NOTHING) return "";
+    return this.wanted.strokes || this.drawings[this.wanted.start === "repair" ? "mask" : "sketch"];
+  }
+
   timesteps() {
-    return this.model.timesteps[this.wanted.steps - 1];
+    const { steps, start, strength } = this.wanted;
+    if (!this.takes("strength")) return timestepsOf(this.model, steps);
+    return timestepsOf(this.model, steps, Math.max(0, startOf(this.model, steps, strength)));
   }
 
   /** How often the network is asked about an image, all images taken together. */
   evaluations() {
     const { count, guidance, from, to } = this.wanted;
     const guided = guidance !== 1 && this.wanted.class !== "any";
-    return count * this.timesteps().reduce((sum, t) => sum + (guided && from <= t && t <= to ? 2 : 1), 0);
+    const each = this.timesteps().reduce((sum, t) => sum + (guided && from <= t && t <= to ? 2 : 1), 0);
+    return count * each * (this.wanted.start === "repair" && !this.model.distilled ? REPAIR_WORK : 1);
   }
 }

@@ -94,8 +94,8 @@ export function randn(next, count) {
   return values;
 }
 
-/** The noise that image `index` of a seed starts from. */
-export function imageNoise(seed, index, count) {
-  const derived = Number((blake2b64(`${seed}/${index}`) >> 1n) & 0xffffffffn); // torch keeps the low 32 bits
-  return randn(mersenneTwister(derived), count);
+/** The noise of image `index` of a seed: a function of how much of it is wanted next. */
+export function noiseOf(seed, index) {
+  const next = mersenneTwister(Number((blake2b64(`${seed}/${index}`) >> 1n) & 0xffffffffn)); // torch keeps the low 32 bits
+  return (count) => randn(next, count);
 }

@@ -1,7 +1,8 @@
 // The page: what is asked for, kept in the address; a worker that draws it; the frames that came, to step through.
 
-import { Asked, COUNTS, SAMPLER_LABELS } from "./asked.js";
+import { Asked, COUNTS, NOTHING, SAMPLER_LABELS, STARTS } from "./asked.js";
 import { drawSchedule } from "./chart.js";
+import { Drawing, pixelsOf } from "./drawing.js";
 
 const MOST_OPEN = 160; // letters of all classes together that are shown as chips; more are in a list
 const FRAME_MILLISECONDS = 80;
@@ -13,7 +14,8 @@ const page = await fetch("model.json").then(
   (answer) => (answer.ok ? answer.json() : fail(`model.json could not be loaded: the server said ${answer.status}`)),
   (error) => fail(`model.json could not be loaded: ${error.message}`),
 );
-const asked = new Asked(page.models);
+const asked = new Asked(page);
+const drawing = new Drawing($("drawing"), (strokes, more) => redraw(strokes, more));
 const worker = new Worker("worker.js", { type: "module" });
 const paces = {}; // of each model: seconds of an evaluation of one image, in the latest picture
 let request = 0;
@@ -27,6 +29,7 @@ let focused = null; // what had the focus when drawing began, since disabling it
 // -- widgets --------------------------------------------------------------------------------------------------------
 
 const SLIDER_TEXTS = {
+  strength: (value) => Number(value).toFixed(2),
   steps: (value) => asked.nearestSteps(value),
   guidance: (value) => (Number(value) === 1 ? "1, off" : String(value)),
   from: String,
@@ -55,9 +58,10 @@ function offer() {
   if (choices.join("").length <= MOST_OPEN) chips("classes", "class", choices);
   else list("classes", "class", "Class", choices);
   chips("samplers", "sampler", model.samplers, (name) => SAMPLER_LABELS[name]);
+  chips("starts", "start", asked.starts, (name) => STARTS[name].label);
   $("classes").hidden = !model.numClasses;
   $("guiding").hidden = !model.numClasses || model.distilled;
-  $("steps").max = model.timesteps.length;
+  $("steps").max = model.stepCounts.at(-1);
   $("from").max = $("to").max = lastTimestep;
   $("model").textContent = model.about;
   offer.made = model;
@@ -73,6 +77,20 @@ function showWanted() {
   }
   for (const name of Object.keys(SLIDER_TEXTS)) $(`${name}_text`).textContent = SLIDER_TEXTS[name](asked.wanted[name]);
   for (const name of ["guidance", "from", "to"]) $(name).disabled = asked.wanted.class === "any";
+  const { start } = asked.wanted;
+  $("strengths").hidden = !asked.takes("strength");
+  $("drawing").hidden = !asked.takes("strokes");
+  for (const hint of document.querySelectorAll("[data-start]")) hint.hidden = hint.dataset.start !== start;
+  if (asked.takes("strokes")) drawing.show(start, asked.strokes());
+}
+
+/** Of strokes that were drawn, or are still being drawn. */
+function redraw(strokes, drawn) {
+  asked.wanted.strokes = strokes || NOTHING;
+  if (!drawn && !isQuick()) return;
+  history[dragged ? "replaceState" : "pushState"](null, "", asked.address());
+  dragged = !drawn;
+  draw();
 }
 
 function change(name, text) {
@@ -122,11 +140,15 @@ function setBusy(busy) {
 function draw() {
   if (!engine) return; // still loading: the request current by then is drawn
   stopPlaying();
-  const { seed, steps, guidance, from, to, sampler, count } = asked.wanted;
-  const what = { labels: asked.labels(), seed, steps, guidance, interval: [from, to], sampler };
+  const { seed, steps, guidance, from, to, sampler, count, start, strength } = asked.wanted;
+  const what = { labels: asked.labels(), seed, steps, guidance, interval: [from, to], sampler, start, strength };
+  if (asked.takes("strokes")) {
+    const pixels = pixelsOf(asked.strokes(), asked.model.shape, start === "repair");
+    what[start === "repair" ? "mask" : "image"] = pixels;
+  }
+  const timesteps = asked.timesteps();
   coming = {
-    model: asked.model, wanted: { ...asked.wanted }, count, steps, timesteps: asked.timesteps(), frames: [],
-    quick: isQuick(), evaluations: asked.evaluations(),
+    model: asked.model, wanted: { ...asked.wanted }, count, steps: timesteps.length, timesteps, frames: [], quick: isQuick(),
   };
   main.dataset.state = "busy";
   $("copied").textContent = "";
@@ -142,6 +164,7 @@ function draw() {
 
 function addFrame(step) {
   if (step.id !== request) return;
+  coming.steps = step.of;
   const { frames, steps, count } = coming;
   frames.push(step);
   if (step.t >= 0) {
@@ -154,7 +177,7 @@ function addFrame(step) {
     return;
   }
   shown = coming;
-  paces[coming.model.name] = step.seconds / coming.evaluations;
+  if (step.calls) paces[coming.model.name] = step.seconds / step.calls;
   main.dataset.state = "done";
   $("progress").value = 1;
   showFrame(frames.length - 1);
@@ -298,6 +321,7 @@ drawChart();
 for (const form of [$("what"), $("how")]) {
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("change", ({ target }) => {
+    if (!(target.name in asked.fields)) return; // the pen's width
     dragged = false;
     change(target.name, target.name === "steps" ? String(asked.nearestSteps(target.value)) : target.value);
     showWanted(); // the slider may have been let go between two numbers
@@ -332,6 +356,7 @@ worker.onerror = (event) => fail(event.message || "the worker did not start");
 worker.onmessage = ({ data }) => {
   if (main.dataset.state === "failed") return; // anything still loading comes too late
   if (data.type === "step") addFrame(data);
+  else if (data.type === "original" && data.id === request) drawing.below(data.original, asked.model.shape);
   else if (data.type === "failed") fail(data.message);
   else if (data.type === "loading") {
     $("progress").value = data.done / data.total;

@@ -1,6 +1,6 @@
 // The network, in a separate thread, so that the page responds while it computes.
 
-import { sample } from "./sampling.js";
+import { draw as walk } from "./editing.js";
 
 const ENGINES = {
   webgpu: { bundle: "./ort/ort.webgpu.bundle.min.mjs", wasm: "./ort/ort-wasm-simd-threaded.asyncify.wasm.gz" },
@@ -100,15 +100,28 @@ async function loadBest(wanted, key) {
   return load("wasm", key);
 }
 
+/** A newer request counts. */
+class Overtaken extends Error {}
+
 async function draw({ id, model, request }) {
   latest = id;
   const run = await networkOf(model);
   if (latest !== id) return;
   const start = performance.now();
-  for await (const { index, t, x_t, x0 } of sample(modelOf(model), request, run)) {
+  let calls = 0;
+  const network = async (...input) => {
     await new Promise((resolve) => setTimeout(resolve)); // lets a newer request arrive
-    if (latest !== id) return;
-    postMessage({ type: "step", id, index, t, x_t, x0, seconds: (performance.now() - start) / 1000 });
+    if (latest !== id) throw new Overtaken();
+    calls += input[3]; // images
+    return run(...input);
+  };
+  const tell = (original) => postMessage({ type: "original", id, original });
+  try {
+    for await (const step of walk(modelOf(model), request, network, tell)) {
+      postMessage({ type: "step", id, ...step, calls, seconds: (performance.now() - start) / 1000 });
+    }
+  } catch (error) {
+    if (!(error instanceof Overtaken)) throw error;
   }
 }
 

@@ -1,10 +1,9 @@
 """A square to draw on: strokes for a sketch, or for a mask over a picture."""
 
-from pathlib import Path
-
 import streamlit as st
 from PIL import Image
 
+from ddpm.deploy.static_page import ASSETS
 from ddpm.errors import DataError
 from ddpm.media.strokes import Stroke, read_strokes, strokes_text
 
@@ -12,9 +11,8 @@ from ..pictures import data_uri
 from ..public import show_error
 
 NOTHING = "0"  # in a link: an empty value would be the default
-STATIC = Path(__file__).parents[1] / "static"
 _canvas = st.components.v2.component(
-    "ddpm_canvas", **{kind: (STATIC / f"canvas.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
+    "ddpm_canvas", **{kind: (ASSETS / f"canvas.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
 )
 
 

@@ -6,7 +6,7 @@ import streamlit as st
 
 from ddpm import editing
 from ddpm.media.images import enlarge, to_pil, to_uint8
-from ddpm.media.strokes import mask_of, strokes_text
+from ddpm.media.strokes import LOWER_HALF, mask_of, strokes_text
 from ddpm.models import Model
 from ddpm.sampling import evaluations
 
@@ -25,8 +25,6 @@ from .asked import (
 )
 from .canvas import canvas
 
-LOWER_HALF = "250:150,640;850,640|250:150,840;850,840"
-
 
 def repair_tool(model: Model) -> None:
     picked = pick_image(model, "repair")
@@ -40,7 +38,7 @@ def repair_tool(model: Model) -> None:
         "Repeats of each step", 1, 10, 4, key="repair_repeats",
         help="1 only puts the known pixels back at every step. More let the new part fit them (RePaint).", **BOUND,
     )  # fmt: skip
-    left, right = st.columns(2, gap="large")
+    left, right = st.container(key="draw_sides").columns(2, gap="large")
     with left:
         strokes = canvas("repair_mask", "What to paint over", LOWER_HALF, image=enlarge(to_pil(to_uint8(original)[0])),
                          ink="#E17702", opacity=0.75, pen=20, live=False)  # fmt: skip

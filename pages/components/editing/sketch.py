@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from ddpm import editing
-from ddpm.media.strokes import sketch_of, strokes_text
+from ddpm.media.strokes import A_THREE, sketch_of, strokes_text
 from ddpm.models import Model
 from ddpm.sampling import timesteps_from
 
@@ -27,7 +27,6 @@ from .asked import (
 from .canvas import canvas
 
 READ = "as the classifier reads it"
-A_THREE = "95:290,230;420,160;600,180;660,290;560,420;440,470|95:440,470;600,520;700,640;620,780;450,840;280,790"
 
 
 def sketch_tool(model: Model) -> None:
@@ -38,7 +37,7 @@ def sketch_tool(model: Model) -> None:
         "Strength", 0.0, 1.0, editing.STRENGTH, 0.05, key="draw_strength",
         help="How far back towards noise the sketch goes. 0 keeps it as it is, 1 forgets it.", **BOUND,
     )  # fmt: skip
-    left, right = st.columns(2, gap="large")
+    left, right = st.container(key="draw_sides").columns(2, gap="large")
     data = model.config.data
     with left:
         strokes = canvas("draw_strokes", "Sketch", A_THREE)
