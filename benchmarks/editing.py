@@ -82,7 +82,7 @@ def invert(model: Model, images: ImageSet) -> None:
     x0, labels = to_float(images.images), images.labels
     print("| steps | rounds | evaluations | PSNR of the round trip |\n|---|---|---|---|")
     for steps in (20, 50):
-        for rounds in (1, 2, 3):
+        for rounds in (1, editing.INVERSION_ROUNDS):
             settings = settings_of(model, steps)
 
             def there_and_back(part: slice, settings=settings, rounds=rounds) -> Iterator[Step]:

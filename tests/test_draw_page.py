@@ -12,7 +12,7 @@ from PIL import Image
 from ddpm import editing, load_model, sample
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.media.strokes import A_THREE, LOWER_HALF, draw_strokes, mask_of, read_strokes
-from pages.components.editing import TOOLS
+from pages.components.editing import TOOLS, decided
 from pages.components.editing.asked import settings_of
 from tests.commands import check_command
 
@@ -140,3 +140,27 @@ def test_the_command_of_a_sketch_draws_what_is_shown(draw, cli, tmp_path):
     assert cli(*shlex.split(command)[3:]).code == 0
     drawn = np.asarray(Image.open(io.BytesIO((tmp_path / "sketch.png").read_bytes()))).astype(int)
     assert np.abs(pictures(app)[-1] - drawn).max() <= 2
+
+
+def test_the_average_of_when_it_is_decided_is_of_the_shipped_model_and_is_shown(open_page):
+    model = load_model("mnist")
+    found = decided.average(model)
+    assert found, "python -m pages.components.editing.decided counts again"
+    assert decided.average(load_model("digits")) is None
+    assert found.times == sorted(found.times, reverse=True)
+    assert found.times[0] == model.schedule.num_timesteps - 1
+    assert found.none[0] < 0.3 * found.of  # at T - 1 a branch is another digit
+    assert min(found.none[-1], found.given[-1]) > 0.98 * found.of
+    assert min(found.given) > 0.9 * found.of  # where the class is given there is nothing to decide
+    app = open_page("pages/draw.py", draw_tool="Branch")
+    (chart,) = app.get("plotly_chart")
+    assert f"{found.roots} roots, no class given" in chart.proto.spec
+
+
+def test_the_average_counts_branches(monkeypatch, random_model):
+    monkeypatch.setattr(decided, "ROOTS", 3)
+    monkeypatch.setattr(decided, "PLACES", [0, 19])
+    monkeypatch.setattr(decided, "read", lambda images: [7] * len(images))
+    counted = decided.count(random_model(schedule__num_timesteps=1000))
+    assert counted.given == counted.none == [counted.of] * 2
+    assert (counted.of, counted.times) == (3 * decided.CHILDREN, [999, 49])

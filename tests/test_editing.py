@@ -17,6 +17,7 @@ from ddpm.randomness import ImageNoise
 from ddpm.samplers import SAMPLERS, repeated
 from ddpm.schedule import make_schedule
 from ddpm.spacing import spaced_timesteps
+from tests.test_pipelines import save
 
 SAMPLER_NAMES = list(SAMPLERS)
 
@@ -229,6 +230,43 @@ def test_the_inversion_of_a_gaussian_is_the_inverse_of_the_linear_map_of_ddim(ra
     assert noise.t == model.schedule.num_timesteps - 1
     back = last(sample(model, 2, settings=redrawing(settings), noise=lambda: noise.x_t))
     torch.testing.assert_close(back, images, rtol=1e-4, atol=1e-4)
+
+
+# -- other models ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["colour", "pipeline"])
+def colour_model(request, random_model, tmp_path):
+    """A model of ours of three channels, with classes; and a pipeline of diffusers, without."""
+    if request.param == "colour":
+        return random_model(data__dataset="cifar10", data__channels=3)
+    return load_model(str(save(tmp_path / "pipeline")))
+
+
+@pytest.mark.slow
+def test_colour_models_and_pipelines_are_edited_alike(colour_model):
+    model = colour_model
+    settings = sampling_settings(model.config, sampler="ddpm", num_steps=4)
+    images, total = some_images(model), model.schedule.num_timesteps
+    drawn = last(sample(model, 2, settings=settings, seed=2))
+    assert torch.equal(last(sketch(model, images, 0, settings=settings)), images)
+    assert torch.equal(last(sketch(model, images, 1, settings=settings, seed=2)), drawn)
+    half = torch.zeros(1, 1, *images.shape[-2:], dtype=torch.bool)
+    half[..., 3:] = True
+    mended = last(inpaint(model, images, half, settings=settings, repeats=2))
+    assert torch.equal(to_uint8(mended)[..., :3], to_uint8(images)[..., :3])
+    assert not torch.equal(mended[..., 3:], images[..., 3:])
+    *walk, _ = sample(model, 1, settings=settings, seed=2)
+    assert torch.equal(last(branch(model, walk[0].x_t, total - 1, 2, settings=settings, seed=2)), drawn)
+    start = start_of(model, 0.5)
+    plain = sampling_settings(model.config, sampler="ddim", num_steps=4)
+    ends = last(blend(model, images[:1], images[1:], [0, 1], start, settings=plain, seed=3))
+    for k, end in enumerate(ends):
+        alone = last(sketch(model, images[k : k + 1], 0.5, settings=plain, seed=3))
+        torch.testing.assert_close(end, alone[0], rtol=1e-4, atol=1e-4)
+    *_, noise = invert(model, images, settings=plain, rounds=1)
+    assert (noise.t, noise.x_t.shape) == (total - 1, images.shape)
+    assert noise.x_t.isfinite().all()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ddpm.media.images import (
+    EPS_RANGE,
     GAP,
     Trajectory,
     best_columns,
@@ -121,7 +122,7 @@ def test_a_trajectory_keeps_both_ends_and_is_thinned_evenly(num_steps, max_frame
     assert gaps.max() - gaps.min() <= 1
     assert trajectory.x_t[:, 0, 0, 0, 0].tolist() == indices
     assert trajectory.x0[:, 0, 0, 0, 0].tolist() == [255 - index for index in indices]
-    assert trajectory.eps.unique().tolist() == [255]
+    assert trajectory.eps.unique().tolist() == [round((1 / EPS_RANGE + 1) * 127.5)]
     torch.testing.assert_close(trajectory.change[:-1], torch.full((kept - 1, 2), 1 / 127.5))
     assert trajectory.change[-1].tolist() == [0, 0]
     assert torch.equal(trajectory.images, trajectory.x0[-1])

@@ -54,12 +54,15 @@ def enlarge(image: Image.Image, at_least: int = 480) -> Image.Image:
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
+EPS_RANGE = 3.0  # standard deviations of the noise that a trajectory keeps
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """Recorded frames of the reverse process, for N images.
 
-    ``timesteps`` has F entries, falling to -1; ``x_t``, ``x0`` and ``eps`` are uint8 (F, N, C, H, W). ``change``
-    (F, N) is the root mean square over pixels of what the sampler's step from this frame adds to x_t, 0 at the last.
+    ``timesteps`` has F entries, falling to -1; ``x_t``, ``x0`` and ``eps`` are uint8 (F, N, C, H, W), the noise within
+    ± ``EPS_RANGE``. ``change`` (F, N) is the root mean square over pixels of what the sampler's step from this frame adds to x_t, 0 at the last.
     """
 
     timesteps: list[int]
@@ -77,7 +80,7 @@ class Trajectory:
         for step, after in pairwise(chain(steps, [None])):
             if step.index in wanted:
                 timesteps.append(step.t)
-                pictures.append(torch.stack([to_uint8(step.x_t), to_uint8(step.x0), to_uint8(step.eps)]))
+                pictures.append(torch.stack([to_uint8(step.x_t), to_uint8(step.x0), to_uint8(step.eps / EPS_RANGE)]))
                 difference = after.x_t - step.x_t if after else torch.zeros_like(step.x_t)
                 changes.append(difference.float().flatten(1).square().mean(1).sqrt().cpu())
         return cls(timesteps, *torch.stack(pictures, 1), torch.stack(changes))

@@ -1,6 +1,7 @@
 """The player: steps through the reverse process in the browser, without a rerun of the script per frame."""
 
 import base64
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ from typing import Any
 import streamlit as st
 from torch import Tensor
 
-from ddpm.media.images import Trajectory, best_columns, make_grid, png_bytes
+from ddpm.media.images import EPS_RANGE, Trajectory, best_columns, make_grid, png_bytes
 from ddpm.quantities import format_alpha_bar
+from ddpm.samplers import scales_at
 from ddpm.schedule import NoiseSchedule
 
 GAP = 2  # pixels between the images of a grid
@@ -28,7 +30,8 @@ def player(
     names: Sequence[str] = (),
     on_roll: Callable[[int], None] = lambda k: None,
 ) -> Any:
-    """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one.
+    """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one. In place of
+    the noise v, u or the score can be shown, which say the same of x_t (``ddpm.diffusion.OUTPUTS``).
 
     Args:
         frames: from ``frames_of``.
@@ -62,10 +65,12 @@ def frames_of(trajectory: Trajectory, schedule: NoiseSchedule) -> dict[str, Any]
             "eps": encode(trajectory.eps[index]),
             "change": trajectory.change[index].tolist(),
             "caption": _caption(t, schedule),
+            "scales": [float(scale) for scale in scales_at(schedule, t)],
         }
         for index, t in enumerate(trajectory.timesteps)
     ]
-    return {"frames": frames, "size": [width, height], "columns": min(columns, count), "count": count, "gap": GAP}
+    return {"frames": frames, "size": [width, height], "columns": min(columns, count), "count": count, "gap": GAP,
+            "eps_range": EPS_RANGE}  # fmt: skip
 
 
 def _digits(probabilities: Tensor | None) -> list[dict[str, Any]] | None:
@@ -95,4 +100,5 @@ def _caption(t: int, schedule: NoiseSchedule) -> str:
     if t < 0:
         return "the result: t is past 0, no noise is left"
     ab = schedule.alpha_bar(t)
-    return f"t = {t} · ᾱ = {format_alpha_bar(ab)} · SNR = {ab / (1 - ab):.3g}"
+    log_snr = f"{math.log(ab / (1 - ab)):.2f}" if ab else "-∞"
+    return f"t = {t} · ᾱ = {format_alpha_bar(ab)} · log SNR = {log_snr.replace('-', '−')}"

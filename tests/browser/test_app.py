@@ -2,6 +2,7 @@
 
 import base64
 import io
+import math
 import re
 import time
 from pathlib import Path
@@ -10,13 +11,17 @@ from urllib.parse import urlsplit
 import imageio_ffmpeg
 import numpy as np
 import pytest
+import torch
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
 from ddpm import generate as generate_images
-from ddpm import load_model
+from ddpm import load_model, sample
 from ddpm.config import sampling_settings
+from ddpm.diffusion import OUTPUTS
+from ddpm.media.images import to_uint8
+from ddpm.samplers import scales_at
 from tests.browser.conftest import free_port, serve, server_at
 from tests.browser.driver import open_page, wait_until, wait_until_idle
 
@@ -259,6 +264,29 @@ def test_one_image_is_rolled_and_the_link_reproduces_it_elsewhere(page, app_url,
             other.goto("about:blank")
     finally:
         context.close()
+
+
+def test_the_third_picture_says_the_same_in_other_coordinates(page, app_url):
+    open_page(page, f"{app_url}/playground?play_steps=5&play_count=1&play_draw=7&play_seed=4")
+    model, player, frame = load_model("mnist"), page.locator(".st-key-play_player"), 2
+    step = [*sample(model, 1, labels=[7], settings=sampling_settings(model.config, num_steps=5), seed=4)][frame]
+    player.locator("input.slider").fill(str(frame))
+    a, s = scales_at(model.schedule, step.t)
+    expect(player.locator("p.caption")).to_contain_text(f"t = {step.t} · ᾱ = ")
+    expect(player.locator("p.caption")).to_contain_text(f"log SNR = {2 * math.log(a / s):.2f}".replace("-", "−"))
+    canvas = player.locator("canvas.eps")
+    for kind, scale in (("v", 1), ("u", 1), ("score", s), ("eps", 1)):
+        player.locator("select.third").select_option(value=kind)
+        ours = to_uint8(scale * OUTPUTS[kind].of(a, s, step.x0, step.eps))[0, 0].int()
+
+        def is_ours(ours=ours) -> bool:
+            values = canvas.evaluate("c => [...c.getContext('2d').getImageData(0, 0, c.width, c.height).data]")
+            size = math.isqrt(len(values) // 4)
+            theirs = torch.tensor(values).view(size, size, 4)[2:-2, 2:-2, 0]
+            return theirs.shape == ours.shape and (theirs - ours).abs().max() <= 4  # the noise has steps of 3/127.5
+
+        wait_until(page, is_ours)
+    expect(canvas).to_have_attribute("aria-label", re.compile("^predicted noise ε, t = "))
 
 
 def test_the_player_steps_and_plays_without_asking_the_server(page, app_url):

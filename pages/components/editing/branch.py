@@ -10,7 +10,7 @@ from torch import Tensor
 from ddpm import editing
 from ddpm.config import SamplingConfig
 from ddpm.evaluation.intervals import wilson
-from ddpm.media.chart import Axis, Chart, Panel, Trace
+from ddpm.media.chart import PALETTE, Axis, Chart, Panel, Trace
 from ddpm.media.drawers import to_plotly
 from ddpm.media.images import to_uint8
 from ddpm.models import Model
@@ -33,6 +33,7 @@ from .asked import (
     settings_of,
     show_answers,
 )
+from .decided import average
 
 STEPS = 20
 CHILDREN = 8
@@ -137,21 +138,30 @@ def _code(tree: Tree, t: int) -> None:
 def _when_decided(tree: Tree, root: Walk) -> None:
     """How many branches stay the digit of their root, over the timestep at which they leave it."""
     st.header("When is it decided?", anchor=False)
-    if not st.toggle(f"Grow {COUNTED} branches at each of {MOMENTS} timesteps", key="branch_count", **BOUND):
+    traces, digit = [], read(root.states[-1:])[0]
+    if found := average(tree.model):
+        same = found.given if tree.labels else found.none
+        label = f"{found.roots} roots, {'their class given' if tree.labels else 'no class given'}"
+        traces.append(_curve(found.times, same, found.of, label, PALETTE[2]))
+    if st.toggle(f"Grow {COUNTED} branches of this root at each of {MOMENTS} timesteps", key="branch_count", **BOUND):
+        places = [round(k * (len(root.timesteps) - 1) / (MOMENTS - 1)) for k in range(MOMENTS)]
+        times = [root.timesteps[place] for place in places]
+        same = [sum(each == digit for each in read(tree.grow(root, t, COUNTED)[-1])) for t in times]
+        traces.append(_curve(times, same, COUNTED, f"this root, a {digit}", PALETTE[0]))
+    if not traces:
         return
-    digit = read(root.states[-1:])[0]
-    places = [round(k * (len(root.timesteps) - 1) / (MOMENTS - 1)) for k in range(MOMENTS)]
-    times = [root.timesteps[place] for place in places]
-    same = [sum(each == digit for each in read(tree.grow(root, t, COUNTED)[-1])) for t in times]
-    ends = [wilson(count / COUNTED, COUNTED) for count in same]
-    trace = Trace(times, [(low + high) / 2 for low, high in ends], mark="circle",
-                  error=[(high - low) / 2 for low, high in ends], hover_data=same,
-                  hover=f"t = %{{x}}: %{{customdata}} of {COUNTED}<extra></extra>")  # fmt: skip
     across = Axis("t at which the branches leave the root", reversed=True)
-    up = Axis(f"read as {digit}, as the root", percent=True, range=(0, 1.02))
-    chart = Chart([Panel([trace], up)], across, hover="closest", height=280)
+    up = Axis("read as the digit of their root", percent=True, range=(0, 1.02))
+    chart = Chart([Panel(traces, up)], across, hover="closest", height=300)
     st.plotly_chart(to_plotly(chart), key="branch_plot", config={"displayModeBar": False})
     st.caption(
         "Bars: 95 % intervals (Wilson 1927). At T - 1 a branch is another image altogether; from where nearly all "
         "agree, the digit was decided, and later steps only settle its edges."
     )
+
+
+def _curve(times: list[int], same: list[int], of: int, label: str, colour: str) -> Trace:
+    ends = [wilson(count / of, of) for count in same]
+    return Trace(times, [(low + high) / 2 for low, high in ends], label, colour, mark="circle",
+                 error=[(high - low) / 2 for low, high in ends], hover_data=same,
+                 hover=f"t = %{{x}}: %{{customdata}} of {of}")  # fmt: skip

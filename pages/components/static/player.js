@@ -1,12 +1,19 @@
 const KINDS = ["x_t", "x0", "eps"];
 const CLASSES = 10; // that the classifier knows
 const colourOf = (digit) => `hsl(${36 * digit} 60% ${digit % 2 ? 45 : 60}%)`;
-const NAMES = { x_t: "x_t", x0: "predicted x0", eps: "predicted noise" };
+const NAMES = { x_t: "x_t", x0: "predicted x0" };
+// What a third picture shows, of x0 and the noise at scales a and s: as OUTPUTS in ddpm/diffusion.py, the score times s.
+const OUTPUTS = {
+  eps: (a, s, x0, eps) => eps,
+  v: (a, s, x0, eps) => a * eps - s * x0,
+  u: (a, s, x0, eps) => eps - x0,
+  score: (a, s, x0, eps) => -eps,
+};
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const find = (name) => parentElement.querySelector("." + name);
-  const [slider, play, back, forth, speed, loop, which, roll] =
-    ["slider", "play", "back", "forth", "speed", "loop", "which", "roll"].map(find);
+  const [slider, play, back, forth, speed, loop, which, roll, third] =
+    ["slider", "play", "back", "forth", "speed", "loop", "which", "roll", "third"].map(find);
   const [caption, verdict, chart, belief, line, now, what, shares, legend, number] =
     ["caption", "verdict", "chart", "belief", "line", "now", "what", "shares", "legend", "number"].map(find);
   // This function runs again with every rerun of the page; what must outlive one call is stored on the element.
@@ -28,7 +35,23 @@ export default function ({ data, parentElement, setTriggerValue }) {
       ? [0, 0, image.naturalWidth, image.naturalHeight]
       : [gap + (k % columns) * (width + gap), gap + Math.floor(k / columns) * (height + gap), width, height];
     if (canvas.width !== box[2] || canvas.height !== box[3]) [canvas.width, canvas.height] = box.slice(2);
-    canvas.getContext("2d").drawImage(image, ...box, 0, 0, box[2], box[3]);
+    const context = canvas.getContext("2d", { willReadFrequently: canvas === find("eps") });
+    context.drawImage(image, ...box, 0, 0, box[2], box[3]);
+    return context;
+  };
+
+  /** The noise, or what else is to be seen in its place, mixed of it and the guess; black stays between the images. */
+  const drawThird = (canvas, index) => {
+    const [a, s] = data.frames[index].scales, output = OUTPUTS[third.value];
+    const x0 = draw(canvas, images[index].x0).getImageData(0, 0, canvas.width, canvas.height).data;
+    const context = draw(canvas, images[index].eps);
+    const mixed = context.getImageData(0, 0, canvas.width, canvas.height);
+    const value = (byte) => byte / 127.5 - 1;
+    for (let i = 0; i < mixed.data.length; i++) {
+      if (i % 4 === 3 || !(mixed.data[i] || x0[i])) continue;
+      mixed.data[i] = (output(a, s, value(x0[i]), data.eps_range * value(mixed.data[i])) + 1) * 127.5; // clamped
+    }
+    context.putImageData(mixed, 0, 0);
   };
 
   const say = (index) => {
@@ -91,9 +114,12 @@ export default function ({ data, parentElement, setTriggerValue }) {
     slider.value = index;
     for (const kind of KINDS) {
       const canvas = find(kind), image = images[index][kind];
-      if (image.complete) draw(canvas, image);
-      else image.onload = () => { if (Number(slider.value) === index) draw(canvas, image); };
-      canvas.setAttribute("aria-label", NAMES[kind] + ", " + data.frames[index].caption);
+      const needed = kind === "eps" ? [image, images[index].x0] : [image];
+      const paint = () => (kind === "eps" ? drawThird(canvas, index) : draw(canvas, image));
+      if (needed.every((one) => one.complete)) paint();
+      else Promise.all(needed.map((one) => one.decode())).then(() => { if (Number(slider.value) === index) paint(); });
+      const name = kind === "eps" ? "predicted " + third.selectedOptions[0].textContent.split(" = ")[0] : NAMES[kind];
+      canvas.setAttribute("aria-label", name + ", " + data.frames[index].caption);
     }
     for (const [name, value] of Object.entries({ x1: index, x2: index, y1: 0, y2: 1 })) now.setAttribute(name, value);
     number.textContent = index;
@@ -136,6 +162,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     event.preventDefault();
   };
   which.onchange = () => choose(chosen());
+  third.onchange = () => show(Number(slider.value));
   roll.onclick = () => setTriggerValue("roll", chosen());
   /** Which image of the whole grid a click on a picture of it met, null for none. */
   const met = (event, picture) => {
