@@ -103,9 +103,7 @@ def test_a_network_that_is_too_large_is_refused_in_one_line(tiny_config):
         network = UNet(**config.network_arguments())
     needed = 2 * sum(parameter.numel() for parameter in network.parameters())
     assert needed + RUNTIME_BYTES > MAX_BYTES
-    with pytest.raises(
-        ModelError, match=r"^run 'big': too large for a static page, .* MB of fp16 weights beside .*$"
-    ):
+    with pytest.raises(ModelError, match=r"^run 'big': too large for a static page, .* MB of fp16 weights beside .*$"):
         _check_exportable([Model(config, network, "run 'big'")], "fp16")
 
 

@@ -94,7 +94,11 @@ def space_command(repo_id: str, reference: str, out: Path | None, push: bool, pr
 
 @click.command("static")
 @click.option(
-    "--model", "references", metavar="REF", multiple=True, required=True,
+    "--model",
+    "references",
+    metavar="REF",
+    multiple=True,
+    required=True,
     help="A model; several are offered side by side, and the page opens with the first.",
     callback=lambda context, parameter, references: [*map(pinned, references)],
 )

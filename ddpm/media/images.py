@@ -62,7 +62,8 @@ class Trajectory:
     """Recorded frames of the reverse process, for N images.
 
     ``timesteps`` has F entries, falling to -1; ``x_t``, ``x0`` and ``eps`` are uint8 (F, N, C, H, W), the noise within
-    ± ``EPS_RANGE``. ``change`` (F, N) is the root mean square over pixels of what the sampler's step from this frame adds to x_t, 0 at the last.
+    ± ``EPS_RANGE``. ``change`` (F, N) is the root mean square over pixels of what the sampler's step from this frame
+    adds to x_t, 0 at the last.
     """
 
     timesteps: list[int]

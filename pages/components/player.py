@@ -30,8 +30,8 @@ def player(
     names: Sequence[str] = (),
     on_roll: Callable[[int], None] = lambda k: None,
 ) -> Any:
-    """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one. In place of
-    the noise v, u or the score can be shown, which say the same of x_t (``ddpm.diffusion.OUTPUTS``).
+    """Show a trajectory: x_t, the predicted x0 and the predicted noise side by side, of all images or of one. In place
+    of the noise v, u or the score can be shown, which say the same of x_t (``ddpm.diffusion.OUTPUTS``).
 
     Args:
         frames: from ``frames_of``.

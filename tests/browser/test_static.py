@@ -136,7 +136,8 @@ def test_what_is_drawn_becomes_what_the_library_makes_of_it(page, digits_url):
 
     def drawn(as_mask: bool) -> torch.Tensor:
         values = page.evaluate(
-            "async ([strokes, size, mask]) => [...(await import('./drawing.js')).pixelsOf(strokes, [1, size, size], mask)]",
+            "async ([strokes, size, mask]) =>"
+            " [...(await import('./drawing.js')).pixelsOf(strokes, [1, size, size], mask)]",
             [STROKES, size, as_mask],
         )
         return torch.tensor(values).view(1, 1, size, size)
@@ -157,14 +158,16 @@ def test_what_is_drawn_becomes_what_the_library_makes_of_it(page, digits_url):
     plain = editing.redrawing(settings)
     *_, inverted = editing.invert(model, sketch, settings=settings)
     shares = [k / (count - 1) for k in range(count)]
+    asked = {"labels": labels, "settings": settings, "seed": seed}
+    again = {"labels": labels, "settings": ancestral, "seed": seed + 1}
+    whole = (count, -1, -1, -1)
     ours = {
-        "sketch": editing.sketch(model, sketch.expand(count, -1, -1, -1), strength, labels=labels, settings=settings, seed=seed),
-        "repair": editing.inpaint(model, made(5, seed).expand(count, -1, -1, -1), mask, repeats=4, labels=labels,
-                                  settings=ancestral, seed=seed + 1),
-        "blend": editing.blend(model, made(5, seed), made(5, seed + 1), shares, start, labels=labels, settings=settings, seed=seed),
-        "branch": editing.branch(model, root.x_t, root.t, count, labels=labels, settings=rest, seed=seed + 1),
-        "invert": sample(model, count, labels=labels, settings=plain, noise=lambda: inverted.x_t.expand(count, -1, -1, -1)),
-    }  # fmt: skip
+        "sketch": editing.sketch(model, sketch.expand(whole), strength, **asked),
+        "repair": editing.inpaint(model, made(5, seed).expand(whole), mask, repeats=4, **again),
+        "blend": editing.blend(model, made(5, seed), made(5, seed + 1), shares, start, **asked),
+        "branch": editing.branch(model, root.x_t, root.t, count, **again | {"settings": rest}),
+        "invert": sample(model, count, labels=labels, settings=plain, noise=lambda: inverted.x_t.expand(whole)),
+    }
     for name, steps in ours.items():
         link = f"draw_start={name}&draw_strength={strength}&draw_strokes={STROKES}"
         theirs = draw(page, f"{digits_url}/?engine=wasm&class=5&count={count}&steps=7&sampler=ddim&seed={seed}&{link}")
@@ -178,7 +181,8 @@ def test_the_timesteps_are_the_librarys(page, static_url):
     asked = [(total, steps, spacing) for spacing in SPACINGS for total, most in ((1000, 100), (301, 20), (7, 7))
              for steps in range(1, most + 1)]  # fmt: skip
     theirs = page.evaluate(
-        "async (asked) => { const { spaced } = await import('./sampling.js'); return asked.map((one) => spaced(...one)); }",
+        "async (asked) => { const { spaced } = await import('./sampling.js');"
+        " return asked.map((one) => spaced(...one)); }",
         asked,
     )
     assert theirs == [spaced_timesteps(*one) for one in asked]
@@ -239,10 +243,14 @@ def test_a_distilled_model_draws_the_same_and_its_slider_keeps_to_its_steps(page
         expect(page.locator("#steps")).to_have_js_property("value", "2")
 
 
-def test_models_are_chosen_by_name_and_a_picture_follows_the_hand(page, random_model, exported_digits, tmp_path, monkeypatch):
+def test_models_are_chosen_by_name_and_a_picture_follows_the_hand(
+    page, random_model, exported_digits, tmp_path, monkeypatch
+):
     monkeypatch.setattr(
         "ddpm.deploy.static_page.onnx_bytes",
-        lambda model, weights: exported_digits[weights] if model.config.name == "digits" else onnx_bytes(model, weights),
+        lambda model, weights: (
+            exported_digits[weights] if model.config.name == "digits" else onnx_bytes(model, weights)
+        ),
     )
     student = random_model(name="student", **DISTILLED)
     folder = student.save(tmp_path / "student").parent
@@ -254,7 +262,8 @@ def test_models_are_chosen_by_name_and_a_picture_follows_the_hand(page, random_m
         assert "play_model=student&play_draw=3&play_count=4&play_seed=1&play_steps=4" in page.url
         for steps in (2, 1):  # the slider moves, and is not let go
             page.locator("#steps").evaluate(
-                "(slider, to) => { slider.value = to; slider.dispatchEvent(new Event('input', { bubbles: true })); }", steps
+                "(slider, to) => { slider.value = to; slider.dispatchEvent(new Event('input', { bubbles: true })); }",
+                steps,
             )
             settings = student.config.sampling.model_copy(update={"num_steps": steps})
             ours = ((generate(student, 4, labels=[3], settings=settings, seed=1) + 1) * 127.5).clamp(0, 255)

@@ -1,7 +1,7 @@
 """When the digit of an image is decided, averaged over many walks: counted beforehand, and shipped with the app.
 
-``python -m pages.components.editing.decided`` counts again, in a few minutes. Run it when the shipped model has changed;
-until then no average is shown.
+``python -m pages.components.editing.decided`` counts again, in a few minutes. Run it when the shipped model has
+changed; until then no average is shown.
 """
 
 import json
@@ -60,7 +60,9 @@ def count(model: Model) -> Decided:
         walk = list(sample(model, ROOTS, labels=labels, settings=settings))
         digits = read(walk[-1].x0)
         same[given] = [_same(model, settings, walk, place, digits, labels) for place in PLACES]
-    return Decided(identity(model), ROOTS, ROOTS * CHILDREN, [walk[place].t for place in PLACES], same[True], same[False])
+    return Decided(
+        identity(model), ROOTS, ROOTS * CHILDREN, [walk[place].t for place in PLACES], same[True], same[False]
+    )
 
 
 def _same(
@@ -69,7 +71,9 @@ def _same(
     step, rest, found = walk[place], settings.model_copy(update={"num_steps": STEPS - place}), 0
     for k, digit in enumerate(digits):
         asked = None if labels is None else [labels[k]]
-        *_, end = editing.branch(model, step.x_t[k : k + 1], step.t, CHILDREN, labels=asked, settings=rest, seed=1000 + k)
+        *_, end = editing.branch(
+            model, step.x_t[k : k + 1], step.t, CHILDREN, labels=asked, settings=rest, seed=1000 + k
+        )
         found += sum(each == digit for each in read(end.x0))
     return found
 
