@@ -237,7 +237,7 @@ def make_denoiser(
         raise ConfigError(f"guidance_scale must be a number or (B,), one for each image, got {shape}")
 
     def raw(x_t: Tensor, t: int | Tensor) -> Tensor:
-        scale = 1.0 if labels is None else _scale_at(t, guidance_scale, guidance_interval)
+        scale = 1.0 if labels is None else scale_at(t, guidance_scale, guidance_interval)
         steps = t if isinstance(t, Tensor) else torch.full((len(x_t),), t, dtype=torch.long, device=x_t.device)
         if not isinstance(scale, Tensor) and scale == 1:
             return model(x_t, steps, labels)
@@ -284,7 +284,7 @@ def autoguided(
     """
 
     def guided(x_t: Tensor, t: int | Tensor) -> Prediction:
-        own, w = denoise(x_t, t), _scale_at(t, scale, interval)
+        own, w = denoise(x_t, t), scale_at(t, scale, interval)
         if isinstance(w, Tensor) or w != 1:
             own = Prediction(*(theirs + w * (ours - theirs) for ours, theirs in zip(own, guide(x_t, t), strict=True)))
         return _clipped(schedule, own, x_t, t) if clip else own
@@ -292,7 +292,7 @@ def autoguided(
     return guided
 
 
-def _scale_at(t: int | Tensor, scale: float | Tensor, interval: tuple[int, int] | None) -> float | Tensor:
+def scale_at(t: int | Tensor, scale: float | Tensor, interval: tuple[int, int] | None) -> float | Tensor:
     """The scale of a guidance at t: a number, or (B, 1, 1, 1); 1 outside the interval."""
     if interval is not None and (isinstance(scale, Tensor) or scale != 1):
         first, last = interval

@@ -17,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .diffusion import Denoiser, Prediction, diffusion_loss
+from .diffusion import Denoiser, Prediction, diffusion_loss, scale_at
 from .errors import ConfigError, unknown
+from .samplers import starting
 from .schedule import NoiseSchedule
 
 NOISE = 0.05  # standard deviation around the curves of the presets
@@ -117,6 +118,13 @@ class Mixture:
         noise = torch.randn(count, 2, generator=generator)
         return Points(self.means[chosen] + self.deviation * noise, self.labels[chosen])
 
+    def evenly(self, count: int, label: int | None = None) -> Tensor:
+        """``count`` points (count, 2) spread over the law as evenly as they can be, a power of two best: a sum over
+        them is near the integral, where that over as many fresh points still varies."""
+        u = _sobol(count, 3)
+        chosen = torch.bucketize(u[:, 0].contiguous(), self._weights_of(label).cumsum(0).to(u)).clamp(max=len(self.means) - 1)
+        return self.means[chosen] + self.deviation * _normal(u[:, 1:])
+
     def of_class(self, label: int) -> Mixture:
         """The part of one class."""
         chosen = self.labels == label
@@ -130,9 +138,15 @@ class Mixture:
             raise ConfigError(f"no component has the class {label}")
         return weights / weights.sum()
 
-    def denoiser(self, schedule: NoiseSchedule, label: int | None = None, guidance: float = 1.0) -> Denoiser:
+    def denoiser(
+        self,
+        schedule: NoiseSchedule,
+        label: int | None = None,
+        guidance: float = 1.0,
+        interval: tuple[int, int] | None = None,
+    ) -> Denoiser:
         """E[x0 | x_t], exactly, for all of the mixture or one class of it, as a ``Denoiser``; with classifier-free
-        guidance where the scale is not 1.
+        guidance where the scale is not 1, from the first to the last timestep of ``interval`` or at all.
 
         x_t of component k is a Gaussian around a mu_k with the variance v = a^2 d^2 + s^2, and E[x0 | x_t, k] =
         mu_k + a d^2 / v (x_t - a mu_k).
@@ -149,11 +163,10 @@ class Mixture:
         def denoise(x_t: Tensor, t: int | Tensor) -> Prediction:
             a, s = (scale.flatten()[:, None, None] for scale in schedule.scales(t, x_t))
             x = x_t.flatten(1)
-            x0 = expected(x, a, s, wanted)
-            if guidance != 1:
-                null = expected(x, a, s, whole)
-                x0 = null + guidance * (x0 - null)
-            x0 = x0.view_as(x_t)
+            x0, scale = expected(x, a, s, wanted).view_as(x_t), scale_at(t, guidance, interval)
+            if isinstance(scale, Tensor) or scale != 1:
+                null = expected(x, a, s, whole).view_as(x_t)
+                x0 = null + scale * (x0 - null)
             return Prediction(x0, (x_t - a[..., None] * x0) / s[..., None])
 
         return denoise
@@ -204,12 +217,17 @@ def train(
     schedule: NoiseSchedule,
     steps: int = 2000,
     *,
+    noise: Tensor | None = None,
     prediction_type: str = "v",
     label_dropout: float = 0.15,
     learning_rate: float = 2e-3,
     seed: int = 0,
 ) -> Iterator[float]:
-    """Train the network on points; yields the loss of every step."""
+    """Train the network on points; yields the loss of every step.
+
+    ``noise`` (N, 2, 1, 1) is what a model has made each of the points of: then the paths between the two are learned
+    anew, and become straight (reflow, Liu et al. 2023, arXiv:2209.03003). Without it, noise is fresh in every step.
+    """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(network.parameters(), learning_rate)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -217,6 +235,7 @@ def train(
     for _ in range(steps):
         chosen = torch.randint(len(states), (min(LARGEST_BATCH, 4 * len(states)),), generator=generator)
         x0, eps = states[chosen], torch.randn(len(chosen), 2, 1, 1, generator=generator)
+        eps = eps if noise is None else noise[chosen]
         t = torch.randint(schedule.num_timesteps, (len(chosen),), generator=generator)
         y = None
         if network.null_label is not None:
@@ -242,12 +261,25 @@ def sliced_wasserstein(first: Tensor, second: Tensor, directions: int = 64) -> f
     return (seen[0] - seen[1]).abs().mean().item()
 
 
+def _sobol(count: int, dimensions: int) -> Tensor:
+    return torch.quasirandom.SobolEngine(dimensions, scramble=True, seed=0).draw(count, dtype=torch.float64)
+
+
+def _normal(u: Tensor) -> Tensor:
+    return (math.sqrt(2) * torch.erfinv((2 * u - 1).clamp(-1 + 1e-9, 1 - 1e-9))).float()
+
+
+def even_noise(count: int) -> Tensor:
+    """Standard normal points (count, 2, 1, 1), spread as evenly as they can be; see ``Mixture.evenly``."""
+    return _normal(_sobol(count, 2))[:, :, None, None]
+
+
 def walk(
     sampler: Callable[..., Iterator], denoise: Denoiser, schedule: NoiseSchedule, timesteps: list[int], count: int,
-    seed: int = 0, **options: object,
+    seed: int = 0, *, first: Tensor | None = None, **options: object,
 ) -> Iterator:  # fmt: skip
-    """The steps of a sampler from ``count`` points of pure noise."""
+    """The steps of a sampler from ``count`` points of pure noise, or from those of ``first`` (count, 2, 1, 1)."""
     generator = torch.Generator().manual_seed(seed)
-    noise = lambda: torch.randn(count, 2, 1, 1, generator=generator)  # noqa: E731
+    fresh = lambda: torch.randn(count, 2, 1, 1, generator=generator)  # noqa: E731
     with torch.no_grad():
-        yield from sampler(denoise, schedule, timesteps, noise, **options)
+        yield from sampler(denoise, schedule, timesteps, fresh if first is None else starting(first, fresh), **options)

@@ -7,7 +7,19 @@ from ddpm.media.drawers import to_plotly
 from ddpm.plane import DATASETS
 from pages.components.editing.canvas import canvas
 from pages.components.frame import about, page
-from pages.components.plane import WALKS, data_of, guidance_chart, learned_view, own_data, show_plane, view
+from pages.components.plane import (
+    ALWAYS,
+    WALKS,
+    Law,
+    data_of,
+    guidance_chart,
+    learned_view,
+    own_data,
+    reflowed_views,
+    show_plane,
+    table_of_distances,
+    view,
+)
 
 PAGE = {
     "order": 4.5,
@@ -47,27 +59,47 @@ label = None if chosen == ALL else int(chosen)
 if label is not None and label not in data_of(name, 100).labels:
     st.info("There is no second class: draw another stroke.")
     label = None
-scale = 1.0
+scale, interval = 1.0, ALWAYS
 if label is not None:
-    scale = st.slider("Guidance", 0.0, 6.0, 1.0, 0.5, key="plane_guidance", **BOUND,
-                      help="1 follows the class plainly; above 1 exaggerates it.")  # fmt: skip
+    left, right = st.columns(2, gap="large")
+    scale = left.slider("Guidance", 0.0, 6.0, 1.0, 0.5, key="plane_guidance", **BOUND,
+                        help="1 follows the class plainly; above 1 exaggerates it.")  # fmt: skip
+    interval = right.slider("Guidance acts at t", *ALWAYS, ALWAYS, key="plane_interval", **BOUND,
+                            help="Outside of these timesteps it is 1.")  # fmt: skip
+law = Law(name, label, scale, interval)
 walks = st.multiselect("Walks", list(WALKS), list(FIRST), key="plane_walks", max_selections=4, **BOUND)
 
-shown = [view(name, WALKS[each], shows, label, scale) for each in walks]
+shown = [view(law, WALKS[each], shows) for each in walks]
 if st.toggle("A network that learned it, beside the exact answer", key="plane_learn", **BOUND):
     with st.container(horizontal=True, vertical_alignment="bottom"):
         count = st.select_slider("Points to learn from", [20, 100, 500, 5000], 5000, key="plane_count", **BOUND,
                                  help="With few points and a long training, remembering them is best.")  # fmt: skip
         steps = st.select_slider("Training steps", [100, 500, 1500, 3000], 1500, key="plane_steps", **BOUND)
-    shown.append(learned_view(name, count, steps, shows, label, scale))
+    shown.append(learned_view(law, count, steps, shows))
+if label is None and st.toggle(
+    "Straight paths: a network that learned anew which noise belongs to which point (reflow)",
+    key="plane_reflow",
+    **BOUND,
+):
+    shown += reflowed_views(name, shows)
 if shown:
-    show_plane(shown, data_of(name, 600), f"{name} {label} {scale} {walks} {shows} {len(shown)}")
+    show_plane(shown, data_of(name, 600), f"{law} {walks} {shows} {len(shown)}")
 else:
     st.info("Choose at least one walk.")
 
-if label is not None:
+if label is None:
+    st.header("How near each sampler comes", anchor=False)
+    if st.toggle("Measure them all", key="plane_table", **BOUND):
+        st.table(table_of_distances(name))
+        st.caption(
+            "The sliced Wasserstein distance of 2,000 points to as many fresh ones, by the exact denoiser: what is "
+            "missing is the sampler's fault alone."
+        )
+else:
     st.header("What guidance does to the distribution", anchor=False)
-    st.plotly_chart(to_plotly(guidance_chart(name, label)), key="plane_chart", config={"displayModeBar": False})
+    st.plotly_chart(
+        to_plotly(guidance_chart(name, label, interval)), key="plane_chart", config={"displayModeBar": False}
+    )
     st.caption("How far the samples end from the law of their class, by the exact denoiser in 50 steps of DDIM. At 1 "
                "they follow it; beyond they crowd where the class is least like the other.")  # fmt: skip
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm.plane import PRESET, sliced_wasserstein
+from ddpm.plane import PRESET, Mixture, sliced_wasserstein, walk
+from ddpm.samplers import SAMPLERS
 from ddpm.schedule import make_schedule
+from ddpm.spacing import spaced_timesteps
 from pages.components import plane
 
 pytestmark = pytest.mark.slow
@@ -65,9 +67,43 @@ def test_few_steps_of_the_flow_are_named_and_worse_than_many(shown):
 def test_guidance_shows_its_distance_and_is_least_at_one(shown):
     app, _ = shown(plane_class="1", plane_guidance="3.0")
     assert app.slider(key="plane_guidance").value == 3
-    distances = dict(zip(plane.SCALES, plane.distances_over_guidance("mixture", 1), strict=True))
+    distances = dict(zip(plane.SCALES, plane.distances_over_guidance("mixture", 1, plane.ALWAYS), strict=True))
     assert min(distances, key=distances.get) == 1
     assert distances[6.0] > distances[1.0] + 0.05
+
+
+@pytest.mark.parametrize("interval", [plane.ALWAYS, (200, 600)])
+def test_the_curve_of_guidance_is_that_of_numerical_integration(interval):
+    """The law of the noise on a fine grid of its quantiles, and that of the class, in place of points."""
+    side, label = 150, 1
+    quantiles = torch.erfinv((torch.arange(side, dtype=torch.float64) + 0.5) / side * 2 - 1) * 2**0.5
+    grid = torch.cartesian_prod(quantiles, quantiles)
+    part = PRESET.of_class(label)
+    data = torch.cat([mean + PRESET.deviation * grid for mean in part.means.double()])
+    schedule = make_schedule("linear", plane.T)
+    exact = Mixture(PRESET.means.double(), PRESET.deviation, PRESET.weights.double(), PRESET.labels)
+    timesteps, found = spaced_timesteps(plane.T, 50), plane.distances_over_guidance("mixture", label, interval)
+    for scale, distance in zip(plane.SCALES, found, strict=True):
+        denoise = exact.denoiser(schedule, label, scale, interval)
+        *_, end = walk(SAMPLERS["ddim"].function, denoise, schedule, timesteps, 0, first=grid[:, :, None, None])
+        integral = sliced_wasserstein(end.x0.flatten(1).repeat(len(part.means), 1), data)
+        assert distance == pytest.approx(integral, rel=0.02, abs=0.004)
+
+
+def test_after_reflow_one_step_is_enough(shown):
+    _, views = shown(plane_walks="DDIM, 1 step, rectified flow", plane_reflow="true")
+    before, one, five = (float(view["title"].rsplit(" ", 1)[1]) for view in views)
+    assert one < before / 3
+    assert abs(one - five) < 0.05
+
+
+def test_all_samplers_are_measured(shown):
+    app, _ = shown(plane_table="true")
+    table = app.table[0].value.set_index("sampler")
+    assert [*table.index] == [*(sampler.label for sampler in SAMPLERS.values()), "fresh data"]
+    values = table.astype(float)
+    assert (values["5 steps"] > values["50 steps"]).iloc[:-1].all()
+    assert (values["50 steps"] >= values["50 steps"]["fresh data"] * 0.5).all()
 
 
 def test_a_network_learns_here(shown):

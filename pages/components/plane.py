@@ -2,7 +2,7 @@
 
 import base64
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,9 +13,20 @@ import torch
 from torch import Tensor
 
 from ddpm.diffusion import Denoiser, Prediction, make_denoiser
-from ddpm.media.chart import Axis, Chart, Panel, Trace
+from ddpm.media.chart import PALETTE, Axis, Chart, Panel, Trace
 from ddpm.media.strokes import UNIT, Stroke, read_strokes, strokes_text
-from ddpm.plane import MLP, NOISE, PRESET, Mixture, Points, sample_data, sliced_wasserstein, train, walk
+from ddpm.plane import (
+    MLP,
+    NOISE,
+    PRESET,
+    Mixture,
+    Points,
+    even_noise,
+    sample_data,
+    sliced_wasserstein,
+    train,
+    walk,
+)
 from ddpm.samplers import SAMPLERS
 from ddpm.schedule import NoiseSchedule, make_schedule
 from ddpm.spacing import spaced_timesteps
@@ -60,6 +71,11 @@ WALKS = {
     )
 }
 GUIDED = Walk("ddim", 50)
+COMPARED_EVENLY = 4096  # points that the guidance curve is measured with, spread evenly over noise and data
+ALWAYS = (0, T - 1)
+TABLE_STEPS = (5, 10, 20, 50)
+REFLOWED = tuple(Walk("ddim", steps, "rectified") for steps in (1, 5))
+PAIRS, REFLOW_STEPS = 5000, 2000
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
@@ -93,47 +109,80 @@ def truth(name: str) -> Mixture:
     return PRESET if name == "mixture" else Mixture.of_points(data_of(name, KERNELS, seed=1), NOISE)
 
 
+@dataclass(frozen=True)
+class Law:
+    """What points are asked for: one class or all, and how strongly, within which timesteps."""
+
+    name: str
+    label: int | None = None
+    scale: float = 1.0
+    interval: tuple[int, int] = ALWAYS
+
+    def denoiser(self, schedule: NoiseSchedule) -> Denoiser:
+        """The exact one."""
+        return truth(self.name).denoiser(schedule, self.label, self.scale, self.interval)
+
+
 @st.cache_resource(show_spinner="Walking", max_entries=64)
-def view(name: str, asked: Walk, shows: str, label: int | None, scale: float) -> dict[str, Any]:
+def view(law: Law, asked: Walk, shows: str) -> dict[str, Any]:
     """What the browser draws a walk from, by the exact denoiser."""
-    mixture, schedule = truth(name), make_schedule(asked.schedule, T)
-    return _view(mixture, mixture.denoiser(schedule, label, scale), asked, shows, label, asked.label)
+    return _view(law, law.denoiser(make_schedule(asked.schedule, T)), asked, shows, asked.label)
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
-def _learned(name: str, count: int, steps: int) -> list[MLP]:
+def _learned(*asked: object) -> list[MLP]:
     """Stores a network; inside a cached function one could not wait for a turn."""
     return []
 
 
-def learned_view(name: str, count: int, steps: int, shows: str, label: int | None, scale: float) -> dict[str, Any]:
+def _train(network: MLP, training: Iterator[float], steps: int) -> MLP:
+    bar = st.progress(0.0, "Training")
+    with computing("plane", steps) as turn:
+        for step, loss in enumerate(training, 1):
+            turn.give_way()
+            if step % 50 == 0 or step == steps:
+                bar.progress(step / steps, f"Training: step {step:,} of {steps:,}, loss {loss:.3f}")
+    bar.empty()
+    return network.eval()
+
+
+def learned_view(law: Law, count: int, steps: int, shows: str) -> dict[str, Any]:
     """What the browser draws a walk from, by a network that learned ``count`` points in so many steps."""
-    schedule, kept = make_schedule("linear", T), _learned(name, count, steps)
+    schedule, kept = make_schedule("linear", T), _learned(law.name, count, steps)
     if not kept:
-        bar = st.progress(0.0, "Training")
         torch.manual_seed(0)
         network = MLP(T, num_classes=2)
-        with computing("plane", steps) as turn:
-            for step, loss in enumerate(train(network, data_of(name, count), schedule, steps), 1):
-                turn.give_way()
-                if step % 50 == 0 or step == steps:
-                    bar.progress(step / steps, f"Training: step {step:,} of {steps:,}, loss {loss:.3f}")
-        kept[:] = [network.eval()]
-        bar.empty()
-    labels = None if label is None else torch.full((COMPARED,), label)
+        kept[:] = [_train(network, train(network, data_of(law.name, count), schedule, steps), steps)]
+    labels = None if law.label is None else torch.full((COMPARED,), law.label)
     title = f"learned from {count:,} points in {steps:,} steps, {GUIDED.label}"
 
     def denoise(x_t: Tensor, t: int) -> Prediction:
         named = None if labels is None else labels[: len(x_t)]
-        return make_denoiser(kept[0], schedule, "v", named, null_label=2, guidance_scale=scale, clip=False)(x_t, t)
+        return make_denoiser(kept[0], schedule, "v", named, null_label=2, guidance_scale=law.scale,
+                             guidance_interval=law.interval, clip=False)(x_t, t)  # fmt: skip
 
-    return _view(truth(name), denoise, GUIDED, shows, label, title)
+    return _view(law, denoise, GUIDED, shows, title)
 
 
-def _view(
-    mixture: Mixture, denoise: Denoiser, asked: Walk, shows: str, label: int | None, title: str
-) -> dict[str, Any]:
+def reflowed_views(name: str, shows: str) -> list[dict[str, Any]]:
+    """What the browser draws walks from of a network that learned straight paths from each noise to the point that the
+    exact flow makes of it (reflow, Liu et al. 2023)."""
+    schedule, kept = make_schedule("rectified", T), _learned(name, "reflow")
+    if not kept:
+        flow, timesteps = Law(name).denoiser(schedule), spaced_timesteps(T, GUIDED.num_steps)
+        steps = list(walk(SAMPLERS["ddim"].function, flow, schedule, timesteps, PAIRS, 1))
+        made = Points(steps[-1].x0.flatten(1), torch.zeros(PAIRS, dtype=torch.long))
+        torch.manual_seed(0)
+        network = MLP(T)
+        training = train(network, made, schedule, REFLOW_STEPS, noise=steps[0].x_t, prediction_type="u")
+        kept[:] = [_train(network, training, REFLOW_STEPS)]
+    denoise = make_denoiser(kept[0], schedule, "u", clip=False)
+    return [_view(Law(name), denoise, each, shows, f"reflowed, {each.label}") for each in REFLOWED]
+
+
+def _view(law: Law, denoise: Denoiser, asked: Walk, shows: str, title: str) -> dict[str, Any]:
     """The arrays of a walk, and how far its end is from fresh data."""
+    mixture, label = truth(law.name), law.label
     schedule, timesteps = make_schedule(asked.schedule, T), spaced_timesteps(T, asked.num_steps)
     steps = list(walk(SAMPLERS[asked.sampler].function, denoise, schedule, timesteps, COMPARED))
     states = torch.stack([step.x_t.flatten(1) for step in steps])
@@ -180,20 +229,41 @@ def show_plane(views: list[dict[str, Any]], points: Points, named: str) -> None:
 
 
 @st.cache_resource(show_spinner="Guiding", max_entries=16)
-def distances_over_guidance(name: str, label: int) -> list[float]:
+def distances_over_guidance(name: str, label: int, interval: tuple[int, int]) -> list[float]:
     """For every one of ``SCALES``, how far the samples end from the class's own law."""
-    mixture, schedule = truth(name), make_schedule(GUIDED.schedule, T)
-    fresh, timesteps = mixture.sample(COMPARED, 0, label).x, spaced_timesteps(T, GUIDED.num_steps)
+    schedule, timesteps = make_schedule(GUIDED.schedule, T), spaced_timesteps(T, GUIDED.num_steps)
+    noise, data = even_noise(COMPARED_EVENLY), truth(name).evenly(COMPARED_EVENLY, label)
     ends = (
-        deque(walk(SAMPLERS[GUIDED.sampler].function, mixture.denoiser(schedule, label, scale), schedule, timesteps,
-                   COMPARED), maxlen=1).pop().x0.flatten(1)
+        deque(walk(SAMPLERS[GUIDED.sampler].function, Law(name, label, scale, interval).denoiser(schedule), schedule,
+                   timesteps, COMPARED_EVENLY, first=noise), maxlen=1).pop().x0.flatten(1)
         for scale in SCALES
     )  # fmt: skip
-    return [sliced_wasserstein(end, fresh) for end in ends]
+    return [sliced_wasserstein(end, data) for end in ends]
 
 
-def guidance_chart(name: str, label: int) -> Chart:
-    trace = Trace(
-        SCALES, distances_over_guidance(name, label), mark="circle", hover="w = %{x}: %{y:.3f}<extra></extra>"
-    )
-    return Chart([Panel([trace], Axis("distance to the class", with_zero=True))], Axis("guidance scale"), height=260)
+def guidance_chart(name: str, label: int, interval: tuple[int, int]) -> Chart:
+    curves = {"at all t": ALWAYS} | ({f"t = {interval[0]} to {interval[1]}": interval} if interval != ALWAYS else {})
+    traces = [
+        Trace(SCALES, distances_over_guidance(name, label, each), words, PALETTE[k], mark="circle",
+              hover="w = %{x}: %{y:.3f}")
+        for k, (words, each) in enumerate(curves.items())
+    ]  # fmt: skip
+    return Chart([Panel(traces, Axis("distance to the class", with_zero=True))], Axis("guidance scale"), height=280)
+
+
+@st.cache_resource(show_spinner="Walking", max_entries=16)
+def table_of_distances(name: str) -> dict[str, list[str]]:
+    """How far each sampler ends from the data in so many steps, beside how far two fresh sets of data are apart."""
+    mixture, schedule = truth(name), make_schedule(GUIDED.schedule, T)
+    fresh, denoise = mixture.sample(COMPARED, 0).x, mixture.denoiser(schedule)
+
+    def distance(sampler: str, steps: int) -> str:
+        timesteps = spaced_timesteps(T, steps)
+        *_, end = walk(SAMPLERS[sampler].function, denoise, schedule, timesteps, COMPARED, 1)
+        return f"{sliced_wasserstein(end.x0.flatten(1), fresh):.3f}"
+
+    rows = {SAMPLERS[name].label: [distance(name, steps) for steps in TABLE_STEPS] for name in SAMPLERS}
+    floor = sliced_wasserstein(mixture.sample(COMPARED, 2).x, fresh)
+    return {"sampler": [*rows, "fresh data"]} | {
+        f"{steps} steps": [*(row[k] for row in rows.values()), f"{floor:.3f}"] for k, steps in enumerate(TABLE_STEPS)
+    }
