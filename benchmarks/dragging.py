@@ -1,8 +1,8 @@
 """How soon the static page's picture follows a slider, in a real browser: ``python -m benchmarks.dragging``.
 
 The page of ``mnist-fast``, ten images, from a plain file server, in WebAssembly with two threads. A time is that from
-the slider's event to the frame after the picture was painted. ``python -m benchmarks.public --live --sessions 1``
-measures the same of the app. ``--record`` films the app instead: the steps of DDIM, dragged from 1 to 40.
+the slider's event to the frame after the picture was painted. Of the app, ``python -m benchmarks.public --live slider
+--sessions 1`` measures the same. ``--record`` films the app instead: the steps of DDIM, dragged from 1 to 40.
 """
 
 from __future__ import annotations

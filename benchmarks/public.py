@@ -6,8 +6,9 @@ digits, and one who moves a slider of the Schedules page. Printed are what went 
 from opening the page to the picture and from the key to the answer, and the server's memory and threads, which should
 stay flat after the first two minutes. The browsers run on the same machine and take their share of it.
 
-With ``--live`` all of them drag: the steps of the distilled model, then its seed, each as soon as the picture has
-followed; printed is how long it took from the key to the picture.
+With ``--live slider`` all of them drag: the steps of the distilled model, then its seed, each as soon as the picture
+has followed; with ``--live pen`` they draw strokes that the same model makes digits of. Printed is how long it took
+from the hand to the picture.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ ROOT = Path(__file__).parent.parent
 GOAL_BYTES, GOAL_SECONDS, GOAL_LIVE_SECONDS = 3e9, 60, 2
 MOST = "playground?play_count=20&play_steps=50&play_seed={seed}"  # as much as a page may ask for
 LADDER = "ladder?ladder_seed={seed}"
-DRAGGED = "playground?play_model=mnist-fast&play_steps=1&play_seed={seed}"
 WARM_UP = 120  # seconds, after which memory and threads should stay as they are
 STATE = """() => ({
   running: document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'notRunning',
@@ -114,7 +114,6 @@ class Learner:
         self.wrong += self.page.evaluate(STATE)["exceptions"]
 
 
-PICTURE = 'img[alt="10 generated images"]'
 ANSWERS = """(picture) => {
   window.asked = window.answered = 0;
   let before = document.querySelector(picture)?.src;
@@ -127,24 +126,39 @@ ANSWERS = """(picture) => {
 
 
 @dataclass
-class Dragger:
-    """A visitor of the Playground who drags the steps to one end, takes another seed, drags them back, and so on."""
+class Follower:
+    """A visitor who acts as soon as the picture has followed, and the seconds that it took each time."""
 
     page: Page
     seconds: list[float] = field(default_factory=list)
     wrong: int = 0
     moves: int = 0
+    picture = ""
 
     def look(self) -> None:
         self.wrong += self.page.evaluate(STATE)["exceptions"]
         if self.moves == 0:
-            self.page.locator(PICTURE).wait_for()
-            self.page.evaluate(ANSWERS, PICTURE)
+            self.page.locator(self.picture).wait_for()
+            self.page.evaluate(ANSWERS, self.picture)
         else:
             milliseconds = self.page.evaluate("window.answered - window.asked")
             if milliseconds < 0:
                 return
             self.seconds.append(milliseconds / 1000)
+        self.act()
+        self.moves += 1
+
+    def act(self) -> None:
+        raise NotImplementedError
+
+
+class Dragger(Follower):
+    """Of the Playground: drags the steps to one end, takes another seed, drags them back, and so on."""
+
+    address = "playground?play_model=mnist-fast&play_steps=1&play_seed={seed}"
+    picture = 'img[alt="10 generated images"]'
+
+    def act(self) -> None:
         self.page.evaluate("window.asked = performance.now()")
         turn, place = divmod(self.moves, 4)
         if place == 3:
@@ -152,7 +166,30 @@ class Dragger:
         else:
             slider = self.page.locator(".st-key-play_steps").get_by_role("slider")
             slider.press("ArrowLeft" if turn % 2 else "ArrowRight", no_wait_after=True)
-        self.moves += 1
+
+
+class Sketcher(Follower):
+    """Of the Draw page: draws a stroke, and another one, and clears them after five. The time is that from lifting the
+    pen."""
+
+    address = "draw?draw_model=mnist-fast&draw_seed={seed}"
+    picture = 'img[alt="4 answers"]'
+
+    def act(self) -> None:
+        box = self.page.locator(".drawing canvas").bounding_box()
+        if self.moves % 6 == 5:
+            self.page.evaluate("window.asked = performance.now()")
+            self.page.locator(".drawing .clear").click(no_wait_after=True)
+            return
+        mouse, low = self.page.mouse, (self.moves % 5 + 1) / 6
+        mouse.move(box["x"] + low * box["width"], box["y"] + 0.2 * box["height"])
+        mouse.down()
+        mouse.move(box["x"] + (1 - low) * box["width"], box["y"] + 0.8 * box["height"])
+        self.page.evaluate("window.asked = performance.now()")
+        mouse.up()
+
+
+FOLLOWERS = {"slider": Dragger, "pen": Sketcher}
 
 
 @dataclass
@@ -234,12 +271,13 @@ def drive(url: str, browser: Browser, server: psutil.Process, arguments: argpars
 
 
 def drag(url: str, browser: Browser, server: psutil.Process, arguments: argparse.Namespace) -> None:
-    draggers = [Dragger(opened(browser)) for _ in range(arguments.sessions)]
-    for i, dragger in enumerate(draggers):
-        dragger.page.goto(f"{url}/{DRAGGED.format(seed=1000 * i)}")
-    go_round(draggers, server, arguments.minutes, pause=0.1)
-    answers = [seconds for dragger in draggers for seconds in dragger.seconds]
-    print(f"from key to picture: {waits(answers)} (goal: a median under {GOAL_LIVE_SECONDS} s)")
+    kind = FOLLOWERS[arguments.live]
+    followers = [kind(opened(browser)) for _ in range(arguments.sessions)]
+    for i, follower in enumerate(followers):
+        follower.page.goto(f"{url}/{kind.address.format(seed=1000 * i)}")
+    go_round(followers, server, arguments.minutes, pause=0.1)
+    answers = [seconds for follower in followers for seconds in follower.seconds]
+    print(f"from hand to picture: {waits(answers)} (goal: a median under {GOAL_LIVE_SECONDS} s)")
 
 
 def go_round(visitors: list, server: psutil.Process, minutes: float, pause: float = 1) -> None:
@@ -277,7 +315,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="how long (default 5)")
     parser.add_argument("--sessions", type=int, default=20, help="visitors who keep asking (default 20)")
     parser.add_argument("--every", type=float, default=30, help="seconds between two others (default 30)")
-    parser.add_argument("--live", action="store_true", help="they drag sliders instead")
+    parser.add_argument("--live", choices=FOLLOWERS, help="they drag a slider of the Playground, or draw, instead")
     parser.add_argument("--port", type=int, default=0, help="of the server (default: one that is free)")
     arguments = parser.parse_args()
     port = arguments.port

@@ -122,7 +122,9 @@ class Mixture:
         """``count`` points (count, 2) spread over the law as evenly as they can be, a power of two best: a sum over
         them is near the integral, where that over as many fresh points still varies."""
         u = _sobol(count, 3)
-        chosen = torch.bucketize(u[:, 0].contiguous(), self._weights_of(label).cumsum(0).to(u)).clamp(max=len(self.means) - 1)
+        chosen = torch.bucketize(u[:, 0].contiguous(), self._weights_of(label).cumsum(0).to(u)).clamp(
+            max=len(self.means) - 1
+        )
         return self.means[chosen] + self.deviation * _normal(u[:, 1:])
 
     def of_class(self, label: int) -> Mixture:
