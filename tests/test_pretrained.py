@@ -1,6 +1,7 @@
 """The shipped models: whole, within their size, described truthfully, and as good as they are said to be."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -26,35 +27,37 @@ def results_of(name: str) -> dict:
     return json.loads((PRETRAINED / name / "evaluation_results.json").read_text())
 
 
-def test_mnist_and_digits_are_shipped_within_25_megabytes():
-    assert shipped_models() == ["digits", "mnist"]
-    assert sum(file.stat().st_size for file in PRETRAINED.rglob("*") if file.is_file()) < 25e6
+def test_three_models_are_shipped_within_30_megabytes():
+    assert shipped_models() == ["digits", "mnist", "mnist-fast"]
+    assert sum(file.stat().st_size for file in PRETRAINED.rglob("*") if file.is_file()) < 30e6
     assert classifier.SHIPPED.stat().st_size < 1e6
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", ["digits", "mnist", "mnist-fast"])
 def test_the_shipped_config_is_the_one_in_configs(name):
     shipped = load_config(PRETRAINED / name / CONFIG)
     assert shipped == load_config(PRETRAINED.parent.parent / "configs" / f"{name}.yaml")
 
 
-@pytest.mark.parametrize("name", ["digits", "mnist"])
+@pytest.mark.parametrize("name", shipped_models())
 def test_the_results_and_the_model_card_are_of_these_weights(name):
     results, card = results_of(name), (PRETRAINED / name / "README.md").read_text()
-    assert results["made_by"]["sha256"] == file_sha256(PRETRAINED / name / WEIGHTS)
-    calibration = results["calibration"]
+    sha256 = file_sha256(PRETRAINED / name / WEIGHTS)
+    assert results["made_by"]["sha256"] == sha256
+    assert sha256 in card
+    calibration = results.get("calibration") or {"timesteps": [], "mse": [], "psnr": []}  # a student has none
     for t, mse, psnr in zip(calibration["timesteps"], calibration["mse"], calibration["psnr"], strict=True):
         assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
 
 
-@pytest.mark.parametrize(
-    "file", [PRETRAINED / "mnist" / "README.md", ROOT / "docs/evaluation.md"], ids=["card", "docs"]
-)
-def test_the_tables_of_samples_are_the_results(file):
+@pytest.mark.parametrize("model", ["mnist", "mnist-fast"])
+@pytest.mark.parametrize("where", ["card", "docs"])
+def test_the_tables_of_samples_are_the_results(model, where):
+    file = PRETRAINED / model / "README.md" if where == "card" else ROOT / "docs/evaluation.md"
     text = file.read_text(encoding="utf-8")
-    for name, stage in sample_stages(results_of("mnist")).items():
+    for name, stage in sample_stages(results_of(model)).items():
         sampler, _, steps = name.removesuffix("steps").rpartition("_")
-        made_by = f"{SAMPLERS[sampler].label}, {steps} steps"
+        made_by = f"{SAMPLERS[sampler].label}, {steps} step{'s' * (steps != '1')}"
         for label, metrics in ((made_by, stage), ("real images", stage["reference"])):
             values = [
                 format(metrics[key], form) if isinstance(metrics[key], float) else "–"
@@ -62,6 +65,8 @@ def test_the_tables_of_samples_are_the_results(file):
                                   ("label_accuracy", ".1%"), ("pixel_diversity", ".3g"), ("lpips_diversity", ".3g"))
             ]  # fmt: skip
             assert f"| {label} | {stage['num_samples']:,} | {' | '.join(values)} |" in text
+    if model != "mnist":
+        return
     theirs = f"{SEED_REPORT.pixel_diversity:.3g} | {SEED_REPORT.lpips_diversity:.3g} |"
     assert f"| seed report: DDIM, 50 steps |  | – | – | – | – | {theirs}" in text
 
@@ -72,14 +77,14 @@ def test_samples_are_as_varied_as_real_images_in_the_eyes_of_lpips():
         assert stage["lpips_diversity"] == pytest.approx(stage["reference"]["lpips_diversity"], abs=0.015)
 
 
-def test_the_shipped_history_is_that_of_the_shipped_training():
-    ((name, folder),) = shipped_histories().items()
+@pytest.mark.parametrize("name", ["digits", "mnist-fast"])
+def test_the_shipped_history_is_that_of_the_shipped_training(name):
+    folder = shipped_histories()[name]
     history, config = read_history(folder.metrics), load_config(folder.config)
-    assert name == "digits"
     assert history.training[-1]["step"] == history.training[-1]["total_steps"]
     assert history.training[-1]["epoch"] == config.training.epochs
     card = (folder.path / "README.md").read_text()
-    assert f"validation\nloss is {history.column('val_loss')[-1]:.4f}." in card
+    assert re.search(rf"validation\sloss is {history.column('val_loss')[-1]:.4f}\.", card)
     assert f"in {history.training[-1]['elapsed'] / 60:.1f} minutes" in card
 
 
@@ -90,6 +95,13 @@ def test_the_shipped_history_ends_with_the_loss_of_the_shipped_weights():
     state = TrainState(model.config.model_copy(update={"training": training}))
     loss = validate(state, load_dataset(model.config.data, "val"), network=model.network)
     assert loss == pytest.approx(read_history(folder.metrics).column("val_loss")[-1], rel=1e-4)
+
+
+def test_the_student_draws_in_few_steps_what_its_teacher_draws_in_many():
+    stages = sample_stages(results_of("mnist-fast"))
+    assert [*stages] == [f"ddim_{steps}steps" for steps in (1, 2, 4, 8)]
+    assert all(stage["num_samples"] == 10_000 for stage in stages.values())
+    assert all(stage["label_accuracy"] > 0.98 for stage in stages.values())
 
 
 def test_samples_are_nearly_as_far_from_the_test_set_as_real_images_are():

@@ -148,12 +148,12 @@ def test_at_home_nothing_is_limited(monkeypatch):
 
 @pytest.mark.slow
 def test_only_shipped_and_chosen_models_are_there(strangers, tiny_run, monkeypatch):
-    assert model_references() == ["digits", "mnist"]
+    assert model_references() == ["digits", "mnist", "mnist-fast"]
     for reference in ("run:tiny", "tiny", str(tiny_run), f"{tiny_run}/ckpts/ema.pt", "../../etc/passwd"):
         with pytest.raises(ModelError, match="unknown model"):
             cached_model(reference)
     monkeypatch.setenv("DDPM_MODELS", "run:tiny, hf://someone/else@v1")
-    assert model_references() == ["digits", "mnist", "run:tiny", "hf://someone/else@v1"]
+    assert model_references() == ["digits", "mnist", "mnist-fast", "run:tiny", "hf://someone/else@v1"]
     assert cached_model("run:tiny").config.name == "tiny"
 
 

@@ -19,11 +19,13 @@ from ..unet import STEPS_EMBEDDING
 NO_TEACHER = "model.step_counts asks for a distillation, and no teacher is named, such as mnist or run:NAME"
 
 STUDENT = (
-    "training.epochs=16",
+    "training.trajectories=12288",
+    "training.epochs=26",
+    "training.batch_size=64",
     "training.learning_rate=4e-4",
     "training.warmup_steps=100",
     "training.ema_decay=0.999",
-    "training.val_every=200",
+    "training.val_every=300",
     "sampling.sampler=ddim",
     "sampling.spacing=trailing",
     "sampling.guidance_scale=1",
