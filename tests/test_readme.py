@@ -135,7 +135,7 @@ def test_the_readme_is_read_in_a_minute():
     lines = README.splitlines()
     assert len(lines) <= 180
     assert max(len(line) for line in lines if line.startswith("|")) <= 150, "a table wider than a screen"
-    assert (ROOT / "docs" / "forming.gif").stat().st_size < 300_000
+    assert (ROOT / "docs" / "dragging.gif").stat().st_size < 2_000_000
 
 
 def test_the_numbers_of_the_readme_stand_in_the_docs_with_their_command():
