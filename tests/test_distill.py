@@ -275,7 +275,7 @@ def test_the_preset_is_what_the_command_trains():
     assert preset == student_of("mnist", "mnist-fast", "1,2,4,8", [])
     (note,) = check(preset)
     assert (note.field, note.kind) == ("training.trajectories", "note")
-    assert "draws 24,000 images first, 34 evaluations each, which takes as long as 2,125 steps" in note.text
+    assert "draws 12,288 images first, 34 evaluations each, which takes as long as 2,176 steps" in note.text
 
 
 @pytest.mark.slow

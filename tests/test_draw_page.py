@@ -12,7 +12,8 @@ from PIL import Image
 from ddpm import editing, load_model, sample
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.media.strokes import A_THREE, LOWER_HALF, draw_strokes, mask_of, read_strokes
-from pages.components.editing import TOOLS, decided
+from pages.components import decided
+from pages.components.editing import TOOLS
 from pages.components.editing.asked import settings_of
 from tests.commands import check_command
 
@@ -145,7 +146,7 @@ def test_the_command_of_a_sketch_draws_what_is_shown(draw, cli, tmp_path):
 def test_the_average_of_when_it_is_decided_is_of_the_shipped_model_and_is_shown(open_page):
     model = load_model("mnist")
     found = decided.average(model)
-    assert found, "python -m pages.components.editing.decided counts again"
+    assert found, "python -m pages.components.decided counts again"
     assert decided.average(load_model("digits")) is None
     assert found.times == sorted(found.times, reverse=True)
     assert found.times[0] == model.schedule.num_timesteps - 1

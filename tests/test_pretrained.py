@@ -45,7 +45,10 @@ def test_the_results_and_the_model_card_are_of_these_weights(name):
     sha256 = file_sha256(PRETRAINED / name / WEIGHTS)
     assert results["made_by"]["sha256"] == sha256
     assert sha256 in card
-    calibration = results.get("calibration") or {"timesteps": [], "mse": [], "psnr": []}  # a student has none
+    calibration = results["calibration"]
+    if name == "mnist-fast":  # which is not calibrated, and says so
+        assert "distilled" in calibration["unavailable"]
+        return
     for t, mse, psnr in zip(calibration["timesteps"], calibration["mse"], calibration["psnr"], strict=True):
         assert f"| {t} | {mse:.3g} | {psnr:.2f} |" in card
 

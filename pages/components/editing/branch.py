@@ -17,6 +17,7 @@ from ddpm.models import Model
 from ddpm.sampling import sample
 from ddpm.spacing import spaced_timesteps
 
+from ..decided import average
 from ..drawn import drawn_once, whole_walk
 from ..models import identity
 from ..sampling import settings_python
@@ -33,7 +34,6 @@ from .asked import (
     settings_of,
     show_answers,
 )
-from .decided import average
 
 STEPS = 20
 CHILDREN = 8

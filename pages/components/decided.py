@@ -1,6 +1,6 @@
 """When the digit of an image is decided, averaged over many walks: counted beforehand, and shipped with the app.
 
-``python -m pages.components.editing.decided`` counts again, in a few minutes. Run it when the shipped model has
+``python -m pages.components.decided`` counts again, in a few minutes. Run it when the shipped model has
 changed; until then no average is shown.
 """
 
@@ -19,9 +19,9 @@ from ddpm.files import write_text
 from ddpm.models import Model, load_model
 from ddpm.sampling import sample
 
-from ..models import default_model, identity
+from .models import default_model, identity
 
-FILE = Path(__file__).parents[2] / "opening" / "decided.json"
+FILE = Path(__file__).parents[1] / "opening" / "decided.json"
 STEPS, ROOTS, CHILDREN = 20, 40, 8
 PLACES = range(0, STEPS, 2)
 
