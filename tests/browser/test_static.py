@@ -197,8 +197,8 @@ def test_the_answer_follows_the_pen(page, digits_url):
     page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.8 * box["height"], steps=5)
-    expect(page).to_have_url(re.compile("draw_strokes="))  # the pen is still down
     page.mouse.up()
+    expect(page).to_have_url(re.compile("draw_strokes="))
     expect(page.locator("main")).to_have_attribute("data-state", "done", timeout=DONE)
     drawn, address = pixels(page), page.url
     assert not np.array_equal(drawn, before)

@@ -177,7 +177,7 @@ function addFrame(step) {
     return;
   }
   shown = coming;
-  if (step.calls) paces[coming.model.name] = step.seconds / step.calls;
+  if (step.pace < Infinity) paces[coming.model.name] = step.pace;
   main.dataset.state = "done";
   $("progress").value = 1;
   showFrame(frames.length - 1);
