@@ -38,7 +38,7 @@ MOVE = """async (to) => {
 }"""
 FILMED = "playground?play_count=4&play_guidance=1&play_steps=1&play_draw=all+classes&play_seed=3"
 FILMED_STEPS = 11  # positions of the slider, 1 to 40
-CLIP = {"x": 0, "y": 60, "width": 1080, "height": 600}
+CLIP = {"x": 0, "y": 60, "width": 1080, "height": 680}
 FILM_WIDTH, FILM_COLOURS, FILM_MILLISECONDS = 720, 64, 500
 MOST_BYTES = 2_000_000
 
@@ -65,7 +65,7 @@ def film(browser: Browser, url: str) -> list[Image.Image]:
     page = browser.new_page(viewport={"width": CLIP["width"], "height": CLIP["y"] + CLIP["height"]})
     open_page(page, f"{url}/{FILMED}")
     slider, frames = page.locator(".st-key-play_steps").get_by_role("slider"), []
-    for _ in range(2):  # the first time the server learns how quick it is
+    for _ in range(2):  # what was drawn once is shown again at once
         slider.press("Home")
         for k in range(FILMED_STEPS):
             if k:
@@ -74,7 +74,8 @@ def film(browser: Browser, url: str) -> list[Image.Image]:
             wait_until_idle(page)
             if (button := page.locator(".st-key-play_generate button")).count():
                 button.click()
-                wait_until_idle(page)
+                page.wait_for_timeout(500)
+                wait_until_idle(page, 120_000)
             frames.append(Image.open(io.BytesIO(page.screenshot(clip=CLIP))))
     return frames[FILMED_STEPS:]
 
