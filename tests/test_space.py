@@ -49,7 +49,7 @@ def test_the_same_model_makes_the_same_bytes(digits):
 def test_it_holds_the_app_one_model_and_nothing_else(digits):
     kinds = re.compile(
         r"README\.md|Dockerfile|requirements\.(txt|lock)|streamlit_app\.py|\.streamlit/config\.toml|configs/[\w-]+\.yaml"
-        r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|(ddpm/deploy|pages/components)/static/\w+\.(js|css|html)|pages/opening/\w+\.npz\.xz"
+        r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|(ddpm/deploy|pages/components)/static/\w+\.(js|css|html)|pages/opening/(\w+\.npz\.xz|decided\.json)"
         r"|ddpm/evaluation/mnist_classifier\.safetensors|ddpm/media/templates/\w+\.(md\.j2|html|css)|docs/glossary\.md"
         r"|ddpm/pretrained/digits/(model\.safetensors|config\.yaml|evaluation_results\.json)"
     )
