@@ -56,7 +56,7 @@ def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypa
 @pytest.mark.slow
 def test_curves_show_a_finished_run(open_page, tiny_run):
     app = open_page("pages/curves.py")
-    assert app.multiselect(key="curves_runs").options == ["tiny", "digits (shipped)"]
+    assert app.multiselect(key="curves_runs").options == ["tiny", "digits (shipped)", "mnist-fast (shipped)"]
     assert any("tiny" in text.value and "finished" in text.value for text in app.markdown)
     assert len(app.get("plotly_chart")) == 5
 
