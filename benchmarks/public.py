@@ -139,6 +139,7 @@ class Follower:
         self.wrong += self.page.evaluate(STATE)["exceptions"]
         if self.moves == 0:
             self.page.locator(self.picture).wait_for()
+            self.begin()
             self.page.evaluate(ANSWERS, self.picture)
         else:
             milliseconds = self.page.evaluate("window.answered - window.asked")
@@ -148,24 +149,33 @@ class Follower:
         self.act()
         self.moves += 1
 
+    def begin(self) -> None:
+        """Do what has to come first."""
+
     def act(self) -> None:
         raise NotImplementedError
 
 
 class Dragger(Follower):
-    """Of the Playground: drags the steps to one end, takes another seed, drags them back, and so on."""
+    """Of the Playground: drags the steps from 4 to 1, takes another seed, drags them back, and so on."""
 
-    address = "playground?play_model=mnist-fast&play_steps=1&play_seed={seed}"
+    address = "playground?play_model=mnist-fast&play_steps=4&play_seed={seed}"
     picture = 'img[alt="10 generated images"]'
+
+    def begin(self) -> None:
+        for _ in range(2):  # of a model that has drawn nothing yet a server does not know whether it is quick
+            self.page.locator(".st-key-play_roll button").first.click()
+            self.page.wait_for_timeout(1000)
+            self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
     def act(self) -> None:
         self.page.evaluate("window.asked = performance.now()")
-        turn, place = divmod(self.moves, 4)
-        if place == 3:
+        turn, place = divmod(self.moves, 3)
+        if place == 2:
             self.page.locator(".st-key-play_seed input").press("ArrowUp", no_wait_after=True)
         else:
             slider = self.page.locator(".st-key-play_steps").get_by_role("slider")
-            slider.press("ArrowLeft" if turn % 2 else "ArrowRight", no_wait_after=True)
+            slider.press("ArrowRight" if turn % 2 else "ArrowLeft", no_wait_after=True)
 
 
 class Sketcher(Follower):

@@ -191,7 +191,8 @@ class Turns:
                 del self._requests[request.who]
             if done and request.work:
                 pace = request.spent / request.work
-                self._pace[request.kind] = (self._pace.get(request.kind, pace) + pace) / 2
+                before = self._pace.get(request.kind, pace)  # the first is slow: it warms up
+                self._pace[request.kind] = pace if pace < before else (before + pace) / 2
             self._changed.notify_all()
 
     def _release(self, request: _Request, now: float) -> None:
