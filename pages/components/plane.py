@@ -248,7 +248,12 @@ def guidance_chart(name: str, label: int, interval: tuple[int, int]) -> Chart:
               hover="w = %{x}: %{y:.3f}")
         for k, (words, each) in enumerate(curves.items())
     ]  # fmt: skip
-    return Chart([Panel(traces, Axis("distance to the class", with_zero=True))], Axis("guidance scale"), height=280)
+    return Chart(
+        [Panel(traces, Axis("distance to the class", with_zero=True))],
+        Axis("guidance scale"),
+        height=280,
+        legend="above",
+    )
 
 
 @st.cache_resource(show_spinner="Walking", max_entries=16)

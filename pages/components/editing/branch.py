@@ -152,7 +152,7 @@ def _when_decided(tree: Tree, root: Walk) -> None:
         return
     across = Axis("t at which the branches leave the root", reversed=True)
     up = Axis("read as the digit of their root", percent=True, range=(0, 1.02))
-    chart = Chart([Panel(traces, up)], across, hover="closest", height=300)
+    chart = Chart([Panel(traces, up)], across, hover="closest", height=300, legend="above")
     st.plotly_chart(to_plotly(chart), key="branch_plot", config={"displayModeBar": False})
     st.caption(
         "Bars: 95 % intervals (Wilson 1927). At T - 1 a branch is another image altogether; from where nearly all "
