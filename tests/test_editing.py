@@ -3,12 +3,14 @@
 import math
 from collections import deque
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from ddpm import load_model, sample
+from ddpm import load_model, sample, train
 from ddpm.config import sampling_settings
-from ddpm.data import to_float
+from ddpm.data import load_dataset, to_float
 from ddpm.diffusion import Prediction
 from ddpm.editing import blend, branch, holding, inpaint, invert, redrawing, sketch, start_of
 from ddpm.errors import ConfigError
@@ -235,11 +237,36 @@ def test_the_inversion_of_a_gaussian_is_the_inverse_of_the_linear_map_of_ddim(ra
 # -- other models ----------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["colour", "pipeline"])
+@pytest.fixture
+def of_photographs(tmp_path, tiny_config):
+    """A model that was trained on a folder of photographs: fires, red towards the top, and seas, blue towards the
+    bottom."""
+    rng = np.random.default_rng(0)
+    for name, channel in (("fire", 0), ("sea", 2)):
+        (tmp_path / "photographs" / name).mkdir(parents=True)
+        for i in range(40):
+            levels = rng.uniform(0, 60, (48, 64, 3))
+            levels[..., channel] += np.linspace(*((180, 90) if name == "fire" else (90, 180)), 48)[:, None]
+            Image.fromarray(levels.astype(np.uint8)).save(tmp_path / f"photographs/{name}/{i}.jpg")
+    config = tiny_config(
+        data={"dataset": "folder", "path": str(tmp_path / "photographs"), "image_size": 8, "channels": 3,
+              "class_names": ["fire", "sea"]},
+        schedule={"name": "cosine", "num_timesteps": 100}, model__num_classes=2, training__epochs=60,
+        training__batch_size=32, training__learning_rate=4e-3, training__warmup_steps=10, training__ema_decay=0.9,
+    )  # fmt: skip
+    training = train(config)
+    deque(training, maxlen=0)
+    return training.model
+
+
+@pytest.fixture(params=["colour", "photographs", "pipeline"])
 def colour_model(request, random_model, tmp_path):
-    """A model of ours of three channels, with classes; and a pipeline of diffusers, without."""
+    """Models of ours of three channels, with classes: of random weights, and trained on photographs; and a pipeline of
+    diffusers, without."""
     if request.param == "colour":
         return random_model(data__dataset="cifar10", data__channels=3)
+    if request.param == "photographs":
+        return request.getfixturevalue("of_photographs")
     return load_model(str(save(tmp_path / "pipeline")))
 
 
@@ -270,8 +297,23 @@ def test_colour_models_and_pipelines_are_edited_alike(colour_model):
 
 
 @pytest.mark.slow
+def test_photographs_are_finished_and_mended_in_the_colours_of_their_class(of_photographs):
+    model = of_photographs
+    settings = sampling_settings(model.config, sampler="ddpm", num_steps=20, guidance_scale=1.0)
+    photographs = load_dataset(model.config.data, "val")
+    lower = torch.zeros(1, 1, *model.config.image_shape[1:], dtype=torch.bool)
+    lower[..., 4:, :] = True
+    fire = photographs.labels == 0
+    for labels, is_red in ((photographs.labels, fire), (1 - photographs.labels, ~fire)):
+        asked = {"labels": labels.tolist(), "settings": settings}
+        anew = last(sketch(model, photographs.scaled(), 1, **asked))
+        assert torch.equal((anew[:, 0] > anew[:, 2]).float().mean((1, 2)) > 0.5, is_red)
+    mended = last(inpaint(model, photographs.scaled(), lower, labels=photographs.labels.tolist(), settings=settings))
+    assert torch.equal((mended[:, 0] > mended[:, 2])[:, 4:].float().mean((1, 2)) > 0.5, fire)
+
+
+@pytest.mark.slow
 def test_digits_come_back_from_their_noise():
-    from ddpm.data import load_dataset
     from ddpm.evaluation.calibration import psnr
 
     model = load_model("digits")
