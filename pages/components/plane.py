@@ -5,23 +5,24 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 import torch
 from torch import Tensor
 
+from ddpm.deploy.static_page import ASSETS
 from ddpm.diffusion import Denoiser, Prediction, make_denoiser
 from ddpm.media.chart import PALETTE, Axis, Chart, Panel, Trace
 from ddpm.media.strokes import UNIT, Stroke, read_strokes, strokes_text
 from ddpm.plane import (
+    KERNELS,
     MLP,
     NOISE,
-    PRESET,
     Mixture,
     Points,
     even_noise,
+    law_of,
     sample_data,
     sliced_wasserstein,
     train,
@@ -38,11 +39,9 @@ REACH = 1.6  # half of the side that can be drawn on
 OWN = "own:"
 PARTICLES, COMPARED = 600, 2000  # points that are drawn, and those whose distance to the data is measured
 FIELD, DENSITY = 15, 56  # cells of the field and of the density along a side
-KERNELS = 400  # points of a curve that stand for it in the exact answer
 T = 1000
-STATIC = Path(__file__).with_name("static")
 _plane = st.components.v2.component(
-    "ddpm_plane", **{kind: (STATIC / f"plane.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
+    "ddpm_plane", **{kind: (ASSETS / f"paths.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")}
 )
 
 
@@ -106,7 +105,9 @@ def data_of(name: str, count: int, seed: int = 0) -> Points:
 
 def truth(name: str) -> Mixture:
     """The exact law of some data: that of the mixture, or small Gaussians around points of a curve."""
-    return PRESET if name == "mixture" else Mixture.of_points(data_of(name, KERNELS, seed=1), NOISE)
+    if name.startswith(OWN):
+        return Mixture.of_points(data_of(name, KERNELS, seed=1), NOISE)
+    return law_of(name)
 
 
 @dataclass(frozen=True)

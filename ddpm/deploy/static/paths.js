@@ -1,13 +1,15 @@
-// Walks of points through the plane, from arrays that came once: a slider over their moments, drawn as it moves.
+// Walks of points through the plane, from arrays that came once: a slider over their moments, drawn as it moves. The app
+// and the page without a server use it; from a server the arrays come as base64.
 
 const SIDE = 560; // of a canvas in its own pixels
-const EXTENT = 2.6; // half of the plane's side that is shown
+export const EXTENT = 2.6; // half of the plane's side that is shown
 const LONG = 12; // seconds that a whole walk plays
 const KEPT = 40; // paths that are drawn
 const COLOURS = ["#E17702", "#009BF4"]; // of the two classes, as in the charts
 
-const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-const floats = (text) => new Float32Array(bytes(text).buffer);
+const bytes = (values) =>
+  typeof values === "string" ? Uint8Array.from(atob(values), (letter) => letter.charCodeAt(0)) : values;
+const floats = (values) => (typeof values === "string" ? new Float32Array(bytes(values).buffer) : values);
 const toPixels = (value) => (SIDE * (value + EXTENT)) / (2 * EXTENT);
 
 /** What a field's arrow says, from the predicted x0 at a place; a and s are the scales of image and noise there. */
@@ -98,6 +100,7 @@ function drawField(context, view, frame, ink) {
   }
 }
 
+/** @param data {views, points, id, at}: the slider goes to the share `at` of the walk, the end if none, when `id` changes */
 export default function ({ data, parentElement }) {
   const find = (selector) => parentElement.querySelector(selector);
   const [root, slider, play, caption, views] = [".plane", ".slider", ".play", ".caption", ".views"].map(find);
@@ -151,14 +154,16 @@ export default function ({ data, parentElement }) {
     };
     root.timer = requestAnimationFrame(step);
   };
+  const plays = Boolean(root.timer); // what is new goes on playing
+  cancelAnimationFrame(root.timer);
   play.onclick = () => (root.timer ? stop() : start());
   slider.oninput = () => { stop(); show(); };
   for (const box of boxes) box.onchange = show;
   if (root.dataset.shown !== data.id) {
     root.dataset.shown = data.id;
     stop();
-    slider.value = last * finest;
-  }
+    slider.value = (data.at ?? 1) * last * finest;
+  } else if (plays) start();
   show();
   return () => cancelAnimationFrame(root.timer);
 }
