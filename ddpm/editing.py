@@ -16,7 +16,7 @@ from torch import Tensor
 from .config.schema import check_num_steps
 from .diffusion import Denoiser, Prediction
 from .errors import ConfigError
-from .randomness import ImageNoise
+from .randomness import ImageNoise, NoiseBetween
 from .samplers import SAMPLERS, Step, ddim, scales_at
 from .sampling import sample
 from .spacing import spaced_timesteps
@@ -165,14 +165,42 @@ def blend(
     """Blend two images, (1, C, H, W) each, at timestep ``start``: both are noised alike, mixed, and denoised (Ho et al.
     2020, section 4.3).
 
-    ``shares`` says for every image that comes how much of the second it takes. To blend two seeds, see
-    ``ddpm.randomness.NoiseBetween``; to blend classes, give their shares as ``labels``.
+    ``shares`` says for every image that comes how much of the second it takes. To blend two images by the noise that
+    makes them, see ``blend_inverted``; two seeds, ``ddpm.randomness.NoiseBetween``; classes, give their shares as
+    ``labels``.
     """
     part = torch.tensor(shares).view(-1, 1, 1, 1)
     mixed = (1 - part) * first + part * second
     settings = within(model, start, settings or model.config.sampling)
     noise = ImageNoise([seed] * len(shares), [0] * len(shares), model.config.image_shape, model.device)
     return sample(model, len(shares), labels=labels, settings=settings, init=mixed, start=start, noise=noise)
+
+
+def blend_inverted(
+    model: Model,
+    first: Tensor,
+    second: Tensor,
+    shares: Sequence[float],
+    *,
+    labels: Sequence[int] | Tensor | None = None,
+    settings: SamplingConfig | None = None,
+    rounds: int = INVERSION_ROUNDS,
+) -> Iterator[Step]:
+    """Blend two images, (1, C, H, W) each, by the noise that DDIM makes each of: the steps back to both noises, then
+    those that draw what lies between them, which is noise as well.
+
+    ``shares`` as in ``blend``, the other arguments as in ``invert``. The ends are the two images as they come back.
+    """
+    back = invert(model, torch.cat([first, second]), labels=labels, settings=settings, rounds=rounds)
+    plain = redrawing(settings or model.config.sampling)
+
+    def steps() -> Iterator[Step]:
+        for step in back:
+            yield step
+        noises = (lambda k=k: step.x_t[k : k + 1] for k in range(2))
+        yield from sample(model, len(shares), labels=labels, settings=plain, noise=NoiseBetween(*noises, shares))
+
+    return steps()
 
 
 def branch(

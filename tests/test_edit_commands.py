@@ -81,6 +81,9 @@ def test_blend_writes_a_strip_or_a_loop(edit):
     assert same(found, np.asarray(enlarge(make_grid(to_uint8(last.x0), columns=3))).astype(int))
     edit("blend", "--to-seed", "4", "--frames", "3", "--labels", "3", out="loop.gif")
     assert picture("loop.gif").n_frames == 4  # there and back
+    by_noise, _ = edit("blend", "--image", "one.png", "--image", "two.png", "--frames", "3", "--inverted")
+    *_, last = editing.blend_inverted(load_model("tiny"), image(), image("two"), [0, 0.5, 1], settings=settings())
+    assert same(by_noise, np.asarray(enlarge(make_grid(to_uint8(last.x0), columns=3))).astype(int))
 
 
 def test_branch_says_where_it_left_the_walk(edit):
@@ -98,6 +101,7 @@ def test_invert_prints_the_round_trip(edit):
     ("words", "said"),
     [
         (["blend", "--image", "one.png"], "give --image twice, or not at all"),
+        (["blend", "--inverted"], "--inverted goes with two images, and with no --start"),
         (["branch", "--at", "5"], "adds no noise with these settings, so that all branches are one"),
         (["sketch", "--image", "one.png", "--out", "x.jpg"], "expected a name that ends in .png"),
         (["sketch", "--image", "none.png"], "does not exist"),

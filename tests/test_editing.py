@@ -12,7 +12,7 @@ from ddpm import load_model, sample, train
 from ddpm.config import sampling_settings
 from ddpm.data import load_dataset, to_float
 from ddpm.diffusion import Prediction
-from ddpm.editing import blend, branch, holding, inpaint, invert, redrawing, sketch, start_of
+from ddpm.editing import blend, blend_inverted, branch, holding, inpaint, invert, redrawing, sketch, start_of
 from ddpm.errors import ConfigError
 from ddpm.media.images import to_uint8
 from ddpm.randomness import ImageNoise
@@ -188,6 +188,19 @@ def test_a_blend_ends_at_its_two_images(random_model):
         alone = last(sample(model, 1, labels=[1], settings=settings, seed=5, init=image, start=9))
         torch.testing.assert_close(end, alone[0], rtol=1e-4, atol=1e-5)
     assert not any(torch.allclose(shown[1], shown[k]) for k in (0, 2))
+
+
+def test_a_blend_by_inversion_ends_at_its_two_images_as_they_come_back(random_model):
+    model = random_model()
+    first, second = some_images(model).split(1)
+    settings, shares = sampling_settings(model.config, num_steps=10), [0, 0.5, 1]
+    shown = last(blend_inverted(model, first, second, shares, labels=[1], settings=settings))
+    assert shown.shape == (3, *model.config.image_shape)
+    for image, end in ((first, shown[:1]), (second, shown[2:])):
+        *_, noise = invert(model, image, labels=[1], settings=settings)
+        back = last(sample(model, 1, labels=[1], settings=redrawing(settings), noise=lambda: noise.x_t))  # noqa: B023
+        torch.testing.assert_close(end, back, rtol=1e-4, atol=1e-4)
+    assert not any(torch.allclose(shown[1], shown[k], atol=1e-2) for k in (0, 2))
 
 
 # -- branch ---------------------------------------------------------------------------------------------------------

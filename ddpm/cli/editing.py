@@ -98,19 +98,26 @@ def inpaint_command(
 @negative_option
 @click.option("--to-seed", type=int, default=1, help="The other seed, without images.")
 @click.option("--start", type=click.IntRange(0), help="Timestep at which images are blended.  [default: T / 2]")
+@click.option("--inverted", is_flag=True, help="Blend the noise that DDIM makes each image of, in place of a timestep.")
 @click.option("--frames", type=click.IntRange(2, 101), default=11, help="Images from the one end to the other.")
 @click.option("--out", type=UserPath(), help="The .png, .gif or .mp4 to write.  [default: a PNG in the model's folder]")
 def blend_command(
-    reference, config, device, labels, seed, images, negative, to_seed, start, frames, out, **given
+    reference, config, device, labels, seed, images, negative, to_seed, start, inverted, frames, out, **given
 ):  # fmt: skip
-    """Blend two images at a timestep, or the noise of two seeds."""
+    """Blend two images at a timestep or by the noise that makes them, or the noise of two seeds."""
     from ..media.images import ANIMATIONS, enlarge, make_grid, png_bytes, to_uint8
 
     if len(images) not in (0, 2):
         raise click.UsageError("give --image twice, or not at all to blend two seeds")
+    if inverted and (start is not None or not images):
+        raise click.UsageError("--inverted goes with two images, and with no --start")
     model, settings, chosen = _opened(reference, config, device, labels, given, out, *ANIMATIONS)
     shares = torch.linspace(0, 1, frames).tolist()
-    if images:
+    count = settings.num_steps
+    if inverted:
+        ends = [_read(image, model, negative) for image in images]
+        steps, count = editing.blend_inverted(model, *ends, shares, labels=chosen, settings=settings), 2 * count + 1
+    elif images:
         ends = [_read(image, model, negative) for image in images]
         start = model.schedule.num_timesteps // 2 if start is None else start
         steps = editing.blend(model, *ends, shares, start, labels=chosen, settings=settings, seed=seed)
@@ -118,7 +125,7 @@ def blend_command(
         noise = NoiseBetween(*(ImageNoise(each, [0], model.config.image_shape, device) for each in (seed, to_seed)),
                              shares)  # fmt: skip
         steps = sample(model, frames, labels=chosen, settings=settings, noise=noise)
-    blended = to_uint8(_images(steps, settings.num_steps))
+    blended = to_uint8(_images(steps, count))
     out = out or RunFolder.named(model.config.name).grid(f"blend_seed{seed}")
     if encode := ANIMATIONS.get(out.suffix.lower()):
         movie = [enlarge(make_grid(each[None], gap=0), 256) for each in blended]
@@ -152,7 +159,9 @@ def branch_command(reference, config, device, labels, seed, at, num_samples, out
 @negative_option
 @click.option("--rounds", type=click.IntRange(1, 100), default=editing.INVERSION_ROUNDS,
               help="Evaluations for each step back; more come nearer to the noise that makes the image.")  # fmt: skip
-@click.option("--to", "other", metavar="dog", help="Draw the same noise as this class too.")
+@click.option(
+    "--to", "other", metavar="dog", help="Draw the same noise as this class too, at --guidance-scale if it is given."
+)
 @out_option
 def invert_command(reference, config, device, labels, seed, image, negative, rounds, other, out, **given):
     """Find the noise that DDIM makes an image of, and draw it: the image, what comes back, the image as another class.
@@ -166,8 +175,9 @@ def invert_command(reference, config, device, labels, seed, image, negative, rou
     walk = editing.invert(model, original, labels=chosen, settings=settings, rounds=rounds)
     noise = list(walk)[-1].x_t
     shown = [original]
-    for wanted in (chosen, *([labels_of(model, other)] if other else [])):
-        steps = sample(model, 1, labels=wanted, settings=plain, noise=lambda: noise)
+    guided = plain.model_copy(update={"guidance_scale": given.get("guidance_scale") or 1.0})
+    for wanted, how in ((chosen, plain), *([(labels_of(model, other), guided)] if other else [])):
+        steps = sample(model, 1, labels=wanted, settings=how, noise=lambda: noise)
         shown.append(_images(steps, plain.num_steps))
     click.echo(f"round trip: {psnr(shown[1].clamp(-1, 1), original).item():.1f} dB")
     _write(model, torch.cat(shown), out, f"invert_{image.stem}")
