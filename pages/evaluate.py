@@ -79,7 +79,7 @@ if reference in found:
     tables = {name: every.get("calibration", {}) for name, every in found.items()}
     tables = {name: table for name, table in tables.items() if "timesteps" in table}
     if reference in tables:
-        calibration(tables, class_names(results))
+        calibration(tables, class_names(results), {name: cached_model(name).schedule for name in tables})
     else:
         missing(absences({"Calibration": results.get("calibration", {})}))
 

@@ -3,11 +3,11 @@
 import streamlit as st
 
 from ddpm.media.drawers import to_plotly
-from ddpm.media.schedule_figures import AXES, lines, noise_like, schedules_chart
+from ddpm.media.schedule_figures import lines, noise_like, schedules_chart
 from pages.components.frame import about, page
 from pages.components.noised import follow_the_hand, pick_image, show_noised
 from pages.components.pictures import stroke_legend
-from pages.components.schedules import PLOT, details, pick_variants, steps_landing, tell_link_faults
+from pages.components.schedules import PLOT, details, pick_axis, pick_variants, steps_landing, tell_link_faults
 
 PAGE = {
     "order": 4,
@@ -44,11 +44,11 @@ if picked:
         show_noised(drawn, x0, eps, share)
 
 st.header("The curves", anchor=False)
-over = st.segmented_control(
-    "Over", list(AXES), default="t", required=True, key="sched_over", format_func=AXES.get, bind="query-params",
-    help="t / T compares schedules of different T. Over log SNR, ᾱ is the same curve for all of them: they differ only "
-    "in how many timesteps they spend where.",
-)  # fmt: skip
+over = pick_axis(
+    "sched_over",
+    "t / T compares schedules of different T. Over log SNR, ᾱ is the same curve for all of them: they differ only in "
+    "how many timesteps they spend where.",
+)
 stroke_legend(drawn)
 st.caption("The marks are at the t of the pictures: drag one.")
 st.plotly_chart(to_plotly(schedules_chart(drawn, over, share)), key="sched_plot", **PLOT)

@@ -22,6 +22,7 @@ from ddpm.media.figures import (
     save_curves,
 )
 from ddpm.media.schedule_figures import lines, schedules_chart, steps_chart
+from ddpm.schedule import make_schedule
 from ddpm.storage.places import shipped_histories
 from ddpm.training.history import History, read_history
 from tests.conftest import ROOT
@@ -96,6 +97,17 @@ def test_the_values_are_those_that_were_recorded():
     assert (model.x, model.y, model.error) == (table["timesteps"], table["mse"], table["mse_ci95"])
     assert linear.y == table["wiener"]["mse"]
     assert seed_report.y == table["seed_report"]["mse"]
+
+
+def test_a_calibration_over_log_snr_stands_where_the_schedule_says():
+    table, schedule = shipped_results("mnist")["calibration"], make_schedule("linear", 1000)
+    chart = calibration_chart({"mnist": table}, "mse", over="log_snr", schedules={"mnist": schedule})
+    model, linear, seed_report = chart.panels[0].traces
+    ab = schedule.alphas_cumprod.numpy()[table["timesteps"]]
+    for trace in (model, linear, seed_report):
+        np.testing.assert_allclose(trace.x, np.log(ab / (1 - ab)))
+    assert chart.x.reversed  # the forward process runs to the right
+    assert model.y == table["mse"]
 
 
 def chart_of(y: Axis, *values: float, x: Axis | None = None) -> Chart:

@@ -7,7 +7,7 @@ import torch
 from ddpm.config.variants import parse_schedules
 from ddpm.media.chart import DASHES, PALETTE
 from ddpm.media.drawers import to_plotly
-from ddpm.media.schedule_figures import AXES, lines, noise_like, noised, panels, schedules_chart, steps_chart
+from ddpm.media.schedule_figures import AXES, lines, noise_like, noised, panels, places, schedules_chart, steps_chart
 from ddpm.schedule import SCHEDULES
 from ddpm.spacing import spaced_timesteps
 
@@ -34,7 +34,7 @@ def test_every_curve_has_both_ends_and_the_values_of_its_schedule(over, num_time
     figure = to_plotly(schedules_chart(found, over, 0.5))
     curves = [trace for trace in figure.data if trace.mode == "lines"]
     assert len(curves) == sum(len(quantity.curves) for quantity in panels(over))
-    x = line.x(over)
+    x = places(line.schedule, over)
     for trace in curves:
         assert trace.x[0] == x[0]
         assert trace.x[-1] == x[-1]
@@ -65,7 +65,7 @@ def test_steps_are_drawn_where_the_sampler_goes_and_a_cross_where_it_does_not(ov
     (line,) = found = drawn("cosine")
     _, visited, missed = to_plotly(steps_chart(found, 10, "leading", over)).data
     steps = spaced_timesteps(1000, 10, "leading")
-    np.testing.assert_allclose(visited.x, line.x(over)[steps])
+    np.testing.assert_allclose(visited.x, places(line.schedule, over)[steps])
     np.testing.assert_allclose(visited.customdata[:, 1], line.schedule.alphas_cumprod[steps])
     assert missed.customdata[:, 0].tolist() == [999]
     assert len(to_plotly(steps_chart(found, 10, "trailing", over)).data[2].x) == 0

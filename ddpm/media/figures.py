@@ -16,11 +16,13 @@ from ..samplers import SAMPLERS
 from ..training.history import History, smoothed
 from .chart import PALETTE, Axis, Chart, Panel, Trace, colour_of
 from .drawers import ABOVE, MARGIN, save_chart, to_matplotlib
+from .schedule_figures import axis, places
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from ..evaluation.ladder import Climbed, Closeness
+    from ..schedule import NoiseSchedule
 
 
 # -- training curves -----------------------------------------------------------------------------------------------
@@ -144,20 +146,28 @@ EVALUATIONS = "network evaluations per image"
 
 
 def calibration_chart(
-    tables: Mapping[str, Mapping[str, Any]], metric: str, references: Iterable[str] = REFERENCES, y_label: str = ""
-) -> Chart:
-    """``mse``, ``psnr`` or ``ssim`` over t for the calibration stages of some models, with their 95 % intervals, beside
-    those of ``REFERENCES`` that the first of them brings."""
+    tables: Mapping[str, Mapping[str, Any]], metric: str, references: Iterable[str] = REFERENCES, y_label: str = "",
+    over: str = "t", schedules: Mapping[str, NoiseSchedule] | None = None,
+) -> Chart:  # fmt: skip
+    """``mse``, ``psnr`` or ``ssim`` for the calibration stages of some models, with their 95 % intervals, beside those
+    of ``REFERENCES`` that the first of them brings; over t, or by the models' ``schedules`` over another of ``AXES``.
+    """
+
+    def x(name: str, timesteps: Sequence[int]) -> Sequence[float]:
+        return timesteps if over == "t" else places((schedules or {})[name], over)[timesteps]
+
     traces = [
-        Trace(table["timesteps"], _drawable(table[metric]), name, colour, mark="circle",
+        Trace(x(name, table["timesteps"]), _drawable(table[metric]), name, colour, mark="circle",
               error=_drawable(table.get(f"{metric}_ci95", ())) or None)
         for (name, table), colour in zip(tables.items(), (PALETTE[0], PALETTE[3], PALETTE[4]), strict=False)
     ]  # fmt: skip
+    first, table = next(iter(tables.items()))
     for key in references:
-        other, (label, colour) = next(iter(tables.values())).get(key, {}), REFERENCES[key]
+        other, (label, colour) = table.get(key, {}), REFERENCES[key]
         if metric in other:
-            traces.append(Trace(other["timesteps"], _drawable(other[metric]), label, colour, "dot", 1.5, "circle"))
-    return Chart([Panel(traces, Axis(y_label, log=metric == "mse"))], Axis("t"), legend="above", height=360)
+            seen = x(first, other["timesteps"])
+            traces.append(Trace(seen, _drawable(other[metric]), label, colour, "dot", 1.5, "circle"))
+    return Chart([Panel(traces, Axis(y_label, log=metric == "mse"))], axis(over), legend="above", height=360)
 
 
 def quality_chart(models: Mapping[str, Mapping[Any, Mapping[str, Any]]], metric: str, y_label: str = "") -> Chart:

@@ -42,12 +42,18 @@ class Line:
     schedule: NoiseSchedule
     pen: Pen
 
-    def x(self, over: str) -> np.ndarray:
-        """Where its timesteps lie on one of ``AXES``, (T,); not-a-number where the log-SNR is infinite."""
-        if over == "log_snr":
-            return _finite(self.schedule.log_snr)
-        t = np.arange(self.schedule.num_timesteps)
-        return t / self.schedule.num_timesteps if over == "share" else t
+
+def places(schedule: NoiseSchedule, over: str) -> np.ndarray:
+    """Where the timesteps lie on one of ``AXES``, (T,); not-a-number where the log-SNR is infinite."""
+    if over == "log_snr":
+        return _finite(schedule.log_snr)
+    t = np.arange(schedule.num_timesteps)
+    return t / schedule.num_timesteps if over == "share" else t
+
+
+def axis(over: str, *, reverse: bool = False) -> Axis:
+    """The x axis for one of ``AXES``: the forward process runs to the right, or the reverse process does."""
+    return Axis(AXES[over], reversed=(over == "log_snr") != reverse)
 
 
 def pen_of(name: str, before: Sequence[ScheduleConfig]) -> Pen:
@@ -134,15 +140,11 @@ def schedules_chart(drawn: Sequence[Line], over: str = "t", share: float | None 
         )
         for quantity in panels(over)
     ]
-    return Chart(found, _x_axis(over), hover="x", height=150 * len(found) + 60, columns=3)
-
-
-def _x_axis(over: str) -> Axis:
-    return Axis(AXES[over], reversed=over == "log_snr")  # time runs to the right
+    return Chart(found, axis(over), hover="x", height=150 * len(found) + 60, columns=3)
 
 
 def _curves(line: Line, quantity: Quantity, over: str, share: float | None) -> Iterator[Trace]:
-    x, kept = line.x(over), _thinned(line.schedule.num_timesteps)
+    x, kept = places(line.schedule, over), _thinned(line.schedule.num_timesteps)
     first, *second = [_finite(curve(line.schedule), quantity.log_scale) for curve in quantity.curves]
     # One label for both curves of a panel: two for each schedule would hide the panels around.
     hover = f"%{{y:.3g}}{' · %{customdata:.3g}' if second else ''}<extra></extra>"
@@ -166,7 +168,7 @@ def steps_chart(drawn: Sequence[Line], num_steps: int, spacing: str, over: str =
     """
     traces = []
     for level, line in zip(range(len(drawn), 0, -1), drawn, strict=True):
-        x, ab = line.x(over), line.schedule.alphas_cumprod.numpy()
+        x, ab = places(line.schedule, over), line.schedule.alphas_cumprod.numpy()
         y, kept = np.full(len(x), float(level)) if over == "log_snr" else ab, _thinned(len(x))
         traces.append(Trace(x[kept], y[kept], line.label, *line.pen, 1.5, opacity=0.6, hover=""))
         visited = spaced_timesteps(len(x), num_steps, spacing)
@@ -176,7 +178,7 @@ def steps_chart(drawn: Sequence[Line], num_steps: int, spacing: str, over: str =
             traces.append(Trace(x[ts], y[ts], line.label, line.pen.colour, "", mark=mark, size=size, hover=hover,
                                 hover_data=np.stack([ts, ab[ts]], 1)))  # fmt: skip
     y_axis = Axis(visible=False, range=(0.4, len(drawn) + 0.6)) if over == "log_snr" else Axis("ᾱ")
-    return Chart([Panel(traces, y_axis)], _x_axis(over), hover="closest", height=280)
+    return Chart([Panel(traces, y_axis)], axis(over), hover="closest", height=280)
 
 
 # -- a real image --------------------------------------------------------------------------------------------------

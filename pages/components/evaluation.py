@@ -11,9 +11,11 @@ from ddpm.evaluation.results import METRICS, Stage, absences, missing_metrics, n
 from ddpm.evaluation.structure import ROUNDING
 from ddpm.media.drawers import to_plotly
 from ddpm.media.figures import REFERENCES, calibration_chart, quality_chart
+from ddpm.schedule import NoiseSchedule
 
 from .classes import label_of, options
 from .public import foreign
+from .schedules import pick_axis
 
 BOUND = {"bind": "query-params"}
 PLOT = {"config": {"displayModeBar": False}}
@@ -54,7 +56,7 @@ def cards(stage: Stage) -> None:
     missing(absent)
 
 
-def calibration(tables: Mapping[str, Stage], names: Sequence[str]) -> None:
+def calibration(tables: Mapping[str, Stage], names: Sequence[str], schedules: Mapping[str, NoiseSchedule]) -> None:
     """The calibration of a model, and of a second one where there are two, as a chart and a table.
 
     ``names`` are those of the classes of the test images, as far as they are known."""
@@ -69,6 +71,7 @@ def calibration(tables: Mapping[str, Stage], names: Sequence[str]) -> None:
             help="The linear denoiser knows the mean and covariance of the training images and nothing else: a network "
             "should do better. The seed report is the system that this project set out to beat.",
         )  # fmt: skip
+        over = pick_axis("eval_over")
         classes = next(iter(tables.values())).get("per_class", {})
         label = "all"
         if classes and "unavailable" not in classes:
@@ -83,7 +86,8 @@ def calibration(tables: Mapping[str, Stage], names: Sequence[str]) -> None:
     if isinstance(first[metric], Mapping):
         missing(absences({metric.upper(): first[metric]}))
     else:
-        st.plotly_chart(to_plotly(calibration_chart(tables, metric, shown)), key="eval_calibration", **PLOT)
+        chart = calibration_chart(tables, metric, shown, over=over, schedules=schedules)
+        st.plotly_chart(to_plotly(chart), key="eval_calibration", **PLOT)
     _calibration_table(tables)
     others = {"Linear denoiser": first.get("wiener"), "classes": classes}
     missing(absences(others if metric == "ssim" else others | {"SSIM": first.get("ssim")}))

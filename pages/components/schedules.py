@@ -13,7 +13,7 @@ from ddpm.config.variants import MAX_VARIANTS, parse_schedule, schedules_text
 from ddpm.config.yaml_text import dump_yaml
 from ddpm.errors import ConfigError
 from ddpm.media.drawers import to_plotly
-from ddpm.media.schedule_figures import Line, lines, pen_of, steps_chart
+from ddpm.media.schedule_figures import AXES, Line, lines, pen_of, steps_chart
 from ddpm.schedule import SCHEDULES
 from ddpm.spacing import HARM, SPACINGS, spaced_timesteps, starting_point
 
@@ -185,6 +185,13 @@ def _remove(variant: Variant) -> None:
 
 
 # -- where the steps land ------------------------------------------------------------------------------------------
+
+
+def pick_axis(key: str, help: str = "The same noise has the same log SNR in every schedule.") -> str:
+    """A control for what a chart is drawn over, one of ``AXES``."""
+    return st.segmented_control(
+        "Over", list(AXES), default="t", required=True, key=key, format_func=AXES.get, help=help, bind="query-params"
+    )
 
 
 def steps_landing(drawn: list[Line], over: str, num_values: int) -> None:

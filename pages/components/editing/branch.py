@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import streamlit as st
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from ddpm.evaluation.intervals import wilson
 from ddpm.media.chart import PALETTE, Axis, Chart, Panel, Trace
 from ddpm.media.drawers import to_plotly
 from ddpm.media.images import to_uint8
+from ddpm.media.schedule_figures import axis, places
 from ddpm.models import Model
 from ddpm.sampling import sample
 from ddpm.spacing import spaced_timesteps
@@ -21,6 +23,7 @@ from ..decided import average
 from ..drawn import drawn_once, whole_walk
 from ..models import identity
 from ..sampling import settings_python
+from ..schedules import pick_axis
 from .asked import (
     BOUND,
     INSTEAD,
@@ -138,30 +141,33 @@ def _code(tree: Tree, t: int) -> None:
 def _when_decided(tree: Tree, root: Walk) -> None:
     """How many branches stay the digit of their root, over the timestep at which they leave it."""
     st.header("When is it decided?", anchor=False)
-    traces, digit = [], read(root.states[-1:])[0]
+    counted, digit = [], read(root.states[-1:])[0]
     if found := average(tree.model):
         same = found.given if tree.labels else found.none
         label = f"{found.roots} roots, {'their class given' if tree.labels else 'no class given'}"
-        traces.append(_curve(found.times, same, found.of, label, PALETTE[2]))
+        counted.append((found.times, same, found.of, label, PALETTE[2]))
     if st.toggle(f"Grow {COUNTED} branches of this root at each of {MOMENTS} timesteps", key="branch_count", **BOUND):
-        places = [round(k * (len(root.timesteps) - 1) / (MOMENTS - 1)) for k in range(MOMENTS)]
-        times = [root.timesteps[place] for place in places]
+        last = len(root.timesteps) - 1
+        times = [root.timesteps[round(k * last / (MOMENTS - 1))] for k in range(MOMENTS)]
         same = [sum(each == digit for each in read(tree.grow(root, t, COUNTED)[-1])) for t in times]
-        traces.append(_curve(times, same, COUNTED, f"this root, a {digit}", PALETTE[0]))
-    if not traces:
+        counted.append((times, same, COUNTED, f"this root, a {digit}", PALETTE[0]))
+    if not counted:
         return
-    across = Axis("t at which the branches leave the root", reversed=True)
+    over = pick_axis("branch_over")
+    traces = [_curve(places(tree.model.schedule, over), *each) for each in counted]
     up = Axis("read as the digit of their root", percent=True, range=(0, 1.02))
-    chart = Chart([Panel(traces, up)], across, hover="closest", height=300, legend="above")
+    chart = Chart([Panel(traces, up)], axis(over, reverse=True), hover="closest", height=300, legend="above")
     st.plotly_chart(to_plotly(chart), key="branch_plot", config={"displayModeBar": False})
     st.caption(
-        "Bars: 95 % intervals (Wilson 1927). At T - 1 a branch is another image altogether; from where nearly all "
-        "agree, the digit was decided, and later steps only settle its edges."
+        "Over the moment at which the branches leave the root. Bars: 95 % intervals (Wilson 1927). At T - 1 a branch "
+        "is another image altogether; from where nearly all agree, the digit was decided, and later steps only settle "
+        "its edges."
     )
 
 
-def _curve(times: list[int], same: list[int], of: int, label: str, colour: str) -> Trace:
+def _curve(at: np.ndarray, times: list[int], same: list[int], of: int, label: str, colour: str) -> Trace:
     ends = [wilson(count / of, of) for count in same]
-    return Trace(times, [(low + high) / 2 for low, high in ends], label, colour, mark="circle",
-                 error=[(high - low) / 2 for low, high in ends], hover_data=same,
-                 hover=f"t = %{{x}}: %{{customdata}} of {of}")  # fmt: skip
+    said = [*zip(times, same, strict=True)]
+    return Trace(at[times], [(low + high) / 2 for low, high in ends], label, colour, mark="circle",
+                 error=[(high - low) / 2 for low, high in ends], hover_data=said,
+                 hover=f"t = %{{customdata[0]}}: %{{customdata[1]}} of {of}")  # fmt: skip
