@@ -9,13 +9,17 @@ from pages.components.editing.canvas import canvas
 from pages.components.frame import about, page
 from pages.components.plane import (
     ALWAYS,
+    QUESTIONS,
     WALKS,
     Law,
+    begin_with,
     data_of,
+    distance_of_data,
     guidance_chart,
+    has_begun,
     learned_view,
     own_data,
-    reflowed_views,
+    reflowed_view,
     show_plane,
     table_of_distances,
     view,
@@ -40,13 +44,32 @@ TWO_ARCS = "30:150,500;250,250;500,180;750,250;850,500|30:150,620;250,800;500,86
 ARROWS = [kind for kind in OUTPUTS if kind != "x0"]
 FIRST = ("DDIM, 50 steps", "DDIM, 5 steps")
 
+
+def ask() -> None:
+    """Show what answers the chosen question."""
+    if question := QUESTIONS.get(st.session_state["plane_question"]):
+        st.session_state.update(
+            plane_data="mixture", plane_class=question.label, plane_guidance=question.guidance, plane_interval=ALWAYS,
+            plane_walks=list(question.walks), plane_learn=False, plane_reflow=False,
+        )  # fmt: skip
+        if question.arrows:
+            st.session_state["plane_arrows"] = question.arrows
+        begin_with(question.at, question.arrows is not None)
+
+
+asked = st.pills("Find out", list(QUESTIONS), key="plane_question", on_change=ask, **BOUND)
+if asked:
+    if not has_begun() and [key for key in st.query_params if key.startswith("plane_")] == ["plane_question"]:
+        ask()
+    st.info(QUESTIONS[asked].says)
+
 with st.container(horizontal=True, vertical_alignment="bottom"):
     name = st.selectbox("Data", [*DATASETS, DRAWN], DATASETS.index("mixture"), key="plane_data", width=160, **BOUND)
     chosen = st.segmented_control("Class", [ALL, "0", "1"], default=ALL, required=True, key="plane_class", **BOUND)
     shows = st.segmented_control(
         "Arrows show", ARROWS, default="v", required=True, key="plane_arrows",
-        help="The field, in one of its coordinates: the noise, v, the velocity u of the straight path, or the score. "
-        "They are one field, turned and scaled.", **BOUND,
+        help="One field in four mixtures of noise and data: the predicted noise, v, the velocity u of flow matching, "
+        "or the score. A walk goes against the first three, and with the score.", **BOUND,
     )  # fmt: skip
 if name == DRAWN:
     strokes = canvas("plane_strokes", "Data", TWO_ARCS, ink="#009BF4", pen=3, live=False)
@@ -59,31 +82,40 @@ label = None if chosen == ALL else int(chosen)
 if label is not None and label not in data_of(name, 100).labels:
     st.info("There is no second class: draw another stroke.")
     label = None
-scale, interval = 1.0, ALWAYS
-if label is not None:
-    left, right = st.columns(2, gap="large")
-    scale = left.slider("Guidance", 0.0, 6.0, 1.0, 0.5, key="plane_guidance", **BOUND,
-                        help="1 follows the class plainly; above 1 exaggerates it.")  # fmt: skip
-    interval = right.slider("Guidance acts at t", *ALWAYS, ALWAYS, key="plane_interval", **BOUND,
-                            help="Outside of these timesteps it is 1.")  # fmt: skip
+left, right = st.columns(2, gap="large")
+plain, first = label is None, "Choose a class first. "
+scale = left.slider(
+    "Guidance", 0.0, 6.0, 1.0, 0.5, key="plane_guidance", disabled=plain, **BOUND,
+    help=first * plain + "1 draws the class as it is, 0 all classes, above 1 exaggerates it.",
+)  # fmt: skip
+interval = right.slider(
+    "Guidance acts at t", *ALWAYS, ALWAYS, key="plane_interval", disabled=plain, **BOUND,
+    help=first * plain + "0 is the data, 999 noise. At other t the class is drawn as it is.",
+)  # fmt: skip
+if plain:
+    scale, interval = 1.0, ALWAYS
 law = Law(name, label, scale, interval)
 walks = st.multiselect("Walks", list(WALKS), list(FIRST), key="plane_walks", max_selections=4, **BOUND)
 
 shown = [view(law, WALKS[each], shows) for each in walks]
-if st.toggle("A network that learned it, beside the exact answer", key="plane_learn", **BOUND):
+if learns := st.toggle("A network that learned it, beside the exact answer", key="plane_learn", **BOUND):
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        count = st.select_slider("Points to learn from", [20, 100, 500, 5000], 5000, key="plane_count", **BOUND,
+        count = st.select_slider("Points to learn from", [10, 100, 1000, 5000], 5000, key="plane_count", **BOUND,
                                  help="With few points and a long training, remembering them is best.")  # fmt: skip
-        steps = st.select_slider("Training steps", [100, 500, 1500, 3000], 1500, key="plane_steps", **BOUND)
-    shown.append(learned_view(law, count, steps, shows))
-if label is None and st.toggle(
-    "Straight paths: a network that learned anew which noise belongs to which point (reflow)",
-    key="plane_reflow",
-    **BOUND,
-):
-    shown += reflowed_views(name, shows)
+        steps = st.select_slider("Training steps", [100, 500, 1500, 3000, 6000], 1500, key="plane_steps", **BOUND)
+reflows = st.toggle(
+    "Reflow: a network that learned which noise belongs to which point, so that one step is enough", key="plane_reflow",
+    disabled=not plain, **BOUND, help="" if plain else "For all classes together.",
+)  # fmt: skip
+training = st.empty()  # always there, so that the pictures below stay where they are
+if learns:
+    shown.append(learned_view(law, count, steps, shows, training))
+if plain and reflows:
+    shown.append(reflowed_view(name, shows, training))
 if shown:
-    show_plane(shown, data_of(name, 600), f"{law} {walks} {shows} {len(shown)}")
+    show_plane(shown, data_of(name, 600))
+    st.caption("Distance to the data: how far 2,000 points have to be moved to look like 2,000 of the data, seen from "
+               f"64 sides (sliced Wasserstein). Two sets of data are {distance_of_data(law):.3f} apart.")  # fmt: skip
 else:
     st.info("Choose at least one walk.")
 
@@ -100,23 +132,24 @@ else:
     st.plotly_chart(
         to_plotly(guidance_chart(name, label, interval)), key="plane_chart", config={"displayModeBar": False}
     )
-    st.caption("How far the samples end from the law of their class, by the exact denoiser in 50 steps of DDIM. At 1 "
-               "they follow it; beyond they crowd where the class is least like the other.")  # fmt: skip
+    st.caption("How far the samples end from the distribution of their class, by the exact denoiser in 50 steps of "
+               "DDIM. At 1 they follow it; beyond they leave it for where the other class is rarest.")  # fmt: skip
 
 about(
     r"""
-A point is noised like an image: $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\varepsilon$. For a mixture
-of Gaussians the best possible guess of $x_0$ is known, $\mathbb E[x_0 \mid x_t]$: no network is asked here unless you
-say so, and what differs between two walks is the sampler alone.
+A point is noised as $x_t = a\,x_0 + s\,\varepsilon$, with $a = \sqrt{\bar\alpha_t}$ and
+$s = \sqrt{1 - \bar\alpha_t}$. For a mixture of Gaussians the best possible guess of $x_0$ is known,
+$\mathbb E[x_0 \mid x_t]$: no network is asked here unless you say so, and what differs between two walks is the sampler
+alone. All pictures show the same noise level at a time.
 
 All arrows are one vector field in several coordinates. From the guess of $x_0$ follow the noise
 $\hat\varepsilon = (x_t - a\,\hat x_0)/s$, $v = a\,\hat\varepsilon - s\,\hat x_0$, the velocity
-$u = \hat\varepsilon - \hat x_0$ of rectified flow, and the score $-\hat\varepsilon / s$, the gradient of the
-log-density. Flow matching is not another model: the schedule *rectified* has its noise levels, and DDIM is its Euler
-method.
+$u = \hat\varepsilon - \hat x_0$ of flow matching, and the score $-\hat\varepsilon / s$, the gradient of the
+log-density. Their lengths are scaled anew at every moment. Flow matching is not another model: the schedule *rectified*
+has its noise levels, and a step of DDIM is one of Euler's method along $u$: straight on, as far as the step is long.
 
-Few steps fail because paths are curved: each step goes straight on. Samplers without noise (DDIM, Heun, DPM-Solver++)
-and with (DDPM) have the same densities at every $t$, although their paths look nothing alike.
+Samplers without noise (DDIM, Heun, DPM-Solver++) and with (DDPM) have the same densities at every $t$, although their
+paths look nothing alike. Heun asks twice a step, so five of its steps are nine of DDIM's.
 """,
     "Song et al. 2021, Score-Based Generative Modeling through Stochastic Differential Equations",
     "https://arxiv.org/abs/2011.13456",

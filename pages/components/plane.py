@@ -1,6 +1,7 @@
 """The plane on a page: what a walk of many points needs to be drawn in the browser."""
 
 import base64
+import re
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 import streamlit as st
 import torch
+from streamlit.delta_generator import DeltaGenerator
 from torch import Tensor
 
 from ddpm.deploy.static_page import ASSETS
@@ -37,6 +39,7 @@ from .models import computing
 EXTENT = 2.6  # half of the plane's side that is shown
 REACH = 1.6  # half of the side that can be drawn on
 OWN = "own:"
+LOOK, BEGUN = "plane_look", "plane_begun"
 PARTICLES, COMPARED = 600, 2000  # points that are drawn, and those whose distance to the data is measured
 FIELD, DENSITY = 15, 56  # cells of the field and of the density along a side
 T = 1000
@@ -62,7 +65,7 @@ class Walk:
 WALKS = {
     walk.label: walk
     for walk in (
-        *(Walk("ddim", n) for n in (3, 5, 10, 50, 200)),
+        *(Walk("ddim", n) for n in (1, 3, 5, 10, 50, 200)),
         *(Walk("ddpm", n) for n in (10, 50, 200)),
         *(Walk("heun", n) for n in (5, 10)),
         *(Walk("dpmpp_2m", n) for n in (5, 10)),
@@ -73,9 +76,51 @@ GUIDED = Walk("ddim", 50)
 COMPARED_EVENLY = 4096  # points that the guidance curve is measured with, spread evenly over noise and data
 ALWAYS = (0, T - 1)
 TABLE_STEPS = (5, 10, 20, 50)
-REFLOWED = tuple(Walk("ddim", steps, "rectified") for steps in (1, 5))
+REFLOWED = Walk("ddim", 1, "rectified")
 PAIRS, REFLOW_STEPS = 5000, 2000
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What somebody may want to find out: the settings that show it, and what to look for."""
+
+    says: str
+    walks: tuple[str, ...]
+    label: str = "all"
+    guidance: float = 1.0
+    arrows: str | None = None
+    at: float = 1.0
+
+
+QUESTIONS = {
+    "Is flow matching another model?": Question(
+        "No: both walks begin with the same noise, follow the same curves and end at the same points, and at the same "
+        "noise level the arrows, u, are the same. Flow matching spends its steps on other noise levels, and its "
+        "network learns u where others learn the noise. The line from one noise to one point is straight; but many "
+        "points fit one $x_t$, u is the average over all of them, and so the walk bends in both.",
+        ("DDIM, 50 steps", "DDIM, 50 steps, rectified flow"), arrows="u", at=0.75,
+    ),
+    "Why do few steps fail?": Question(
+        "A step goes straight on, and the way is a curve. One step from pure noise goes to the guess there, which is "
+        "the mean of all data: every point ends in the middle. Five steps guess better on the way, too late for most. "
+        "Fifty follow the curve.",
+        ("DDIM, 1 step", "DDIM, 5 steps", "DDIM, 50 steps"),
+    ),
+    "What does guidance do?": Question(
+        "Grey is where class 0 really is. At guidance 1 the points fill it. At 3, as here, they leave it, away from "
+        "the other class, and crowd: guidance does not draw the class more truly, it draws what is easiest to tell "
+        "from the rest. The chart below says how far they leave at every scale. Move the slider.",
+        ("DDIM, 50 steps",), label="0", guidance=3.0,
+    ),
+    "What is the score?": Question(
+        "The arrows point uphill on the grey, to where $x_t$ is more likely: the score is the gradient of the "
+        "log-density. Move the slider back: in much noise all arrows point to the middle of the data, later each to "
+        "the part that is near. Then choose eps: the same arrows turned round, since eps = −s · score. Who predicts "
+        "the noise has learned the score.",
+        ("DDIM, 50 steps",), arrows="score", at=0.8,
+    ),
+}  # fmt: skip
 
 
 def own_data(strokes: Sequence[Stroke]) -> str:
@@ -136,24 +181,25 @@ def _learned(*asked: object) -> list[MLP]:
     return []
 
 
-def _train(network: MLP, training: Iterator[float], steps: int) -> MLP:
-    bar = st.progress(0.0, "Training")
+def _train(network: MLP, training: Iterator[float], steps: int, place: DeltaGenerator) -> MLP:
+    bar = place.progress(0.0, "Training")
     with computing("plane", steps) as turn:
         for step, loss in enumerate(training, 1):
             turn.give_way()
             if step % 50 == 0 or step == steps:
                 bar.progress(step / steps, f"Training: step {step:,} of {steps:,}, loss {loss:.3f}")
-    bar.empty()
+    place.empty()
     return network.eval()
 
 
-def learned_view(law: Law, count: int, steps: int, shows: str) -> dict[str, Any]:
-    """What the browser draws a walk from, by a network that learned ``count`` points in so many steps."""
+def learned_view(law: Law, count: int, steps: int, shows: str, place: DeltaGenerator) -> dict[str, Any]:
+    """What the browser draws a walk from, by a network that learned ``count`` points in so many steps, which ``place``
+    shows."""
     schedule, kept = make_schedule("linear", T), _learned(law.name, count, steps)
     if not kept:
         torch.manual_seed(0)
         network = MLP(T, num_classes=2)
-        kept[:] = [_train(network, train(network, data_of(law.name, count), schedule, steps), steps)]
+        kept[:] = [_train(network, train(network, data_of(law.name, count), schedule, steps), steps, place)]
     labels = None if law.label is None else torch.full((COMPARED,), law.label)
     title = f"learned from {count:,} points in {steps:,} steps, {GUIDED.label}"
 
@@ -165,9 +211,9 @@ def learned_view(law: Law, count: int, steps: int, shows: str) -> dict[str, Any]
     return _view(law, denoise, GUIDED, shows, title)
 
 
-def reflowed_views(name: str, shows: str) -> list[dict[str, Any]]:
-    """What the browser draws walks from of a network that learned straight paths from each noise to the point that the
-    exact flow makes of it (reflow, Liu et al. 2023)."""
+def reflowed_view(name: str, shows: str, place: DeltaGenerator) -> dict[str, Any]:
+    """What the browser draws a walk of one step from, by a network that learned straight paths from each noise to the
+    point that the exact flow makes of it (reflow, Liu et al. 2023)."""
     schedule, kept = make_schedule("rectified", T), _learned(name, "reflow")
     if not kept:
         flow, timesteps = Law(name).denoiser(schedule), spaced_timesteps(T, GUIDED.num_steps)
@@ -176,9 +222,15 @@ def reflowed_views(name: str, shows: str) -> list[dict[str, Any]]:
         torch.manual_seed(0)
         network = MLP(T)
         training = train(network, made, schedule, REFLOW_STEPS, noise=steps[0].x_t, prediction_type="u")
-        kept[:] = [_train(network, training, REFLOW_STEPS)]
+        kept[:] = [_train(network, training, REFLOW_STEPS, place)]
     denoise = make_denoiser(kept[0], schedule, "u", clip=False)
-    return [_view(Law(name), denoise, each, shows, f"reflowed, {each.label}") for each in REFLOWED]
+    return _view(Law(name), denoise, REFLOWED, shows, f"reflowed, {REFLOWED.label}")
+
+
+def distance_of_data(law: Law) -> float:
+    """How far two sets of as many fresh points are apart: as near as samples can come."""
+    sets = (truth(law.name).sample(COMPARED, seed, law.label).x for seed in (0, 2))
+    return sliced_wasserstein(*sets)
 
 
 def _view(law: Law, denoise: Denoiser, asked: Walk, shows: str, title: str) -> dict[str, Any]:
@@ -224,9 +276,33 @@ def _base64(values: Tensor) -> str:
     return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
 
 
-def show_plane(views: list[dict[str, Any]], points: Points, named: str) -> None:
-    """Draw walks side by side; the slider goes to the end when ``named`` changes."""
-    _plane(data={"views": views, "points": _base64(points.x), "id": named}, key="plane_views")
+def begin_with(at: float, field: bool) -> None:
+    """Which moment is shown next, from 0, noise, to 1, the result; and whether arrows are."""
+    number, *_ = st.session_state.get(BEGUN, (0,))
+    st.session_state[BEGUN] = number + 1, at, field
+
+
+def show_plane(views: list[dict[str, Any]], points: Points) -> None:
+    """Draw walks side by side. The link brings back the moment that is shown, and whether arrows are."""
+    if not has_begun():
+        begin_with(*_read_look(st.query_params.get(LOOK)))
+    number, at, field = st.session_state[BEGUN]
+    data = {"views": views, "points": _base64(points.x), "id": str(number), "at": at, "field": field}
+    drawn = _plane(data=data, default={"look": ""}, key="plane_views", on_look_change=lambda: None)
+    if drawn.look:
+        at, field = _read_look(drawn.look)
+        st.query_params[LOOK] = f"{at:g},{field:d}"
+
+
+def has_begun() -> bool:
+    """Whether this visitor has seen the plane before."""
+    return BEGUN in st.session_state
+
+
+def _read_look(text: object) -> tuple[float, bool]:
+    """Of a link, or of a browser, which may send anything."""
+    found = re.fullmatch(r"(0(?:\.\d{1,3})?|1(?:\.0{1,3})?),([01])", text) if isinstance(text, str) else None
+    return (float(found[1]), found[2] == "1") if found else (1.0, False)
 
 
 @st.cache_resource(show_spinner="Guiding", max_entries=16)
@@ -250,7 +326,7 @@ def guidance_chart(name: str, label: int, interval: tuple[int, int]) -> Chart:
         for k, (words, each) in enumerate(curves.items())
     ]  # fmt: skip
     return Chart(
-        [Panel(traces, Axis("distance to the class", with_zero=True))],
+        [Panel(traces, Axis("distance to the data of the class", with_zero=True))],
         Axis("guidance scale"),
         height=280,
         legend="above",

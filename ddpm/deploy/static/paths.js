@@ -4,7 +4,9 @@
 const SIDE = 560; // of a canvas in its own pixels
 export const EXTENT = 2.6; // half of the plane's side that is shown
 const LONG = 12; // seconds that a whole walk plays
-const KEPT = 40; // paths that are drawn
+const KEPT = 24; // paths that are drawn
+const MIDWAY = 0.6; // of the clock: where the arrows of a walk are worth a look
+const POSITIONS = 1000; // of the slider
 const COLOURS = ["#E17702", "#009BF4"]; // of the two classes, as in the charts
 
 const bytes = (values) =>
@@ -26,7 +28,23 @@ function readView(view) {
   const frames = view.times.length;
   const field = floats(view.field);
   const cells = field.length / (2 * (frames - 1));
-  return { ...view, count, particles, field, cells, grid: Math.sqrt(cells), density: bytes(view.density) };
+  const clock = view.alphaBars.map(clockOf);
+  [clock[0], clock[frames - 1]] = [0, 1];
+  return { ...view, count, particles, field, cells, grid: Math.sqrt(cells), density: bytes(view.density), clock };
+}
+
+/**
+ * The clock of all walks: from 0, nothing but noise, to 1, none, evenly in the angle whose sine and cosine are the scales of
+ * noise and image. Walks of several schedules and numbers of steps then show the same noise level at a time, and most of it
+ * is spent where something happens, not where t is large.
+ */
+const clockOf = (alphaBar) => 1 - (2 / Math.PI) * Math.atan2(Math.sqrt(1 - alphaBar), Math.sqrt(alphaBar));
+
+/** The moment of a walk, between 0 and the last of its frames, at a time of the clock. */
+function momentAt(view, time) {
+  const next = Math.max(1, view.clock.findIndex((each) => each >= time));
+  const [before, after] = [view.clock[next - 1], view.clock[next]];
+  return next - 1 + (time - before) / (after - before);
 }
 
 function draw(canvas, view, data, moment, shown, ink) {
@@ -37,9 +55,9 @@ function draw(canvas, view, data, moment, shown, ink) {
   context.clearRect(0, 0, SIDE, SIDE);
   if (shown.density) drawDensity(context, view, frame);
   if (shown.data) {
-    context.fillStyle = ink;
+    context.fillStyle = "#8A8A8A";
     for (let i = 0; i < data.length; i += 2) {
-      context.fillRect(toPixels(data[i]) - 1, SIDE - toPixels(data[i + 1]) - 1, 2, 2);
+      context.fillRect(toPixels(data[i]) - 1.5, SIDE - toPixels(data[i + 1]) - 1.5, 3, 3);
     }
   }
   if (shown.field && frame < view.times.length - 1) drawField(context, view, frame, ink);
@@ -89,81 +107,103 @@ function drawField(context, view, frame, ink) {
   }
   context.strokeStyle = context.fillStyle = ink;
   context.lineWidth = 1.2;
+  const scale = (0.75 * step) / longest; // anew at every moment: lengths differ by orders of magnitude over a walk
   for (const [x, arrow] of arrows) {
-    const scale = (0.9 * step) / longest;
-    const [from, to] = [x, [x[0] + scale * arrow[0], x[1] + scale * arrow[1]]].map(([x, y]) => [toPixels(x), SIDE - toPixels(y)]);
+    const [from, to] = [-0.5, 0.5].map((part) => [
+      toPixels(x[0] + part * scale * arrow[0]), SIDE - toPixels(x[1] + part * scale * arrow[1]),
+    ]);
+    const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
+    const [long, turn] = [Math.min(7, 0.5 * Math.hypot(dx, dy)), Math.atan2(dy, dx)];
     context.beginPath();
     context.moveTo(...from);
     context.lineTo(...to);
+    for (const side of [-0.5, 0.5]) {
+      context.moveTo(...to);
+      context.lineTo(to[0] - long * Math.cos(turn + side), to[1] - long * Math.sin(turn + side));
+    }
     context.stroke();
-    context.fillRect(to[0] - 1.5, to[1] - 1.5, 3, 3); // the tip
   }
 }
 
-/** @param data {views, points, id, at}: the slider goes to the share `at` of the walk, the end if none, when `id` changes */
-export default function ({ data, parentElement }) {
+/**
+ * @param data {views, points, id, at, field}: when `id` changes, the slider goes to the time `at` of the clock, the end if
+ *   none, and arrows are drawn if `field`
+ */
+export default function ({ data, parentElement, setStateValue }) {
   const find = (selector) => parentElement.querySelector(selector);
   const [root, slider, play, caption, views] = [".plane", ".slider", ".play", ".caption", ".views"].map(find);
+  const boxes = [...parentElement.querySelectorAll(".shown input")];
+  const arrows = boxes.find((box) => box.name === "field");
   const ink = getComputedStyle(root).color;
   const read = data.views.map(readView);
   const points = floats(data.points);
-  const last = Math.max(...read.map((view) => view.times.length)) - 1;
-  const finest = 10; // positions of the slider between two moments
-  slider.max = last * finest;
+  slider.max = POSITIONS;
 
-  views.replaceChildren();
-  const canvases = read.map((view) => {
-    const [figure, canvas] = [document.createElement("figure"), document.createElement("canvas")];
+  const figures = read.map((view) => {
+    const [figure, canvas, below, moment] = ["figure", "canvas", "figcaption", "span"].map((tag) => document.createElement(tag));
     [canvas.width, canvas.height] = [SIDE, SIDE];
     canvas.setAttribute("role", "img");
-    const below = document.createElement("figcaption");
-    below.textContent = view.title;
+    moment.className = "moment";
+    below.append(view.title, moment);
     figure.append(canvas, below);
-    views.append(figure);
-    return canvas;
+    return { figure, canvas, moment };
   });
+  views.replaceChildren(...figures.map(({ figure }) => figure));
 
-  const boxes = [...parentElement.querySelectorAll(".shown input")];
+  const time = () => Number(slider.value) / POSITIONS;
+  const places = () => read.map((view) => momentAt(view, time()));
   function show() {
-    const share = Number(slider.value) / (last * finest);
     const shown = Object.fromEntries(boxes.map((box) => [box.name, box.checked]));
-    read.forEach((view, k) => {
-      const moment = share * (view.times.length - 1);
-      draw(canvases[k], view, points, moment, shown, ink);
-      const t = view.times[Math.floor(moment)];
-      canvases[k].setAttribute("aria-label", `${view.title}, ${t < 0 ? "the result" : "t = " + t}`);
+    const said = places().map((moment, k) => {
+      const [view, { canvas, moment: line }] = [read[k], figures[k]];
+      draw(canvas, view, points, moment, shown, ink);
+      const frame = Math.floor(moment);
+      const [t, ab] = [view.times[frame], view.alphaBars[frame]];
+      line.textContent = t < 0 ? "the result: no noise is left"
+        : `t = ${t} · ᾱ = ${ab.toPrecision(3)} · log SNR = ${Math.log(ab / (1 - ab)).toFixed(2)}`;
+      canvas.setAttribute("aria-label", `${view.title}, ${line.textContent}`);
+      return line.textContent;
     });
-    const first = read[0];
-    const index = Math.floor(share * (first.times.length - 1));
-    const ab = first.alphaBars[index];
-    caption.textContent = first.times[index] < 0 ? "the result: no noise is left"
-      : `t = ${first.times[index]} · ᾱ = ${ab.toPrecision(3)} · log SNR = ${Math.log(ab / (1 - ab)).toFixed(2)}`;
+    caption.textContent = time() < 1 ? said[0] : said[0] + (shown.field ? ", so no arrows: move the slider back" : "");
     slider.setAttribute("aria-valuetext", caption.textContent);
   }
 
+  /** For the link. */
+  const tell = () => setStateValue?.("look", `${time().toFixed(3)},${arrows.checked ? 1 : 0}`);
   const stop = () => { cancelAnimationFrame(root.timer); root.timer = null; play.textContent = "Play"; };
   const start = () => {
     play.textContent = "Pause";
-    if (Number(slider.value) >= last * finest) slider.value = 0;
+    if (time() >= 1) slider.value = 0;
     const [begun, from] = [performance.now(), Number(slider.value)];
     const step = (now) => {
-      slider.value = from + (last * finest * (now - begun)) / (1000 * LONG);
+      slider.value = from + (POSITIONS * (now - begun)) / (1000 * LONG);
       show();
-      if (Number(slider.value) < last * finest) root.timer = requestAnimationFrame(step);
+      if (time() < 1) root.timer = requestAnimationFrame(step);
       else stop();
     };
     root.timer = requestAnimationFrame(step);
   };
   const plays = Boolean(root.timer); // what is new goes on playing
   cancelAnimationFrame(root.timer);
-  play.onclick = () => (root.timer ? stop() : start());
+  play.onclick = () => { if (root.timer) { stop(); tell(); } else start(); };
   slider.oninput = () => { stop(); show(); };
-  for (const box of boxes) box.onchange = show;
+  slider.onchange = tell;
+  for (const box of boxes) box.onchange = () => { show(); tell(); };
+  const shows = read[0].shows;
   if (root.dataset.shown !== data.id) {
     root.dataset.shown = data.id;
     stop();
-    slider.value = (data.at ?? 1) * last * finest;
-  } else if (plays) start();
+    slider.value = (data.at ?? 1) * POSITIONS;
+    if (data.field !== undefined) arrows.checked = data.field;
+  } else {
+    if (root.dataset.arrows !== shows) { // whoever chooses another arrow wants to see it
+      arrows.checked = true;
+      if (time() >= 1) slider.value = MIDWAY * POSITIONS;
+      tell();
+    }
+    if (plays) start();
+  }
+  root.dataset.arrows = shows;
   show();
   return () => cancelAnimationFrame(root.timer);
 }
