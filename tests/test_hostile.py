@@ -212,7 +212,14 @@ LINKED = {
                            "sched_seed", "sched_image_digits"],
     "pages/train.py": ["train_from", "train_schedule"],
     "pages/curves.py": ["curves_runs", "curves_axis", "curves_log", "curves_smoothing"],
-    "pages/evaluate.py": ["eval_model", "eval_second", "eval_stage", "eval_class", "eval_metric", "eval_references"],
+    "pages/evaluate.py": ["eval_model", "eval_second", "eval_stage", "eval_class", "eval_metric", "eval_references",
+                          "eval_over"],
+    "pages/plane.py": ["plane_data", "plane_class", "plane_arrows", "plane_guidance", "plane_interval", "plane_walks",
+                       "plane_question", "plane_look", "plane_strokes", "plane_count", "plane_steps"],
+    "pages/draw.py": ["draw_model", "draw_tool", "draw_class", "draw_seed", "draw_strength", "draw_strokes",
+                      "blend_how",
+                      "repair_repeats", "repair_strokes", "branch_t1", "branch_follow1", "branch_over", "invert_class",
+                      "invert_guidance"],
     "pages/share.py": ["share_model", "share_as", "share_repo"],
 }  # fmt: skip
 
