@@ -7,8 +7,8 @@ from opening the page to the picture and from the key to the answer, and the ser
 stay flat after the first two minutes. The browsers run on the same machine and take their share of it.
 
 With ``--live slider`` all of them drag: the steps of the distilled model, then its seed, each as soon as the picture
-has followed; with ``--live pen`` they draw strokes that the same model makes digits of. Printed is how long it took
-from the hand to the picture.
+has followed; with ``--live pen`` they draw strokes that the same model makes digits of. With ``--think 3`` they look at
+every answer for three seconds, as people do. Printed is how long it took from the hand to the picture.
 """
 
 from __future__ import annotations
@@ -127,12 +127,15 @@ ANSWERS = """(picture) => {
 
 @dataclass
 class Follower:
-    """A visitor who acts as soon as the picture has followed, and the seconds that it took each time."""
+    """A visitor who acts as soon as the picture has followed, or ``think`` seconds after, and the seconds that it took
+    each time."""
 
     page: Page
+    think: float = 0
     seconds: list[float] = field(default_factory=list)
     wrong: int = 0
     moves: int = 0
+    acted: float = 0
     picture = ""
 
     def look(self) -> None:
@@ -143,10 +146,11 @@ class Follower:
             self.page.evaluate(ANSWERS, self.picture)
         else:
             milliseconds = self.page.evaluate("window.answered - window.asked")
-            if milliseconds < 0:
+            if milliseconds < 0 or time.monotonic() < self.acted + milliseconds / 1000 + self.think:
                 return
             self.seconds.append(milliseconds / 1000)
         self.act()
+        self.acted = time.monotonic()
         self.moves += 1
 
     def begin(self) -> None:
@@ -282,7 +286,7 @@ def drive(url: str, browser: Browser, server: psutil.Process, arguments: argpars
 
 def drag(url: str, browser: Browser, server: psutil.Process, arguments: argparse.Namespace) -> None:
     kind = FOLLOWERS[arguments.live]
-    followers = [kind(opened(browser)) for _ in range(arguments.sessions)]
+    followers = [kind(opened(browser), arguments.think) for _ in range(arguments.sessions)]
     for i, follower in enumerate(followers):
         follower.page.goto(f"{url}/{kind.address.format(seed=1000 * i)}")
     go_round(followers, server, arguments.minutes, pause=0.1)
@@ -326,6 +330,7 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=20, help="visitors who keep asking (default 20)")
     parser.add_argument("--every", type=float, default=30, help="seconds between two others (default 30)")
     parser.add_argument("--live", choices=FOLLOWERS, help="they drag a slider of the Playground, or draw, instead")
+    parser.add_argument("--think", type=float, default=0, help="seconds from an answer to the next move (default 0)")
     parser.add_argument("--port", type=int, default=0, help="of the server (default: one that is free)")
     arguments = parser.parse_args()
     port = arguments.port
