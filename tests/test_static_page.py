@@ -13,10 +13,13 @@ import torch
 
 from ddpm import load_model
 from ddpm.config.yaml_text import parse_yaml
+from ddpm.deploy.plane_page import LEARNING, POINTS, SCHEDULES, T, plane_json
 from ddpm.deploy.space import push_space, sdk_of, write_space
 from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, description, onnx_bytes, static_files
 from ddpm.errors import DDPMError, ModelError
 from ddpm.models import Model
+from ddpm.plane import DATASETS, MLP, law_of, sample_data, train
+from ddpm.schedule import make_schedule
 from ddpm.unet import UNet
 from tests.hub_server import TOKEN
 from tests.test_pipelines import save
@@ -86,6 +89,35 @@ def test_the_page_gets_the_tables_of_the_library(digits):
     assert page["start"]["guidance"] == digits.config.sampling.guidance_scale
     assert page["guidanceInterval"] is digits.config.sampling.guidance_interval is None
     assert description(load_model("mnist"))["guidanceInterval"] == (200, 600)
+
+
+def test_the_plane_is_the_librarys():
+    content = plane_json()
+    assert len(content) < 150_000
+    page = json.loads(content)
+    assert next(iter(page["data"])) == "mixture"
+    assert page["data"].keys() == {*DATASETS}
+    for name in SCHEDULES:
+        np.testing.assert_allclose(page["schedules"][name], make_schedule(name, T).alphas_cumprod, atol=1e-12)
+    for name, data in page["data"].items():
+        points, law = sample_data(name, POINTS), law_of(name)
+        np.testing.assert_allclose(data["points"], points.x.flatten(), atol=6e-4)
+        np.testing.assert_allclose(data["law"]["means"], law.means.flatten(), atol=6e-5)
+        assert data["labels"] == points.labels.tolist()
+        assert (data["law"]["labels"], data["law"]["deviation"]) == (law.labels.tolist(), law.deviation)
+        assert law.weights.unique().numel() == 1  # the page takes them to be equal
+
+
+@pytest.mark.slow
+def test_no_network_has_less_loss_than_the_exact_answer():
+    """Which is what the page draws the line at."""
+    floors = json.loads(plane_json())["data"]["mixture"]["floors"]
+    torch.manual_seed(0)
+    network, dropped = MLP(T, num_classes=2), LEARNING["labelDropout"]
+    for name, steps in (("linear", 1500), ("rectified", 1500)):
+        schedule = make_schedule(name, T)
+        losses = list(train(network, sample_data("mixture", 5000), schedule, steps, label_dropout=dropped))
+        assert 0.95 < sum(losses[-300:]) / 300 / floors[name] < 1.1
 
 
 # -- what cannot go ------------------------------------------------------------------------------------------------

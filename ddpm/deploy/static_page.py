@@ -30,6 +30,7 @@ from ..media.strokes import A_THREE, LOWER_HALF
 from ..models import Model, load_model
 from ..quantities import size_text
 from ..unet import UNet
+from .plane_page import plane_json
 from .readme import static_readme
 
 ASSETS = Path(__file__).parent / "static"
@@ -66,6 +67,7 @@ def static_files(
     _check_exportable(models, weights)
     files = _runtime_files(runtime)
     files |= {path.name: path.read_bytes() for path in ASSETS.iterdir()}
+    files["plane.json"] = plane_json()
     networks = [NETWORK, *(f"model-{number}.onnx" for number in range(2, len(models) + 1))]
     files |= {name: onnx_bytes(model, weights) for name, model in zip(networks, models, strict=True)}
     version = "ddpm-lab-" + hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]

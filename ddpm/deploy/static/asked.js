@@ -36,8 +36,8 @@ const STROKES = /^(\d{1,3}:\d{1,4},\d{1,4}(;\d{1,4},\d{1,4})*(\||$))*$/;
 const MOST_LETTERS = 20_000; // of a drawing
 export const NOTHING = "0"; // of a canvas that was cleared: no strokes at all are those that it opens with
 
-const oneOf = (values) => ({ read: (text) => (values.includes(text) ? text : null), right: someOf(values) });
-const between = (low, high, whole = true) => ({
+export const oneOf = (values) => ({ read: (text) => (values.includes(text) ? text : null), right: someOf(values) });
+export const between = (low, high, whole = true) => ({
   read: (text) => {
     const value = Number(text);
     return text.trim() && value >= low && value <= high && (!whole || Number.isInteger(value)) ? value : null;

@@ -5,7 +5,7 @@ import { scales } from "./sampling.js";
 const HEIGHT = 190;
 const MARGIN = { left: 34, right: 12, top: 22, bottom: 40 };
 
-function element(name, attributes, text) {
+export function element(name, attributes, text) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   if (text !== undefined) made.textContent = text;

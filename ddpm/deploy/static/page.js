@@ -3,17 +3,14 @@
 import { Asked, COUNTS, NOTHING, SAMPLER_LABELS, STARTS } from "./asked.js";
 import { drawSchedule } from "./chart.js";
 import { Drawing, pixelsOf } from "./drawing.js";
+import { keepOffline } from "./offline.js";
+import { $, chips, copyLink, fail, list, load, main, showFields, tell } from "./widgets.js";
 
 const MOST_OPEN = 160; // letters of all classes together that are shown as chips; more are in a list
 const FRAME_MILLISECONDS = 80;
 const LIVE_SECONDS = 0.3; // a picture that takes less follows a slider while it is dragged
-const $ = (id) => document.getElementById(id);
-const main = document.querySelector("main");
 
-const page = await fetch("model.json").then(
-  (answer) => (answer.ok ? answer.json() : fail(`model.json could not be loaded: the server said ${answer.status}`)),
-  (error) => fail(`model.json could not be loaded: ${error.message}`),
-);
+const page = await load("model.json");
 const asked = new Asked(page);
 const drawing = new Drawing($("drawing"), (strokes, more) => redraw(strokes, more));
 const worker = new Worker("worker.js", { type: "module" });
@@ -36,22 +33,6 @@ const SLIDER_TEXTS = {
   to: String,
 };
 
-function chips(id, name, values, label = String) {
-  const made = values.map((value) => {
-    const chip = document.createElement("label");
-    const input = Object.assign(document.createElement("input"), { type: "radio", name, value });
-    chip.append(input, Object.assign(document.createElement("span"), { textContent: label(value) }));
-    return chip;
-  });
-  $(id).querySelector(".chips").replaceChildren(...made);
-}
-
-function list(id, name, label, values) {
-  const made = Object.assign(document.createElement("select"), { id: name, name, ariaLabel: label });
-  made.append(...values.map((value) => new Option(value, value)));
-  $(id).querySelector(".chips").replaceChildren(made);
-}
-
 /** What can be asked of the model. */
 function offer() {
   const { model, choices, lastTimestep } = asked;
@@ -69,12 +50,7 @@ function offer() {
 
 function showWanted() {
   if (offer.made !== asked.model) offer();
-  for (const [name, value] of Object.entries(asked.wanted)) {
-    const radios = [...document.querySelectorAll(`input[type=radio][name=${name}]`)];
-    const radio = radios.find((one) => one.value === String(value));
-    if (radio) radio.checked = true;
-    else if ($(name)?.matches("input, select")) $(name).value = value;
-  }
+  showFields(asked.wanted);
   for (const name of Object.keys(SLIDER_TEXTS)) $(`${name}_text`).textContent = SLIDER_TEXTS[name](asked.wanted[name]);
   for (const name of ["guidance", "from", "to"]) $(name).disabled = asked.wanted.class === "any";
   const { start } = asked.wanted;
@@ -119,11 +95,6 @@ function follow(name, text) {
 
 function isQuick() {
   return asked.evaluations() * (paces[asked.model.name] ?? Infinity) <= LIVE_SECONDS;
-}
-
-function tell(fault) {
-  $("notice").textContent = fault;
-  $("notice").hidden = !fault;
 }
 
 // -- drawing --------------------------------------------------------------------------------------------------------
@@ -184,7 +155,7 @@ function addFrame(step) {
   setBusy(false);
   const seconds = step.seconds.toFixed(step.seconds < 1 ? 2 : 1);
   $("status").textContent = `${counted(count, "image")} in ${seconds} s: ${counted(steps, "step")}, ${engine}.`;
-  keepOffline();
+  keepOffline(page, (name) => !name.startsWith("ort/") || name.includes("webgpu") === engine.startsWith("WebGPU"));
 }
 
 const counted = (count, thing) => `${count} ${thing}${count === 1 ? "" : "s"}`;
@@ -243,7 +214,7 @@ function drawChart() {
   drawSchedule($("schedule"), width, model, timesteps, step?.t ?? model.alphasCumprod.length);
 }
 
-// -- frames, download, link, offline --------------------------------------------------------------------------------
+// -- frames, download ------------------------------------------------------------------------------------------------
 
 function stopPlaying() {
   clearInterval(timer);
@@ -279,31 +250,6 @@ function download() {
   if (t >= 0) parts.push(`x0_at_t${t}`);
   const link = { href: large.toDataURL("image/png"), download: `${parts.join("_")}.png` };
   Object.assign(document.createElement("a"), link).click();
-}
-
-async function copyLink() {
-  try {
-    await navigator.clipboard.writeText(asked.address());
-    $("copied").textContent = "Copied: it draws this picture again.";
-  } catch {
-    $("copied").textContent = "The browser does not let the page copy: the address above is the link.";
-  }
-}
-
-/** After the first picture, so that nothing is loaded twice at once. */
-async function keepOffline() {
-  if (keepOffline.done || !("serviceWorker" in navigator) || !window.isSecureContext) return;
-  keepOffline.done = true;
-  try {
-    await navigator.serviceWorker.register("sw.js");
-    await navigator.serviceWorker.ready;
-    const used = page.offline.filter((name) => !name.startsWith("ort/") || name.includes("webgpu") === engine.startsWith("WebGPU"));
-    const cache = await caches.open(`${page.version} ${new URL("./", location.href)}`);
-    await Promise.all(used.map(async (name) => (await cache.match(name)) || cache.add(name)));
-    main.dataset.offline = "ready";
-  } catch (error) {
-    main.dataset.offline = error.message; // the page still works; it only needs its server next time
-  }
 }
 
 // -- the start ------------------------------------------------------------------------------------------------------
@@ -349,7 +295,7 @@ $("frame").addEventListener("input", ({ target }) => {
   showFrame(Number(target.value));
 });
 $("download").addEventListener("click", download);
-$("link").addEventListener("click", copyLink);
+$("link").addEventListener("click", () => copyLink(asked.address(), "it draws this picture again"));
 new ResizeObserver(drawChart).observe($("result"));
 
 worker.onerror = (event) => fail(event.message || "the worker did not start");
@@ -367,14 +313,5 @@ worker.onmessage = ({ data }) => {
     draw();
   }
 };
-
-/** Say what did not work, instead of showing what would not work without it. */
-function fail(message) {
-  main.dataset.state = "failed";
-  $("stop").hidden = true;
-  $("status").textContent = "This did not work.";
-  tell(`${message}. Reload the page. If it stays: is the server there, and the browser a recent one?`);
-  return new Promise(() => {}); // never settles: whatever awaits it stops here
-}
 
 worker.postMessage({ type: "load", page, model: asked.model.name, engine: new URLSearchParams(location.search).get("engine") });

@@ -124,14 +124,14 @@ export function denoiserOf(model, { labels, steps, guidance, interval, clip = mo
  * @param request {labels: one class or -1 for none an image, seed, steps, guidance, interval: the first and the last
  *   timestep at which guidance acts, sampler}
  * @param network async (x, t, y, n, steps) -> output, of n images in one Float32Array
- * @param begin {x, timesteps, noise, holding, repeats}: where the walk begins, if not at the noise of the seed; and what
- *   it keeps, see editing.js
+ * @param begin {x, timesteps, noise, holding, repeats, denoise}: where the walk begins, if not at the noise of the seed;
+ *   what it keeps, see editing.js; and who is asked in the network's place, see plane_walks.js
  * @yields {index, of, t, x_t, x0}: of + 1 of them; the last, t = -1, holds the images.
  */
 export async function* sample(model, request, network, begin = {}) {
   const noise = begin.noise ?? noises(model, request.seed, request.labels.length);
   const timesteps = begin.timesteps ?? timestepsOf(model, request.steps);
-  const denoise = (begin.holding ?? ((plain) => plain))(denoiserOf(model, request, network));
+  const denoise = begin.denoise ?? (begin.holding ?? ((plain) => plain))(denoiserOf(model, request, network));
   const repeats = begin.repeats ?? 1;
   let x = begin.x ?? noise();
   let step = SAMPLERS[request.sampler]();

@@ -3,7 +3,7 @@
 
 const VERSION = "{version}";
 const HERE = self.registration.scope; // other versions of the page may be elsewhere on the same server
-const CACHE = `${VERSION} ${HERE}`; // the name that page.js uses
+const CACHE = `${VERSION} ${HERE}`; // the name that offline.js uses
 
 self.addEventListener("install", () => self.skipWaiting());
 
