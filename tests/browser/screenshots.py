@@ -82,7 +82,8 @@ def all_pictures(browser: Browser, folder: Path, out: Path) -> None:
                 for name, address in addresses.items():
                     long_picture(page, address, width, out / f"{name}-{width}-{scheme}.png")
                 static_picture(page, static_url, width, out / f"static-{width}-{scheme}.png")
-                print(f"{len(addresses) + 1} pages, {width} pixels wide, {scheme}", flush=True)
+                static_picture(page, f"{static_url}/plane.html", width, out / f"static-plane-{width}-{scheme}.png")
+                print(f"{len(addresses) + 2} pages, {width} pixels wide, {scheme}", flush=True)
 
 
 def main() -> None:

@@ -7,6 +7,7 @@ const LONG = 12; // seconds that a whole walk plays
 const KEPT = 24; // paths that are drawn
 const MIDWAY = 0.6; // of the clock: where the arrows of a walk are worth a look
 const POSITIONS = 1000; // of the slider
+const FEW = 100; // data that are drawn as rings above everything: what is learned from so few may come back as they are
 const COLOURS = ["#E17702", "#009BF4"]; // of the two classes, as in the charts
 
 const bytes = (values) =>
@@ -54,7 +55,8 @@ function draw(canvas, view, data, moment, shown, ink) {
   const next = Math.min(frame + 1, view.times.length - 1);
   context.clearRect(0, 0, SIDE, SIDE);
   if (shown.density) drawDensity(context, view, frame);
-  if (shown.data) {
+  const few = data.length <= 2 * FEW;
+  if (shown.data && !few) {
     context.fillStyle = "#8A8A8A";
     for (let i = 0; i < data.length; i += 2) {
       context.fillRect(toPixels(data[i]) - 1.5, SIDE - toPixels(data[i + 1]) - 1.5, 3, 3);
@@ -80,6 +82,17 @@ function draw(canvas, view, data, moment, shown, ink) {
   for (let point = 0; point < view.count; point++) {
     context.fillStyle = COLOURS[view.labels[point]];
     context.fillRect(toPixels(place(point, 0)) - 1.5, SIDE - toPixels(place(point, 1)) - 1.5, 3, 3);
+  }
+  if (shown.data && few) drawRings(context, data, ink);
+}
+
+function drawRings(context, data, ink) {
+  context.strokeStyle = ink;
+  context.lineWidth = 2;
+  for (let i = 0; i < data.length; i += 2) {
+    context.beginPath();
+    context.arc(toPixels(data[i]), SIDE - toPixels(data[i + 1]), 6, 0, 2 * Math.PI);
+    context.stroke();
   }
 }
 

@@ -20,7 +20,7 @@ function binned(losses, of) {
 /** Draw into `svg`, `width` pixels wide, the losses of the first of `of` steps, beside the loss `floor`. */
 export function drawLoss(svg, width, losses, of, floor) {
   const means = binned(losses, of);
-  const [low, high] = [0.85 * Math.min(floor, ...means.map(({ loss }) => loss)), 1.05 * Math.max(1.5 * floor, ...means.map(({ loss }) => loss))];
+  const [low, high] = [0.8 * Math.min(floor, ...means.map(({ loss }) => loss)), 1.05 * Math.max(1.5 * floor, ...means.map(({ loss }) => loss))];
   const x = (step) => MARGIN.left + ((width - MARGIN.left - MARGIN.right) * step) / of;
   const y = (loss) => MARGIN.top + ((HEIGHT - MARGIN.top - MARGIN.bottom) * (high - loss)) / (high - low);
   const line = means.map(({ step, loss }, k) => `${k ? "L" : "M"}${x(step).toFixed(1)} ${y(loss).toFixed(1)}`).join("");
@@ -33,7 +33,7 @@ export function drawLoss(svg, width, losses, of, floor) {
   svg.replaceChildren(
     element("path", { class: "rule", d: `M${MARGIN.left} ${MARGIN.top}V${bottom}H${width - MARGIN.right}` }),
     element("path", { class: "now", d: `M${MARGIN.left} ${y(floor)}H${width - MARGIN.right}` }),
-    element("text", { x: width - MARGIN.right, y: y(floor) - 5, "text-anchor": "end" }, "the exact answer"),
+    element("text", { x: MARGIN.left + 6, y: y(floor) + 15 }, "the exact answer"),
     element("text", { x: MARGIN.left - 6, y: y(floor) + 4, "text-anchor": "end" }, floor.toFixed(2)),
     element("text", { x: MARGIN.left, y: HEIGHT - 8 }, "step 0"),
     element("text", { x: width - MARGIN.right, y: HEIGHT - 8, "text-anchor": "end" }, of.toLocaleString("en")),

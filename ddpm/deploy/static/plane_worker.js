@@ -3,7 +3,7 @@
 import { train } from "./plane_training.js";
 import { modelOf, walk } from "./plane_walks.js";
 
-const EVERY = 100; // milliseconds between two reports of a training
+const EVERY = 300; // milliseconds between two reports of a training
 
 function learn(plane, { data, count, schedule, steps }) {
   const { points, labels } = plane.data[data];
