@@ -77,7 +77,7 @@ COMPARED_EVENLY = 4096  # points that the guidance curve is measured with, sprea
 ALWAYS = (0, T - 1)
 TABLE_STEPS = (5, 10, 20, 50)
 REFLOWED = Walk("ddim", 1, "rectified")
-PAIRS, REFLOW_STEPS = 5000, 2000
+PAIRS, REFLOW_STEPS = 5000, 4000
 SCALES = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 
 
