@@ -100,8 +100,10 @@ walks = st.multiselect("Walks", list(WALKS), list(FIRST), key="plane_walks", max
 shown = [view(law, WALKS[each], shows) for each in walks]
 if learns := st.toggle("A network that learned it, beside the exact answer", key="plane_learn", **BOUND):
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        count = st.select_slider("Points to learn from", [10, 20, 100, 500, 1000, 5000], 5000, key="plane_count", **BOUND,
-                                 help="With few points and a long training, remembering them is best.")  # fmt: skip
+        count = st.select_slider(
+            "Points to learn from", [10, 20, 100, 500, 1000, 5000], 5000, key="plane_count", **BOUND,
+            help="With few points and a long training, remembering them is best.",
+        )  # fmt: skip
         steps = st.select_slider("Training steps", [100, 500, 1500, 3000, 6000], 3000, key="plane_steps", **BOUND)
 reflows = st.toggle(
     "Reflow: a network that learned which noise belongs to which point, so that one step is enough", key="plane_reflow",
