@@ -62,6 +62,7 @@ if asked:
     if not has_begun() and [key for key in st.query_params if key.startswith("plane_")] == ["plane_question"]:
         ask()
     st.info(QUESTIONS[asked].says)
+pictures = st.container()
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     name = st.selectbox("Data", [*DATASETS, DRAWN], DATASETS.index("mixture"), key="plane_data", width=160, **BOUND)
@@ -69,7 +70,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     shows = st.segmented_control(
         "Arrows show", ARROWS, default="v", required=True, key="plane_arrows",
         help="One field in four mixtures of noise and data: the predicted noise, v, the velocity u of flow matching, "
-        "or the score. A walk goes against the first three, and with the score.", **BOUND,
+        "or the score. In these pictures a walk goes exactly against v.", **BOUND,
     )  # fmt: skip
 if name == DRAWN:
     strokes = canvas("plane_strokes", "Data", TWO_ARCS, ink="#009BF4", pen=3, live=False)
@@ -109,17 +110,19 @@ reflows = st.toggle(
     "Reflow: a network that learned which noise belongs to which point, so that one step is enough", key="plane_reflow",
     disabled=not plain, **BOUND, help="" if plain else "For all classes together.",
 )  # fmt: skip
-training = st.empty()  # always there, so that the pictures below stay where they are
+training = pictures.empty()  # always there, so that the pictures below stay where they are
 if learns:
     shown.append(learned_view(law, count, steps, shows, training))
 if plain and reflows:
     shown.append(reflowed_view(name, shows, training))
-if shown:
-    show_plane(shown, data_of(name, 600))
-    st.caption("Distance to the data: how far 2,000 points have to be moved to look like 2,000 of the data, seen from "
-               f"64 sides (sliced Wasserstein). Two sets of data are {distance_of_data(law):.3f} apart.")  # fmt: skip
-else:
-    st.info("Choose at least one walk.")
+with pictures:
+    if shown:
+        show_plane(shown, data_of(name, 600))
+        st.caption("Distance to the data: how far 2,000 points have to be moved to look like 2,000 of the data, seen "
+                   "from 64 sides (sliced Wasserstein). Smaller is nearer; two sets of data are "
+                   f"{distance_of_data(law):.3f} apart.")  # fmt: skip
+    else:
+        st.info("Choose at least one walk.")
 
 if label is None:
     st.header("How near each sampler comes", anchor=False)
@@ -147,8 +150,12 @@ alone. All pictures show the same noise level at a time.
 All arrows are one vector field in several coordinates. From the guess of $x_0$ follow the noise
 $\hat\varepsilon = (x_t - a\,\hat x_0)/s$, $v = a\,\hat\varepsilon - s\,\hat x_0$, the velocity
 $u = \hat\varepsilon - \hat x_0$ of flow matching, and the score $-\hat\varepsilon / s$, the gradient of the
-log-density. Their lengths are scaled anew at every moment. Flow matching is not another model: the schedule *rectified*
-has its noise levels, and a step of DDIM is one of Euler's method along $u$: straight on, as far as the step is long.
+log-density. Longer arrows are stronger, at one moment; the next has a scale of its own. With $a = \cos\varphi$ and
+$s = \sin\varphi$, $\mathrm d x_t / \mathrm d\varphi = v$: the slider is this angle, so points move against $v$, as fast
+as it is long.
+
+Flow matching is not another model: the schedule *rectified* has its noise levels, and a step of DDIM is one of Euler's
+method along $u$: straight on, as far as the step is long.
 
 Samplers without noise (DDIM, Heun, DPM-Solver++) and with (DDPM) have the same densities at every $t$, although their
 paths look nothing alike. Heun asks twice a step, so five of its steps are nine of DDIM's.

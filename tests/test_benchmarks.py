@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 import torch
 
-from benchmarks import machine, overhead
+from benchmarks import ablations, machine, overhead
 from benchmarks.__main__ import TASKS, main, parse, tasks_of
 from benchmarks.contenders import OURS, PEERS
 from benchmarks.drawn import draw
@@ -178,3 +178,23 @@ def test_what_a_contender_draws_is_what_the_library_draws(random_model):
     drawn = draw(lambda x, t: model.network(x, t, None), model.schedule, "v", (1, 8, 8), 3)
     settings = sampling_settings(model.config, sampler="ddim", num_steps=50)
     assert (drawn.int() - to_uint8(generate(model, 3, settings=settings)).int()).abs().max() <= 1
+
+
+def test_every_row_of_the_ablations_changes_one_thing_of_the_first():
+    base = ablations.config_of(ablations.ROWS["v, seed 0"]).model_dump()
+    for name, changes in ablations.ROWS.items():
+        sections = ablations.config_of(changes).model_dump()
+        changed = {
+            f"{section}.{field}"
+            for section, values in sections.items()
+            if isinstance(values, dict)
+            for field in values
+            if values[field] != base[section][field]
+        }
+        named = {change.partition("=")[0] for change in changes}
+        assert changed <= named, name
+        assert len(changed - {"training.warmup_steps", "training.seed"}) <= 1, name  # the warm-up stays a tenth
+
+
+def test_several_seeds_are_told_with_their_spread():
+    assert ablations.spread([1.0, 2.0, 6.0], 2) == "3.00 (1.00 to 6.00)"

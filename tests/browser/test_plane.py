@@ -24,7 +24,8 @@ def test_a_question_shows_its_answer_and_the_link_brings_back_what_was_done_with
     wait_until_idle(page)
     expect(page.get_by_text("The arrows point uphill")).to_be_visible()
     expect(page.get_by_label("arrows", exact=True)).to_be_checked()
-    expect(page.locator(".plane .moment")).to_contain_text("log SNR = ")
+    expect(page.locator(".plane .moment")).to_contain_text("of 50, from t = ")
+    expect(page.locator(".plane .caption")).to_have_text("log SNR = 2.25")
     clock_of(page).focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")

@@ -41,6 +41,13 @@ function readView(view) {
  */
 const clockOf = (alphaBar) => 1 - (2 / Math.PI) * Math.atan2(Math.sqrt(1 - alphaBar), Math.sqrt(alphaBar));
 
+/** What the clock says. */
+function noiseAt(time) {
+  if (time <= 0) return "noise alone";
+  const angle = ((1 - time) * Math.PI) / 2;
+  return `log SNR = ${(-2 * Math.log(Math.tan(angle))).toFixed(2)}`;
+}
+
 /** The moment of a walk, between 0 and the last of its frames, at a time of the clock. */
 function momentAt(view, time) {
   const next = Math.max(1, view.clock.findIndex((each) => each >= time));
@@ -120,8 +127,9 @@ function drawField(context, view, frame, ink) {
   }
   context.strokeStyle = context.fillStyle = ink;
   context.lineWidth = 1.2;
-  const scale = (0.75 * step) / longest; // anew at every moment: lengths differ by orders of magnitude over a walk
   for (const [x, arrow] of arrows) {
+    // Scaled anew at every moment, and by the root: lengths differ by orders of magnitude over a walk and over the plane.
+    const scale = (0.8 * step) / Math.sqrt(longest * Math.max(1e-9, Math.hypot(...arrow)));
     const [from, to] = [-0.5, 0.5].map((part) => [
       toPixels(x[0] + part * scale * arrow[0]), SIDE - toPixels(x[1] + part * scale * arrow[1]),
     ]);
@@ -167,17 +175,16 @@ export default function ({ data, parentElement, setStateValue }) {
   const places = () => read.map((view) => momentAt(view, time()));
   function show() {
     const shown = Object.fromEntries(boxes.map((box) => [box.name, box.checked]));
-    const said = places().map((moment, k) => {
+    places().forEach((moment, k) => {
       const [view, { canvas, moment: line }] = [read[k], figures[k]];
       draw(canvas, view, points, moment, shown, ink);
       const frame = Math.floor(moment);
       const [t, ab] = [view.times[frame], view.alphaBars[frame]];
-      line.textContent = t < 0 ? "the result: no noise is left"
-        : `t = ${t} · ᾱ = ${ab.toPrecision(3)} · log SNR = ${Math.log(ab / (1 - ab)).toFixed(2)}`;
-      canvas.setAttribute("aria-label", `${view.title}, ${line.textContent}`);
-      return line.textContent;
+      line.textContent = t < 0 ? "" : `step ${frame + 1} of ${view.times.length - 1}, from t = ${t}, ᾱ = ${ab.toPrecision(3)}`;
+      canvas.setAttribute("aria-label", `${view.title}, ${line.textContent || "the result"}`);
     });
-    caption.textContent = time() < 1 ? said[0] : said[0] + (shown.field ? ", so no arrows: move the slider back" : "");
+    caption.textContent = time() < 1 ? noiseAt(time())
+      : `the result: no noise is left${shown.field ? ", so no arrows: move the slider back" : ""}`;
     slider.setAttribute("aria-valuetext", caption.textContent);
   }
 
