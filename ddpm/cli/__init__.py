@@ -69,6 +69,7 @@ for command in (
     editing.edit_group,
     evaluation.eval_command,
     evaluation.judge_command,
+    evaluation.doctor_command,
     evaluation.report_command,
     looking.viz_group,
     training.distill_command,

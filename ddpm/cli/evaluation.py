@@ -177,6 +177,26 @@ def judge_command(samples, dataset, image_size, seed, lpips_weights, classifier,
         click.echo(out, err=True)
 
 
+@click.command("doctor", cls=SamplingCommand)
+@model_options
+def doctor_command(reference, config, device, labels, seed, **given):
+    """Look for the cause of bad samples: how the model reads noised images, and how it is to be sampled.
+
+    Every sign is measured, and a healthy model has none.
+    """
+    from ..evaluation.doctor import examine
+
+    model = open_model(reference, config, device)
+    signs = examine(model, sampling_settings(model.config, **given))
+    wrong = [sign for sign in signs if sign.wrong]
+    for title, sign in zip(["Likely cause", *["Also seen"] * len(wrong)], wrong, strict=False):
+        click.echo(f"{title}: {sign.cause}\n  Measured: {sign.measured}.\n  Remedy: {sign.remedy}")
+    if not wrong:
+        click.echo(f"No sign of a fault; {len(signs)} were looked at:")
+        for sign in signs:
+            click.echo(f"  not that {sign.cause}: {sign.measured}")
+
+
 @click.command("report")
 @click.option("--run", metavar="NAME", help="A run.")
 @model_option()
