@@ -174,6 +174,13 @@ def test_a_link_brings_back_the_moment_and_the_arrows(shown):
         assert (app.sent[0]["at"], app.sent[0]["field"]) == (1, False)
 
 
+def test_arrows_that_are_chosen_before_the_browser_has_drawn_are_still_new_to_it(shown):
+    app, _ = shown()
+    app.button_group(key="plane_arrows").set_value("eps").run()
+    sent = app.sent[-1]
+    assert (sent["id"], sent["arrows"], sent["views"][0]["shows"]) == (app.sent[0]["id"], "v", "eps")
+
+
 def test_flow_matching_follows_the_curves_of_diffusion(shown):
     """What the page claims: from the same noise to the same points."""
     _, views = shown(plane_question="Is flow matching another model?")

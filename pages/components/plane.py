@@ -282,15 +282,17 @@ def _base64(values: Tensor) -> str:
 def begin_with(at: float, field: bool) -> None:
     """Which moment is shown next, from 0, noise, to 1, the result; and whether arrows are."""
     number, *_ = st.session_state.get(BEGUN, (0,))
-    st.session_state[BEGUN] = number + 1, at, field
+    st.session_state[BEGUN] = number + 1, at, field, None
 
 
 def show_plane(views: list[dict[str, Any]], points: Points) -> None:
     """Draw walks side by side. The link brings back the moment that is shown, and whether arrows are."""
     if not has_begun():
         begin_with(*_read_look(st.query_params.get(LOOK)))
-    number, at, field = st.session_state[BEGUN]
-    data = {"views": views, "points": _base64(points.x), "id": str(number), "at": at, "field": field}
+    number, at, field, arrows = st.session_state[BEGUN]
+    arrows = arrows or views[0]["shows"]
+    st.session_state[BEGUN] = number, at, field, arrows
+    data = {"views": views, "points": _base64(points.x), "id": str(number), "at": at, "field": field, "arrows": arrows}
     drawn = _plane(data=data, default={"look": ""}, key="plane_views", on_look_change=lambda: None)
     if drawn.look:
         at, field = _read_look(drawn.look)

@@ -147,8 +147,9 @@ function drawField(context, view, frame, ink) {
 }
 
 /**
- * @param data {views, points, id, at, field}: when `id` changes, the slider goes to the time `at` of the clock, the end if
- *   none, and arrows are drawn if `field`
+ * @param data {views, points, id, at, field, arrows}: when `id` changes, the slider goes to the time `at` of the clock, the
+ *   end if none, and arrows are drawn if `field`; `arrows` is the kind at that time: who has chosen another since, before
+ *   this was drawn, wants to see it
  */
 export default function ({ data, parentElement, setStateValue }) {
   const find = (selector) => parentElement.querySelector(selector);
@@ -211,19 +212,17 @@ export default function ({ data, parentElement, setStateValue }) {
   for (const box of boxes) box.onchange = () => { show(); tell(); };
   const shows = read[0].shows;
   if (root.dataset.shown !== data.id) {
-    root.dataset.shown = data.id;
     stop();
     slider.value = (data.at ?? 1) * POSITIONS;
     if (data.field !== undefined) arrows.checked = data.field;
-  } else {
-    if (root.dataset.arrows !== shows) { // whoever chooses another arrow wants to see it
-      arrows.checked = true;
-      if (time() >= 1) slider.value = MIDWAY * POSITIONS;
-      tell();
-    }
-    if (plays) start();
+    Object.assign(root.dataset, { shown: data.id, arrows: data.arrows ?? shows });
+  } else if (plays) start();
+  if (root.dataset.arrows !== shows) { // whoever chooses another arrow wants to see it
+    arrows.checked = true;
+    if (time() >= 1) slider.value = MIDWAY * POSITIONS;
+    root.dataset.arrows = shows;
+    tell();
   }
-  root.dataset.arrows = shows;
   show();
   return () => cancelAnimationFrame(root.timer);
 }
