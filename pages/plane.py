@@ -96,7 +96,7 @@ interval = right.slider(
 if plain:
     scale, interval = 1.0, ALWAYS
 law = Law(name, label, scale, interval)
-walks = st.multiselect("Walks", list(WALKS), list(FIRST), key="plane_walks", max_selections=4, **BOUND)
+walks = st.multiselect("Walks", list(WALKS), list(FIRST), key="plane_walks", max_selections=10, **BOUND)
 
 shown = [view(law, WALKS[each], shows) for each in walks]
 if learns := st.toggle("A network that learned it, beside the exact answer", key="plane_learn", **BOUND):
