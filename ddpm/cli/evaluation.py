@@ -30,6 +30,14 @@ lpips_option = click.option(
 )
 
 
+dataset_option = click.option(
+    "--dataset",
+    type=click.Choice([name for name, entry in DATASETS.items() if entry.function]),
+    default="mnist",
+    help="Whose test images to measure samples with.",
+)
+
+
 @click.command("eval", cls=SamplingCommand)
 @model_options
 @click.option("--num-samples", type=click.IntRange(2), default=500, help="Samples to judge, classes balanced.")
@@ -144,12 +152,7 @@ def headline(stage: dict[str, Any]) -> str:
 @click.option("--samples", type=UserPath(exists=True), required=True, metavar="FOLDER|NPZ|NPY",
               help="A folder of images, its subfolders named as the classes if there are any; or arrays images uint8 "
               "(N,H,W,C) and labels (N,), as `sample grid --npz` writes them.")  # fmt: skip
-@click.option(
-    "--dataset",
-    type=click.Choice([name for name, entry in DATASETS.items() if entry.function]),
-    default="mnist",
-    help="Whose test images to measure with.",
-)
+@dataset_option
 @click.option("--image-size", type=click.IntRange(4, 512), help="To resize a folder's images to.  [default: 32]")
 @click.option("--seed", default=0, help="Decides which real images stand beside the samples.")
 @lpips_option
@@ -179,15 +182,25 @@ def judge_command(samples, dataset, image_size, seed, lpips_weights, classifier,
 
 @click.command("doctor", cls=SamplingCommand)
 @model_options
-def doctor_command(reference, config, device, labels, seed, **given):
-    """Look for the cause of bad samples: how the model reads noised images, and how it is to be sampled.
+@click.option("--samples", type=UserPath(exists=True), metavar="FOLDER|NPZ|NPY",
+              help="Samples of any program in place of a model, as `judge` takes them.")  # fmt: skip
+@dataset_option
+def doctor_command(reference, config, device, labels, seed, samples, dataset, **given):
+    """Look for the cause of bad samples: how a model reads noised images and is to be sampled, or samples themselves.
 
-    Every sign is measured, and a healthy model has none.
+    Every sign is measured; healthy models and real images have none.
     """
     from ..evaluation.doctor import examine
+    from ..evaluation.sample_signs import examine_samples
+    from ..evaluation.samples import read_samples
 
-    model = open_model(reference, config, device)
-    signs = examine(model, sampling_settings(model.config, **given))
+    if samples and (reference or config):
+        raise click.UsageError("name either a model or --samples")
+    if samples:
+        signs = examine_samples(read_samples(samples, dataset), dataset)
+    else:
+        model = open_model(reference, config, device)
+        signs = examine(model, sampling_settings(model.config, **given))
     wrong = [sign for sign in signs if sign.wrong]
     for title, sign in zip(["Likely cause", *["Also seen"] * len(wrong)], wrong, strict=False):
         click.echo(f"{title}: {sign.cause}\n  Measured: {sign.measured}.\n  Remedy: {sign.remedy}")
