@@ -9,7 +9,6 @@ from pages.components.editing.canvas import canvas
 from pages.components.frame import about, page
 from pages.components.plane import (
     ALWAYS,
-    QUESTIONS,
     WALKS,
     Law,
     begin_with,
@@ -24,6 +23,7 @@ from pages.components.plane import (
     table_of_distances,
     view,
 )
+from pages.components.plane_questions import QUESTIONS
 
 PAGE = {
     "order": 4.5,

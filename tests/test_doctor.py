@@ -131,6 +131,16 @@ def nearest_of(images, schedule) -> nn.Module:
     return Optimum()
 
 
+def test_a_sign_that_cannot_be_looked_at_is_said(monkeypatch):
+    def too_large(*_):
+        raise MetricError("too many pixels")
+
+    monkeypatch.setattr(doctor.WienerDenoiser, "fit", too_large)
+    signs = examine(load_model("digits"))
+    (sign,) = [sign for sign in signs if sign.measured.startswith("not looked at")]
+    assert (sign.wrong, sign.measured) == (False, "not looked at: too many pixels")
+
+
 def test_weights_that_are_no_numbers_and_models_that_cannot_be_examined(random_model):
     model = random_model()
     next(model.network.parameters()).fill_(float("nan"))

@@ -95,6 +95,10 @@ def test_invert_prints_the_round_trip(edit):
     found, result = edit("invert", "--image", "one.png", "--labels", "3", "--to", "5")
     assert "round trip: " in result.out
     assert found.shape[1] >= 480
+    plain, _ = edit("invert", "--image", "one.png", "--labels", "3", "--to", "5", "--guidance-scale", "1")
+    unguided, _ = edit("invert", "--image", "one.png", "--labels", "3", "--to", "5", "--guidance-scale", "0")
+    assert same(found, plain)
+    assert not same(found, unguided)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from ddpm.samplers import SAMPLERS
 from ddpm.schedule import make_schedule
 from ddpm.spacing import spaced_timesteps
 from pages.components import plane
+from pages.components.plane_questions import QUESTIONS
 
 pytestmark = pytest.mark.slow
 
@@ -148,7 +149,7 @@ def test_a_question_sets_what_answers_it(shown):
     app, _ = shown()
     app.button_group(key="plane_question").set_value("What does guidance do?").run()
     assert not app.exception
-    question = plane.QUESTIONS["What does guidance do?"]
+    question = QUESTIONS["What does guidance do?"]
     assert app.slider(key="plane_guidance").value == question.guidance
     assert app.info[0].value == question.says
     assert [view["title"].split(":")[0] for view in app.sent[-1]["views"]] == list(question.walks)
@@ -156,10 +157,10 @@ def test_a_question_sets_what_answers_it(shown):
     assert app.sent[-1]["id"] != app.sent[0]["id"]
 
 
-@pytest.mark.parametrize("name", plane.QUESTIONS)
+@pytest.mark.parametrize("name", QUESTIONS)
 def test_a_link_to_a_question_is_enough(shown, name):
     app, views = shown(plane_question=name)
-    question = plane.QUESTIONS[name]
+    question = QUESTIONS[name]
     assert [view["title"].split(":")[0] for view in views] == list(question.walks)
     assert (app.sent[0]["at"], app.sent[0]["field"]) == (question.at, question.arrows is not None)
     assert views[0]["shows"] == (question.arrows or "v")

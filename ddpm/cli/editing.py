@@ -113,12 +113,10 @@ def blend_command(
         raise click.UsageError("--inverted goes with two images, and with no --start")
     model, settings, chosen = _opened(reference, config, device, labels, given, out, *ANIMATIONS)
     shares = torch.linspace(0, 1, frames).tolist()
-    count = settings.num_steps
+    count, ends = settings.num_steps, [_read(image, model, negative) for image in images]
     if inverted:
-        ends = [_read(image, model, negative) for image in images]
         steps, count = editing.blend_inverted(model, *ends, shares, labels=chosen, settings=settings), 2 * count + 1
     elif images:
-        ends = [_read(image, model, negative) for image in images]
         start = model.schedule.num_timesteps // 2 if start is None else start
         steps = editing.blend(model, *ends, shares, start, labels=chosen, settings=settings, seed=seed)
     else:
@@ -175,7 +173,8 @@ def invert_command(reference, config, device, labels, seed, image, negative, rou
     walk = editing.invert(model, original, labels=chosen, settings=settings, rounds=rounds)
     noise = list(walk)[-1].x_t
     shown = [original]
-    guided = plain.model_copy(update={"guidance_scale": given.get("guidance_scale") or 1.0})
+    scale = given.get("guidance_scale")
+    guided = plain.model_copy(update={"guidance_scale": 1.0 if scale is None else scale})
     for wanted, how in ((chosen, plain), *([(labels_of(model, other), guided)] if other else [])):
         steps = sample(model, 1, labels=wanted, settings=how, noise=lambda: noise)
         shown.append(_images(steps, plain.num_steps))
