@@ -108,6 +108,11 @@ def test_other_settings_are_other_lines_and_named_where_they_differ():
     assert [line.label for line in series_of(stages[:1])] == ["DDIM"]
 
 
+def test_an_option_that_a_sampler_does_not_have_is_not_named():
+    stages = [sampled(10, 100, 0.1), sampled(10, 100, 0.1, sampler="dpmpp_2m", sde=0.0)]
+    assert [line.label for line in series_of(stages)] == ["DDIM", "DPM-Solver++"]
+
+
 def test_each_number_of_samples_has_its_level_of_real_images():
     unknown = stage_of(10, num_samples=1000, reference=unavailable("no dataset"))
     few = stage_of(50, num_samples=10, reference={"kid": 0.1})

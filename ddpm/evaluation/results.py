@@ -165,13 +165,15 @@ def series_of(stages: Iterable[Stage]) -> list[Series]:
     groups: dict[str, list[Stage]] = {}
     for stage in stages:
         groups.setdefault(json.dumps(_apart(stage), sort_keys=True), []).append(stage)
-    values = {name: {str(_apart(group[0]).get(name)) for group in groups.values()}
-              for group in groups.values() for name in _apart(group[0])}  # fmt: skip
+    values: dict[str, set[str]] = {}  # of each setting, among the samplers that have it
+    for group in groups.values():
+        for name, value in _apart(group[0]).items():
+            values.setdefault(name, set()).add(str(value))
     differing = [name for name, found in values.items() if len(found) > 1 and name != "sampler"]
     found = []
     for group in groups.values():
         apart = _apart(group[0])
-        others = [f"{name.replace('_', ' ')} {apart.get(name)}" for name in differing]
+        others = [f"{name.replace('_', ' ')} {apart[name]}" for name in differing if name in apart]
         label = ", ".join([SAMPLERS[apart["sampler"]].label, *others])
         group = sorted(group, key=lambda stage: stage["network_evaluations"])
         found.append(Series(apart["sampler"], group[0]["num_samples"], label, group))
