@@ -22,6 +22,8 @@ from torch import Tensor
 from ..errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+KINDS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF")  # Pillow's names of these formats
+COLOUR = 24  # levels between the channels of a pixel; compression alone causes less
 MAX_PIXELS = 200_000_000  # of an image file, in any format
 MAX_MEMORY = 8 * MAX_PIXELS  # bytes that all images being decoded take together: 1.6 GB
 WHITE = "white"
@@ -122,6 +124,12 @@ def read_picture(
     except Exception as error:  # Pillow's readers let through whatever error a damaged file leads to
         reason = (str(error).strip().splitlines() or [""])[0]
         raise DataError(f"{name} cannot be read as an image: {reason or type(error).__name__}") from None
+
+
+def in_colour(pixels: Tensor) -> bool:
+    """Whether an image, (3, H, W) uint8, is in colour and not only saved so."""
+    levels = pixels.int()
+    return bool(((levels.amax(0) - levels.amin(0)) > COLOUR).float().mean() > 0.01)
 
 
 def full_range(kind: str, lowest: float, highest: float) -> tuple[float, float]:

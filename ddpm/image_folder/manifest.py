@@ -24,6 +24,7 @@ from .decode import SUFFIXES
 
 TEST_SHARE = 0.1
 MANIFEST = "manifest.json"
+TAKEN = ".taken.json"  # beside images that came through the browser: what was seen of them
 JUNK = {"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "@eadir", "lost+found"}
 
 _some = partial(in_short, most=3)
@@ -153,6 +154,8 @@ def _scan(folder: Path) -> _Scanned:
     except OSError as error:
         raise DataError(f"{folder}: {error.strerror}") from None
     for entry in entries:
+        if entry.name == TAKEN:
+            continue
         if entry.name.startswith(".") or entry.name.lower() in JUNK:
             found.junk.append(entry.name)
         elif entry.is_dir():

@@ -156,7 +156,7 @@ def _hashed(listing: Listing, tell: Tell, hashes: _Hashes) -> Manifest:
     unknown = [path for path, _ in listing.files if not hashes.known(path)]
     if unknown:
         try:
-            _in_threads(hashes.compute, unknown, lambda done: tell(_so_far("comparing", done, len(unknown))))
+            in_threads(hashes.compute, unknown, lambda done: tell(_so_far("comparing", done, len(unknown))))
         finally:  # so that hashes computed before an interruption are kept
             with suppress(OSError):
                 write_text(hashes.path, json.dumps(hashes.rows))
@@ -198,7 +198,7 @@ def _read(manifest: Manifest, config: DataConfig, tell: Tell) -> _Read:
                 f"{MAX_UNREADABLE:.0%} is the most: {damaged[0][1]}; repair or remove them"
             )
 
-    pictures = _in_threads(read, range(len(entries)), report)
+    pictures = in_threads(read, range(len(entries)), report)
     index = [i for i, picture in enumerate(pictures) if picture]
     found = [pictures[i] for i in index]
     levels, scaling = _to_levels(found, [entries[i].path for i in index], root)
@@ -259,7 +259,7 @@ def _so_far(what: str, done: int, total: int) -> str:
     return f"{what} {done:,} of {total:,} images"
 
 
-def _in_threads(function: Callable[[T], R], items: Sequence[T], report: Callable[[int], None]) -> list[R]:
+def in_threads(function: Callable[[T], R], items: Sequence[T], report: Callable[[int], None]) -> list[R]:
     """Apply ``function`` to every item, in as many threads as there are cores.
 
     ``report`` is called several times a second, and at the end, with how many are done. If it raises, the work stops;

@@ -16,7 +16,7 @@ from ..config.edit import change, config_from_dict
 from ..config.schema import Config
 from ..device import resolve_device, resolve_precision
 from ..errors import ConfigError, DataError, Fault, ModelError, one_line
-from ..image_folder.decode import read_image
+from ..image_folder.decode import in_colour, read_image
 from ..image_folder.manifest import list_folder
 from ..image_folder.reading import Sizes
 from ..sampling import evaluations
@@ -25,11 +25,11 @@ from ..storage.places import is_on_hub, resolve
 from .estimate import dataset_sizes, sizes
 from .loop import images_per_step, steps_per_epoch
 from .start import NO_TEACHER, misfit, teacher_settings
+from .trackers import not_installed
 
 FEW = 10  # images, whose mean says little
 TOO_FEW = 2  # images to evaluate with
 STEP_COST = 3  # evaluations that a training step takes for each image: forward, and twice that backward
-COLOUR = 24  # levels between the channels of a pixel; compression alone causes less
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,9 @@ def _coloured(paths: Sequence[Path]) -> bool | None:
     """Whether the first image that can be read is in colour; None where none of the first few can."""
     for path in paths[:FEW]:
         try:
-            pixels = read_image(path, 64, 3).int()
+            return in_colour(read_image(path, 64, 3))
         except DataError:  # the training reports it
             continue
-        return bool(((pixels.amax(0) - pixels.amin(0)) > COLOUR).float().mean() > 0.01)
     return None
 
 
@@ -101,7 +100,8 @@ def check(config: Config, known: Facts | None = None) -> list[Finding]:
     resolve_precision(config.training.precision, resolve_device(config.training.device))
     if config.model.step_counts:
         known = Facts(sizes(config))
-    return [*preflight(config, known or facts(config.data)), *_of_the_start(config)]
+    missing = [Finding("training.track", text, kind="fault") for text in not_installed(config.training.track)]
+    return [*preflight(config, known or facts(config.data)), *_of_the_start(config), *missing]
 
 
 def preflight(config: Config, known: Facts) -> list[Finding]:
