@@ -256,6 +256,13 @@ def test_twenty_visitors_do_not_fill_the_memory_with_files(public):
     assert most < 300e6
 
 
+def test_a_file_as_large_as_the_images_of_a_training_is_refused_in_public(public):
+    token = re.search("_streamlit_xsrf=([^;]+)", request(public, "GET", "/_stcore/health")[2]["set-cookie"])[1]
+    with connect(public) as visitor:
+        visitor.open("share")
+        assert upload(public, visitor, "1", bytes(10 * 2**20 + 20_000), token) in (413, 0)
+
+
 def test_an_upload_that_does_not_say_its_length_is_refused(public):
     with connect(public) as visitor:
         visitor.open("share")

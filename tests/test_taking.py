@@ -117,6 +117,7 @@ def test_each_limit_names_itself_and_the_file():
     three = [loose(f"{i}.png") for i in range(3)]
     assert "3 images are in what you sent, and 2 are the most" in fault_of(*three, most=Most(images=2))
     assert ".png has 0 MB, and 0 MB are the most" in fault_of(*three, most=Most(image_bytes=100))
+    assert "more than 2 files have come" in fault_of(*three, most=Most(files=2))
     assert "GB together, and 0.0 GB are the most" in fault_of(*three, most=Most(bytes=10_000))
     assert "0.png has 60 x 40 pixels; 100 is the most" in fault_of(*three, most=Most(pixels=100))
     assert "1 images" in fault_of(loose("1.png"))

@@ -40,9 +40,12 @@ class Limits:
     picture_memory: int = 8_000_000_000
     """Bytes that an evaluation of all images of a picture may take."""
     upload_megabytes: int = 10
-    session_upload_megabytes: int = 30
-    """Of all files that one visitor has uploaded and not removed."""
-    server_upload_megabytes: int = 200
+    """Of a file for a page that takes one."""
+    file_megabytes: int = 1_000
+    """Of any file: a ZIP of images to train on, too. As ``server.maxUploadSize`` in .streamlit/config.toml."""
+    session_upload_megabytes: int = 1_000
+    """Of all files that one visitor has uploaded and not removed. They are kept in memory."""
+    server_upload_megabytes: int = 2_000
     """Of the files of all visitors."""
     upload_pixels: int = MAX_PIXELS
     config_characters: int = 20_000
@@ -78,7 +81,7 @@ def limits() -> Limits:
         raise ConfigError(f"DDPM_MAX_EVALUATIONS must be a whole number from 1, got {most!r}")
     return Limits(
         evaluations=int(most), values=250_000, work=20e9, memory=500_000_000, picture_memory=1_000_000_000,
-        upload_pixels=25_000_000,
+        file_megabytes=10, session_upload_megabytes=30, server_upload_megabytes=200, upload_pixels=25_000_000,
     )  # fmt: skip
 
 

@@ -31,6 +31,8 @@ _some = partial(in_short, most=3)
 class Most:
     """The limits of what may arrive at once."""
 
+    files: int = 2_000
+    """As they are; a ZIP may hold more, and counts as one."""
     images: int = 10_000
     image_bytes: int = 100_000_000
     """Of one image's file."""
@@ -83,6 +85,8 @@ def sort_in(files: Sequence[tuple[str, BinaryIO]], most: Most = MOST) -> Sorted:
         DataError: names the file: it is a ZIP that is damaged, encrypted, holds another archive or unpacks to too much;
             it lies too deep, or beside class folders; or there are too few images, or more than ``most``.
     """
+    if len(files) > most.files:
+        raise DataError(f"more than {most.files:,} files have come, which are the most at once: send them as a ZIP")
     arrived = [arrival for name, file in files for arrival in _opened(name, file, len(files) > 1, most)]
     images, hidden, other = [], [], []
     for arrival in arrived:

@@ -29,7 +29,7 @@ from streamlit.runtime import get_instance
 
 NAMES = "DDPM_HOSTS"
 UPLOAD = re.compile(r".*/_stcore/upload_file/(?P<session>[^/]+)/[^/]+/?")
-UPLOAD_SECONDS = 300  # for one file: 10 MB on a line of 300 kbit/s
+UPLOAD_SECONDS = 300  # for a file of up to 10 MB, on a line of 300 kbit/s; for a larger one as much more
 FILE_BYTES = 10_000  # that a file counts on top of its content: a million empty ones fill the memory too
 MOST_TOLD = 100  # names that were refused, in the log
 
@@ -129,11 +129,12 @@ class Door:
             if refused:
                 await _refuse(413, refused, scope, receive, send)
                 return
+            seconds = UPLOAD_SECONDS * max(1, int(size) / 10_000_000)
             try:
-                async with asyncio.timeout(UPLOAD_SECONDS):
+                async with asyncio.timeout(seconds):
                     await self._app(scope, receive, send)
             except TimeoutError:
-                get_logger(__name__).warning("an upload took more than %d seconds", UPLOAD_SECONDS)
+                get_logger(__name__).warning("an upload took more than %d seconds", seconds)
 
     @contextmanager
     def _counted(self, session: str, size: int):
@@ -146,7 +147,9 @@ class Door:
             name: sum(len(file.data) + FILE_BYTES for file in list(of.values())) for name, of in list(files.items())
         }
         refused = ""
-        if kept.get(session, 0) + self._coming[session] + size > here.session_upload_megabytes * 2**20:
+        if size > here.file_megabytes * 2**20 + FILE_BYTES:
+            refused = f"The file has more than {here.file_megabytes} MB."
+        elif kept.get(session, 0) + self._coming[session] + size > here.session_upload_megabytes * 2**20:
             refused = f"Your files together have more than {here.session_upload_megabytes} MB: reload the page."
         elif sum(kept.values()) + self._coming.total() + size > here.server_upload_megabytes * 2**20:
             refused = "This server holds as many files as it can: try again in some minutes."

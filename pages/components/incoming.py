@@ -10,6 +10,7 @@ import json
 import math
 from typing import Any
 
+from streamlit.elements.widgets.file_uploader import FileUploaderSerde
 from streamlit.elements.widgets.text_widgets import TextAreaSerde
 from streamlit.errors import StreamlitAPIException
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
@@ -18,8 +19,8 @@ from streamlit.runtime.state.common import WidgetMetadata, unpack_widget_state_v
 from streamlit.runtime.state.session_state import Serialized, SessionState, Value, WStates
 
 from ddpm.deploy.public import Limits
+from ddpm.image_folder.arriving import MOST
 
-MOST_FILES = 1  # of an upload; no page takes more
 WHOLE = {"int_value": "double_value", "int_array_value": "double_array_value"}
 """From the kind in which a browser sends whole numbers to the kind that widgets of numbers have."""
 TRIGGERS = ("trigger_value", "string_trigger_value", "json_trigger_value", "chat_input_value")
@@ -58,8 +59,14 @@ def _offered(state: WidgetState, widget: WidgetMetadata) -> Any:
         case "json_value" | "json_trigger_value":
             return unpack_widget_state_value(state) if _is_small_json(getattr(state, kind)) else None
         case "file_uploader_state_value":
-            del state.file_uploader_state_value.uploaded_file_info[MOST_FILES:]
+            del state.file_uploader_state_value.uploaded_file_info[_most_files(widget) :]
     return unpack_widget_state_value(state)
+
+
+def _most_files(widget: WidgetMetadata) -> int:
+    serde = getattr(widget.deserializer, "__self__", None)
+    several = isinstance(serde, FileUploaderSerde) and serde.accept_multiple_files
+    return MOST.files + 1 if several else 1  # one too many: the page says so
 
 
 def _most_characters(widget: WidgetMetadata) -> int:
