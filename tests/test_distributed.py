@@ -80,13 +80,14 @@ def records(folder: RunFolder) -> list[dict]:
 def test_two_processes_have_the_learning_curve_of_one_and_one_goes_on_from_their_checkpoint(
     tiny_config, output_dir, torchrun
 ):
-    going = torchrun(tiny_config(name="two"))
+    going = torchrun(tiny_config(name="two", training__track=["tensorboard"]))
     torch.set_num_threads(1)
     with Run(tiny_config(name="one"), RunFolder(output_dir / "one")) as run:
         list(run.events())
     said, complained = going.communicate(timeout=100)
     assert (going.returncode, errors(complained)) == (0, []), complained
     assert said.count("2 processes") == said.count("done in") == 1
+    assert len([*(output_dir / "two" / "tensorboard").iterdir()]) == 1, "the leading process alone is tracked"
 
     one, two = records(RunFolder(output_dir / "one")), records(RunFolder(output_dir / "two"))
     assert [record["step"] for record in two] == [record["step"] for record in one]

@@ -44,6 +44,9 @@ HEAVY = (
     "onnx",
     "onnxscript",
     "jinja2",
+    "tensorboard",
+    "trackio",
+    "wandb",
 )
 
 

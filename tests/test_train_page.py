@@ -50,7 +50,8 @@ def launch_button(app: AppTest):
 def test_it_starts_from_the_preset_and_shows_every_field_that_applies(train):
     app = train()
     assert config_from_yaml(text_of(app)) == load_config(ROOT / "configs" / "digits.yaml")
-    shown = {w.key for kind in (app.text_input, app.selectbox, app.toggle) for w in kind if w.key}
+    kinds = (app.text_input, app.selectbox, app.toggle, app.pills)
+    shown = {w.key for kind in kinds for w in kind if w.key}
     for section, settings in all_settings().items():
         for setting in settings:
             if applies(setting, {"schedule": {"name": "linear"}, "diffusion": {"weighting": "uniform"}}):
@@ -73,13 +74,15 @@ def test_the_form_writes_into_the_yaml(train):
     app.text_input(key="train_training_learning_rate").set_value("2e-3").run()
     app.text_input(key="train_model_channel_mult").set_value("1, 1").run()
     app.toggle(key="train_data_horizontal_flip").set_value(True).run()
+    app.pills(key="train_training_track").set_value(["tensorboard"]).run()
     config = config_from_yaml(text_of(app))
     assert config.training.learning_rate == 2e-3
+    assert config.training.track == ("tensorboard",)
     assert config.model.channel_mult == (1, 1)
     assert config.data.horizontal_flip
     said = [text.value for text in app.markdown]
     assert "`training.learning_rate`: 0.001 → **0.002**" in said
-    assert app.expander[0].label == "Differs from digits in 3 fields"
+    assert app.expander[0].label == "Differs from digits in 4 fields"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..config.schema import Config
-from ..files import RunFolder, output_dir, write_bytes
+from ..files import RunFolder, output_dir
 from ..models import Model
 from ..quantities import duration
 from ..sampling import generate
@@ -63,6 +63,7 @@ def train_and_exit(config_of: Callable[[], Config], resume: bool, accept_changed
 
 def train_run(config: Config, world: World, resume: bool, accept_changed_data: bool = False) -> Run | None:
     """Train a run, with its progress printed by the leading process; None if the run is already finished."""
+    from ..deploy.public import is_public
     from ..training.loop import images_per_step
     from ..training.preflight import check, refuse
     from ..training.run import Run
@@ -75,7 +76,7 @@ def train_run(config: Config, world: World, resume: bool, accept_changed_data: b
         return None
     findings = [] if resume else check(config)  # a resumed run printed its findings when it began
     refuse(findings)
-    how = {"resume": resume, "accept_changed_data": accept_changed_data, "world": world}
+    how = {"resume": resume, "accept_changed_data": accept_changed_data, "world": world, "track": not is_public()}
     with interruptible() as interrupted, Run(config, folder, **how, tell=_Preparing(echo, interrupted)) as going:
         state = going.state
         parameters = sum(p.numel() for p in state.model.parameters())
@@ -91,7 +92,7 @@ def train_run(config: Config, world: World, resume: bool, accept_changed_data: b
             echo(f"of the images: {note}")
         for reason in going.status.inexact:
             echo(f"going on, not exact to the bit: {reason}")
-        listener = TrainingPrinter(state, folder)
+        listener = TrainingPrinter(going)
         for event in going.events(interrupted.is_set):
             if world.leads:
                 listener(event)
@@ -137,8 +138,8 @@ def interruptible() -> Iterator[threading.Event]:
 class TrainingPrinter:
     """Listens to a training run: prints its progress and draws its sample grids."""
 
-    def __init__(self, state: Any, folder: RunFolder):
-        self.state, self.folder, self.last_line = state, folder, 0.0
+    def __init__(self, run: Run):
+        self.run, self.last_line = run, 0.0
 
     def __call__(self, event: Any) -> None:
         from ..training.events import Progress, SamplesDue, Validated
@@ -163,11 +164,11 @@ class TrainingPrinter:
     def draw(self, step: int) -> None:
         from ..media.images import enlarge, make_grid, png_bytes, to_uint8
 
-        config = self.state.config
-        model = Model(config, self.state.ema.model, f"run {config.name!r}")
+        config = self.run.config
+        model = Model(config, self.run.state.ema.model, f"run {config.name!r}")
         count = 4 * config.model.num_classes if config.model.num_classes in range(1, 17) else 64
         images = to_uint8(generate(model, count, labels=labels_of(model, None), seed=config.training.seed))
-        write_bytes(self.folder.grid(f"step_{step:06d}"), png_bytes(enlarge(make_grid(images))))
+        self.run.keep_grid(step, png_bytes(enlarge(make_grid(images))))
 
 
 @click.command("distill")

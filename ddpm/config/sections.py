@@ -265,6 +265,18 @@ class TrainingConfig(Section):
     sample_every: int = setting(
         1000, "Interval between sample grids. Each costs the time of a few dozen steps.", "steps", ge=1
     )
+    track: tuple[Literal["tensorboard", "trackio", "wandb"], ...] = setting(
+        (),
+        "Programs that show the curves and the sample grids as well, each a package that you install yourself. None "
+        "for this app alone.",
+    )
+
+    @field_validator("track")
+    @classmethod
+    def _each_once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"must name each program once, got {list(names)}")
+        return names
 
 
 class SamplingConfig(OpenSection):

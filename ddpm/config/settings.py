@@ -29,7 +29,8 @@ class Setting:
 
     section: str
     name: str
-    kind: Literal["choice", "switch", "list", "number", "text"]
+    kind: Literal["choice", "choices", "switch", "list", "number", "text"]
+    """``choice`` is one of ``choices``, ``choices`` any of them."""
     default: Any
     choices: tuple[Any, ...]
     unit: str
@@ -133,10 +134,12 @@ def _setting(section: str, name: str, field: FieldInfo) -> Setting:
     annotation = field.annotation
     if isinstance(annotation, UnionType):  # "or None": left out
         annotation = get_args(annotation)[0]
-    choices = get_args(annotation) if get_origin(annotation) is Literal else ()
+    several = get_origin(annotation) is tuple
+    item = get_args(annotation)[0] if several else annotation
+    choices = get_args(item) if get_origin(item) is Literal else ()
     choices = next((one.offered() for one in field.metadata if isinstance(one, OneOf)), choices)
     kind = (
-        "choice" if choices else "list" if get_origin(annotation) is tuple
+        ("choices" if several else "choice") if choices else "list" if several
         else {bool: "switch", str: "text"}.get(annotation, "number")
     )  # fmt: skip
     unit = field.json_schema_extra["unit"]

@@ -23,6 +23,7 @@ from .loop import TrainState
 
 # The fields that the weights depend on: change one, and the checkpoint belongs to another model.
 DEFINING = ("data", "schedule", "diffusion", "model")
+WATCHED = "training.track"  # by whom a training is watched changes nothing in it
 
 
 def save_checkpoint(state: TrainState, path: Path) -> None:
@@ -133,7 +134,7 @@ def why_inexact(path: Path, config: Config, threads: int) -> list[str]:
 def _reasons(changed: Mapping[str, object], then: Mapping[str, object], now: Mapping[str, object]) -> list[str]:
     then = {"processes": 1, **then}  # old checkpoints do not record it: there was always one
     return [
-        *(f"{field} has changed" for field in changed if field.startswith("training.")),
+        *(f"{field} has changed" for field in changed if field.startswith("training.") and field != WATCHED),
         *(
             f"{name} was {then.get(name, 'not recorded')}, is {now[name]}"
             for name in now

@@ -20,7 +20,7 @@ import torch
 from ..config.edit import config_to_yaml
 from ..config.schema import Config
 from ..errors import DDPMError, ModelError
-from ..files import RunFolder, append_line, remove_leftovers, write_text
+from ..files import RunFolder, append_line, remove_leftovers, write_bytes, write_text
 from ..image_folder.manifest import MANIFEST
 from ..image_folder.reading import Tell
 from ..jobs import STATUS_SECONDS, read_status, write_status
@@ -34,6 +34,7 @@ from .runs import how_to_restart, refusal
 from .snapshots import forget_after, save_snapshot
 from .start import start_from
 from .teacher import teacher_of, trajectories_of
+from .trackers import Begun, Trackers, check_installed
 
 
 class Run:
@@ -53,15 +54,18 @@ class Run:
         accept_changed_data: bool = False,
         data: tuple[Images, Images] | None = None,
         world: World | None = None,
+        track: bool = True,
         tell: Tell = lambda doing: None,
     ):
         """``data`` are training and validation images, by default those that the config names.
 
-        All processes of ``world`` make the same ``Run``; only the leading one locks and writes. ``tell`` is called with
-        what is happening before the first step, and can stop it by raising.
+        All processes of ``world`` make the same ``Run``; only the leading one locks, writes and, unless ``track`` is
+        off, reports to the trackers of the config. ``tell`` is called with what is happening before the first step, and
+        can stop it by raising.
         """
         self.config, self.folder, self.resume, self._data = config, folder, resume, data
         self.accept_changed_data, self.world, self.tell = accept_changed_data, world or World(), tell
+        self._track = config.training.track if track and self.world.leads else ()
         self.saved: int | None = None  # the step of the latest checkpoint
 
     def __enter__(self) -> Run:
@@ -104,6 +108,7 @@ class Run:
             )  # fmt: skip
 
     def _enter(self) -> Run:
+        check_installed(self._track)
         latest = self.folder.checkpoint("latest")
         begun = any(path.exists() for path in (latest, self.folder.metrics, self.folder.trajectories))
         if (self.resume or begun) and (why := refusal(self.folder, self.resume)):
@@ -133,13 +138,15 @@ class Run:
             start_from(self.config, self.state.networks())
         inexact += [f"of the images: {what}" for what in self.opened.changed]
         self.saved = self.state.step if again else None
+        recorded = 0
         if self.world.leads:
-            _forget_after(self.folder.metrics, self.state.step)
+            recorded = _forget_after(self.folder.metrics, self.state.step)
             forget_after(self.folder, self.state.step)
             self.folder.metrics.parent.mkdir(parents=True, exist_ok=True)
             self.folder.keep_config(config_to_yaml(self.config))
             if self.opened.manifest:
                 write_text(self.folder.path / MANIFEST, self.opened.manifest.to_json())
+        self._trackers = Trackers(self._track, Begun(self.config, self.folder, self.state.step, recorded))
         me = psutil.Process()
         self.status = read_status(self.folder).model_copy(
             update={
@@ -163,7 +170,8 @@ class Run:
             elif self.status.state == "running":  # left early, without asking the training to stop
                 self._set(state="stopped", eta=None)
         finally:
-            self._held.close()
+            with self._held:
+                self._trackers.close(failed=self.status.state == "failed")
 
     def _with_way_on(self, error: BaseException) -> BaseException:
         """The error that ended the training, and how to continue."""
@@ -196,6 +204,7 @@ class Run:
     def _record(self, event: Event) -> None:
         if isinstance(event, Progress | Validated):
             append_line(self.folder.metrics, json.dumps(asdict(event)))
+            self._trackers.record(event)
         match event:
             case Progress():
                 known = ("step", "total_steps", "images_per_second", "elapsed", "eta", "train_loss")
@@ -213,6 +222,12 @@ class Run:
             case Stopped():
                 self._save()
                 self._set(state="stopped", eta=None)
+
+    def keep_grid(self, step: int, png: bytes) -> None:
+        """Keep a grid of samples, drawn after ``step``."""
+        path = self.folder.grid(f"step_{step:06d}")
+        write_bytes(path, png)
+        self._trackers.grid(path, step)
 
     def _save(self) -> None:
         save_checkpoint(self.state, self.folder.checkpoint("latest"))
@@ -250,9 +265,13 @@ def _lock(folder: RunFolder) -> Iterator[None]:
         yield
 
 
-def _forget_after(metrics: Path, step: int) -> None:
-    """Drop the records of steps that a resumed run will repeat, and a last line that a kill cut short."""
-    if metrics.is_file():
-        lines = metrics.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        write_text(metrics, "".join(line + "\n" for line in kept))
+def _forget_after(metrics: Path, step: int) -> int:
+    """Drop the records of steps that a resumed run will repeat, and a last line that a kill cut short; returns the last
+    step that had been recorded, 0 if none."""
+    if not metrics.is_file():
+        return 0
+    whole = [line for line in metrics.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    steps = [json.loads(line)["step"] for line in whole]
+    kept = [line for line, at in zip(whole, steps, strict=True) if at <= step]
+    write_text(metrics, "".join(line + "\n" for line in kept))
+    return max(steps, default=0)

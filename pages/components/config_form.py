@@ -182,6 +182,10 @@ def field(setting: Setting, current: Draft, help: str) -> None:
         # A value that is none of the choices is shown as it is, with the fault that it causes.
         options = choices if value in choices else [*choices, st.session_state[key]]
         st.selectbox(label, options, **common)
+    elif setting.kind == "choices" and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+        put(key, list(dict.fromkeys(value)))
+        options = dict.fromkeys([*setting.choices, *st.session_state[key]])  # what is no choice stays, with its fault
+        st.pills(label, [*options], selection_mode="multi", wrap=True, **common)
     else:
         put(key, setting.to_text(value))
         st.text_input(label, **common | taking(key, lambda new: {setting.field: setting.from_text(new)}))
