@@ -1,7 +1,6 @@
 """The Train page: a config, what it will cost, a launch, and the runs."""
 
 import re
-from pathlib import Path
 
 import streamlit as st
 
@@ -16,6 +15,7 @@ from ddpm.training import queue
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, text_of
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
+from pages.components.own_images import OWN, PRESET, arrivals, look_at, own_images, proposal_of
 from pages.components.preflight import findings_of, show_findings
 from pages.components.public import foreign, off, show_error
 from pages.components.runs import run_list, shown_runs
@@ -30,18 +30,30 @@ PAGE = {
 
 page(
     "Train",
-    "Choose a preset, change what you like, see what it will cost, and launch. Runs continue after you close the page.",
+    "Bring your own images or choose a preset, change what you like, see what it will cost, and launch. Runs continue "
+    "after you close the page.",
 )
 
-PRESETS = {path.stem: path for path in sorted(Path(__file__).parents[1].glob("configs/*.yaml"))}
+FIRST = "digits"  # which needs no download, and minutes
+PRESETS = sorted(PRESET.parent.glob("*.yaml"), key=lambda path: (path.stem != FIRST, path.stem))
+PRESETS = {path.stem: path for path in PRESETS if path != PRESET}  # that one is for images that have arrived
 FILE = "a YAML file"
 
 
 def base_of(start: str) -> Config:
     """The config of a preset, or of an earlier run; the first preset's while there is no file yet."""
-    start = next(iter(PRESETS)) if start == FILE else start
+    if start.startswith(OWN):
+        return proposal_of(start).config
+    start = FIRST if start == FILE else start
     path = RunFolder.named(start.removeprefix("run:")).config if start.startswith("run:") else PRESETS[start]
     return published(load_config(path))
+
+
+def origin_of(start: str) -> str:
+    """What the values of a start are called."""
+    if start.startswith(OWN):
+        return "The proposal"
+    return f"The {start.replace(':', ' ')}" if start.startswith("run:") else f"The preset {start}"
 
 
 def new_text(config: Config) -> str:
@@ -74,11 +86,15 @@ public = is_public()
 if public:
     off("Training is off on this public page: it would take the machine from everyone else. Change what you like, see "
         "what it would cost, and download the YAML.", "python -m ddpm train --config my.yaml", "make app")  # fmt: skip
-starts = [*PRESETS, *(f"run:{folder.path.name}" for folder in shown_runs()), FILE]
+if not public and st.session_state.get("train_from") != FILE:
+    arrivals("train_from")
+own = [] if public else own_images()
+starts = [*PRESETS, *own, *(f"run:{folder.path.name}" for folder in shown_runs()), FILE]
 first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
 start = first.selectbox(
-    "Preset or run", starts, key="train_from", bind="query-params",
-    help="A preset, the config of an earlier run, or your own file. Choosing again discards your changes below.",
+    "Preset, images or run", starts, key="train_from", bind="query-params",
+    help="A preset, images that you have sent, the config of an earlier run, or your own file. Choosing again discards "
+    "your changes below.",
 )  # fmt: skip
 if start not in starts:  # a select box accepts whatever a browser sends
     start = starts[0]
@@ -98,6 +114,7 @@ if fresh or TEXT not in st.session_state or source not in (FILE, st.session_stat
                 st.toast(f"Your schedule was copied into the {as_markdown(start)} preset; see the Schedule tab.")
     except DDPMError as error:
         show_error(error)
+        st.session_state.train_source = None  # so that it is said again
         st.stop()
 
 current = draft()
@@ -118,11 +135,15 @@ second.text_input(
     "Name of the run", **taking("train_name", lambda new: {"name": new}), disabled=not current.readable,
     help="Also the name of its folder: 1 to 64 of a-z, 0-9, - and _.",
 )  # fmt: skip
+if start in own:
+    third = look_at(start, current.config)
 clicked = third.button(
-    "Launch", type="primary", icon=":material/rocket_launch:", key="train_launch", width="stretch",
+    "Looks right, start" if start in own else "Launch", key="train_launch", type="primary", width="stretch",
+    icon=":material/rocket_launch:",
     disabled=public or not launchable,
     help="Off on this public page." if public else None if launchable else "Correct what is listed below first.",
 )  # fmt: skip
+price = st.container() if start in own else None
 # Both are always there: what follows keeps its place, and its open tab.
 messages, findings_place = st.container(horizontal=True, vertical_alignment="center"), st.container()
 for fault in name_faults:
@@ -141,11 +162,12 @@ if clicked and launchable and not public:
 if launched := st.session_state.pop("train_launched", None):
     st.toast(launched, icon=":material/rocket_launch:")
 
-price = st.container()
+price = price or st.container()
 base = None if start == FILE else base_of(start)
-left, right = st.columns([3, 2], gap="large")
+advanced = st.expander("Advanced: every field, and the config as YAML", icon=":material/tune:") if start in own else st
+left, right = advanced.columns([3, 2], gap="large")
 with left:
-    form(current, base, f"The {start.replace(':', ' ') if start.startswith('run:') else f'preset {start}'}")
+    form(current, base, origin_of(start))
 with right:
     editor(current, height=520)
     st.session_state[STALE] = False  # all fields have been drawn

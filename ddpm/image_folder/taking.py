@@ -17,7 +17,7 @@ import tempfile
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -30,12 +30,14 @@ from ..names import in_short
 from .arriving import MOST, Image, Most, Sorted, sort_in
 from .decode import KINDS, in_colour, read_image
 from .manifest import TAKEN, natural
-from .reading import Tell, in_threads
+from .reading import in_threads
 
 MAX_NAME = 60  # characters of a dataset's name, so that its runs have room for a number
 MAX_FILE_NAME = 100  # characters, of which UTF-8 has up to four bytes
 SEEN_AT = 64  # pixels at which an image is decoded to see what it is
 STALE = 86_400  # seconds after which what somebody killed has begun is removed
+
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def images_dir() -> Path:
     return output_dir() / "images"
 
 
-def take_in(files: Sequence[tuple[str, BinaryIO]], *, most: Most = MOST, tell: Tell = lambda doing: None) -> Taken:
+def take_in(
+    files: Sequence[tuple[str, BinaryIO]], *, most: Most = MOST, tell: Tell = lambda done, total: None
+) -> Taken:
     """Make a dataset of files, folders or ZIPs, with the folders as classes.
 
     Every image is decoded. One that cannot be read is left out, and named. A name that is taken stays as it is: the
@@ -71,7 +75,7 @@ def take_in(files: Sequence[tuple[str, BinaryIO]], *, most: Most = MOST, tell: T
 
     Args:
         files: the path or name of each as the browser gave it, and its content.
-        tell: see ``ddpm.image_folder.reading.read_folder``.
+        tell: called several times a second with how many images are read, and of how many.
 
     Raises:
         DataError: what has arrived cannot be used, see ``sort_in``; or fewer than two images can be read.
@@ -159,7 +163,7 @@ def _write(found: Sorted, staging: Path, most: Most, tell: Tell) -> Taken:
         return looked
 
     total = len(found.images)
-    looked = in_threads(one, range(total), lambda done: tell(f"reading {done:,} of {total:,} images"))
+    looked = in_threads(one, range(total), lambda done: tell(done, total))
     kept = [each for each in looked if each]
     if len(kept) < 2:
         raise DataError(f"{len(kept)} of {total:,} images can be read, and training takes at least 2: {unreadable[0]}")

@@ -48,7 +48,7 @@ def run_list() -> None:
             show_error(problem)
         runs = shown_runs()
         if not runs:
-            st.info("There is no run yet. **Launch** above starts the first.")
+            st.info("There is no run yet. The button above starts the first.")
         for folder in runs:
             with st.container(border=True):
                 card(folder, read_status(folder))

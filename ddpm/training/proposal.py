@@ -1,0 +1,127 @@
+"""A config for images that were taken in: what was seen of them decides size, colour, classes and length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ..config.edit import change, config_from_dict
+from ..config.schema import Config
+from ..image_folder.reading import Sizes
+from ..image_folder.taking import Taken
+from .loop import steps_per_epoch
+from .preflight import FEW
+
+LOOKS = 50_000  # images that a training sees, each many times: minutes at 32 pixels on two cores
+MANY = 1_000  # images; for four times as many the training takes twice as long
+HELD_OUT = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # values of data.val_fraction, the first that gives enough
+PHOTOGRAPH = 128  # pixels of the shorter side; what is smaller may be an icon, a letter or a digit
+RECORDS = 10  # validations and grids of samples in a training
+LONGEST_AVERAGE, LONGEST_WARMUP = 0.9995, 300
+
+
+class Reason(NamedTuple):
+    """A part of a proposal."""
+
+    what: str
+    """``32 x 32 pixels``."""
+    why: str
+    """A sentence without its full stop."""
+
+
+class Proposal(NamedTuple):
+    """A config that fits, and a reason for each of its choices."""
+
+    config: Config
+    reasons: tuple[Reason, ...]
+
+
+def propose(seen: Taken, preset: Config, sizes: Callable[[float], Sizes], *, fast: bool = False) -> Proposal:
+    """Fit a preset for folders to images that were taken in.
+
+    Args:
+        preset: ``configs/folder.yaml``.
+        sizes: how many images each split has, by ``data.val_fraction``.
+        fast: whether a GPU trains, so that larger images take no longer than one waits for.
+    """
+    choices = [*_of_the_images(seen, fast), *_of_the_training(sizes)]
+    values = preset.model_dump(mode="json")
+    change(values, "name", seen.name)
+    change(values, "data.path", str(seen.folder))
+    for changes, _ in choices:
+        for field, value in changes.items():
+            change(values, field, value)
+    return Proposal(config_from_dict(values), tuple(reason for _, reason in choices))
+
+
+Choice = tuple[dict[str, Any], Reason]
+
+
+def _of_the_images(seen: Taken, fast: bool) -> Iterator[Choice]:
+    size = 64 if fast and seen.side >= 64 else 32
+    why = f"yours have {seen.side:,} on their shorter side"
+    if size == 32 and seen.side >= 64:
+        why += "; at 64 every step would take four times as long here"
+    lowest = size // 8  # the size of the smallest level, which attends
+    yield {"data.image_size": size, "model.attention_resolutions": [lowest]}, Reason(f"{size} x {size} pixels", why)
+
+    colour = seen.coloured > 0.05
+    share = f"{seen.coloured:.0%} of them have colour" if seen.coloured else "none of them has colour"
+    yield {"data.channels": 3 if colour else 1}, Reason("Colour" if colour else "Grey", share)
+
+    count = len(seen.classes)
+    smallest = min(seen.classes, key=seen.classes.get, default="")
+    yield (
+        {"model.num_classes": count},
+        Reason(f"{count} classes", f"one for each folder; the smallest, {smallest}, has {seen.classes[smallest]:,}")
+        if count
+        else Reason("No classes", "the images lie side by side; a folder for each kind would make classes"),
+    )  # fmt: skip
+
+    mirrored = colour and seen.side >= PHOTOGRAPH
+    yield (
+        {"data.horizontal_flip": mirrored},
+        Reason("Mirrored too", "photographs look as real in the mirror; switch it off where there is writing")
+        if mirrored
+        else Reason("Not mirrored", "small or grey images may be letters or digits; switch it on if left and right do "
+                    "not matter"),
+    )  # fmt: skip
+
+
+def _of_the_training(sizes: Callable[[float], Sizes]) -> Iterator[Choice]:
+    val_fraction = next((share for share in HELD_OUT if sizes(share).val >= FEW), HELD_OUT[3])
+    learned = sizes(val_fraction).train
+    batch = 16 if learned < MANY else 32 if learned < 10 * MANY else 128
+    while batch > max(1, learned // 2):
+        batch //= 2
+    looks = LOOKS * max(1.0, learned / MANY) ** 0.5
+    each = steps_per_epoch(learned, batch)
+    epochs = max(10, round(looks / (each * batch)))
+    steps = epochs * each
+    yield (
+        {
+            "data.val_fraction": val_fraction,
+            "training.batch_size": batch,
+            "training.epochs": epochs,
+            "training.val_every": max(1, steps // RECORDS),
+            "training.sample_every": max(1, steps // RECORDS),
+        },
+        Reason(f"{epochs:,} epochs", f"{learned:,} of the images are learned from, each {epochs:,} times: {steps:,} "
+               f"steps of {batch}"),
+    )  # fmt: skip
+
+    warmup = min(LONGEST_WARMUP, steps // 20)
+    decay = round(min(LONGEST_AVERAGE, max(0.0, 1 - 20 / steps)), 4)
+    yield (
+        {"training.warmup_steps": warmup, "training.ema_decay": decay},
+        Reason(f"{warmup} steps of warm-up, EMA {decay:g}", "a twentieth of the steps each: the rate rises over "
+               f"the first; what is sampled is an average over {1 / (1 - decay):,.0f}"),
+    )  # fmt: skip
+
+    dropout = 0.1 if learned < MANY else 0.05 if learned < 10 * MANY else 0.0
+    yield (
+        {"model.dropout": dropout},
+        Reason(f"Dropout {dropout:g}", "a network could learn so few images by heart")
+        if dropout
+        else Reason("No dropout", "so many images are not learned by heart"),
+    )
