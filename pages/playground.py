@@ -15,6 +15,7 @@ from pages.components.guidance import guidance_section
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
 from pages.components.live import LIVE_SECONDS, is_live, seconds_of
 from pages.components.models import cached_model, pick_model
+from pages.components.nearest import nearest_section
 from pages.components.opening import PLAYGROUND_IMAGES
 from pages.components.pictures import show
 from pages.components.player import player
@@ -169,6 +170,7 @@ with facts:
     downloads(shown, result.trajectory.timesteps)
     share_link(asked.reference, "Share this model")
 
+nearest_section(cached_model(asked.reference), result.trajectory.images, asked.labels, asked.indices)
 st.header("Step through the reverse process", anchor=False)
 drawn = repeat_labels(asked.labels, asked.indices) if asked.labels else []
 names = [cached_model(asked.reference).class_name(each) for each in drawn]

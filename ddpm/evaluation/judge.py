@@ -21,12 +21,12 @@ from ..options import check_name
 from .classifier import classify
 from .intervals import bootstrap
 from .lpips_weights import Distance
+from .memorised import QUANTILE, closeness
 from .metrics import (
     frechet_distance,
     kernel_distance,
     lpips_distances,
     lpips_order,
-    nearest,
     pixel_diversity,
     precision_recall,
 )
@@ -186,17 +186,13 @@ def _memorisation(judged: Judged) -> tuple[dict[str, Any]]:
     A ratio of about 1 is as new as a test image; far below 1 is a copy. Of samples that copy nothing, about 1 % lie
     below the 1 % quantile of the test images.
     """
-    real = judged.real
-    real.check()
-    found, level = nearest(judged.images, real.train.images), real.neighbour_levels(judged.labels, len(judged.images))
-    if not (level > 0).all():
-        raise MetricError("half of the test images are copies of training images: split the data again")
-    ratio, of_test = found.distance / level, real.test_neighbours
+    close, of_test = closeness(judged.images, judged.labels, judged.real), judged.real.test_neighbours
+    found, ratio = close.nearest, close.ratio
     closest = ratio.argsort()[:EXTREMES].tolist()
     values = {
         "ratio": ratio.median().item(),
-        "share_below_test_quantile": (ratio < real.neighbour_quantile(0.01)).double().mean().item(),
-        "test_quantile": 0.01,
+        "share_below_test_quantile": close.share,
+        "test_quantile": QUANTILE,
         "median_distance": found.distance.median().item(),
         "median_distance_test": of_test.distance.median().item(),
         "num_test_images": len(of_test.distance),

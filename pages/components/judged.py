@@ -9,6 +9,7 @@ from ddpm.config import DataConfig, SamplingConfig
 from ddpm.data import ImageSet, load_dataset
 from ddpm.errors import DataError, DDPMError
 from ddpm.escaping import as_markdown
+from ddpm.evaluation.memorised import verdict
 from ddpm.evaluation.real_images import splits
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
@@ -19,6 +20,7 @@ from ddpm.sampling import evaluations, sample
 from .drawn import drawn_once
 from .evaluation import PLOT, missing
 from .pictures import show
+from .public import foreign
 
 
 def _drawn(model: Model, sha256: str, settings: SamplingConfig, seed: int, indices: tuple[int, ...]) -> torch.Tensor:
@@ -119,8 +121,8 @@ def closest(model: Model, stage: Stage) -> None:
     originals = train.images[[pair["training_image"] for pair in pairs]]
     show(enlarge(make_grid(torch.cat([samples, originals]), columns=len(pairs))), "Samples, and training images",
          width=640)  # fmt: skip
+    st.markdown(f"{foreign(verdict(found['share_below_test_quantile']))}.")
     st.caption(
         f"Ratios: {', '.join(format(pair['ratio'], '.2f') for pair in pairs)}. Median over all samples: "
-        f"{found['ratio']:.2f}. {found['share_below_test_quantile']:.1%} of the samples come nearer than the nearest "
-        f"{found['test_quantile']:.0%} of the test images."
+        f"{found['ratio']:.2f}."
     )
