@@ -117,7 +117,8 @@ def dump_yaml(values: Any) -> str:
 
 
 def lines_of(text: str) -> dict[str, int]:
-    """The line, 1-based, of every key of YAML text that ``parse_yaml`` accepts: ``{"training.epochs": 12, ...}``."""
+    """The line, 1-based, of every key of YAML text that ``parse_yaml`` accepts, and of every item of its lists:
+    ``{"training.epochs": 12, "model.channel_mult.0": 7, ...}``."""
     lines: dict[str, int] = {}
 
     def visit(node: yaml.Node, path: str) -> None:
@@ -126,6 +127,10 @@ def lines_of(text: str) -> dict[str, int]:
                 name = f"{path}{key.value}"
                 lines[name] = key.start_mark.line + 1
                 visit(value, f"{name}.")
+        elif isinstance(node, yaml.SequenceNode):
+            for number, item in enumerate(node.value):
+                lines[f"{path}{number}"] = item.start_mark.line + 1
+                visit(item, f"{path}{number}.")
 
     visit(yaml.compose(text, Loader=_Loader), "")
     return lines

@@ -31,6 +31,7 @@ APP = (  # all that the app needs, and nothing else: secrets and stray files sta
     "pages/components/static/*",
     "ddpm/**/*.py",
     "ddpm/deploy/static/*",
+    "ddpm/lessons/*.yaml",
     "ddpm/media/templates/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # with which the Playground names what it sees
     "configs/*.yaml",

@@ -64,6 +64,7 @@ def _pages() -> tuple[Page, ...]:
 FOLDER = Path(__file__).parents[1]
 STATIC = Path(__file__).with_name("static")
 PAGES = _pages()
+PROJECTOR = "projector"  # in the link, and in the session
 
 
 def _icon(size: int = 64) -> Image.Image:
@@ -90,6 +91,8 @@ def page(title: str, sentence: str) -> None:
     st.set_page_config(page_title=name, page_icon=_icon(), layout="wide")
     st.html(STATIC / "app.css")
     read_link()
+    if projected():
+        st.html(STATIC / "projector.css")
     try:
         pages = shown_pages()
         st.set_option("client.showErrorDetails", "none" if is_public() else "full")  # config.toml starts with "none"
@@ -104,10 +107,30 @@ def page(title: str, sentence: str) -> None:
                 st.page_link(one.path, label=one.label, icon=one.icon)
     st.title(title, anchor=False)
     st.markdown(sentence)
+    if projected() and title != "Lessons":  # which has the switch below
+        projector_switch()
     why = next((one.off_in_public for one in PAGES if one.label == title), "")
     if is_public() and why:
         off(f"This page is off in public. {why}", "make app")
         st.stop()
+
+
+def projected() -> bool:
+    """Whether pages are shown as for a room: ``?projector=on`` on any page switches that on for the session."""
+    if (asked := st.query_params.get(PROJECTOR)) in ("on", "off"):
+        st.session_state[PROJECTOR] = asked == "on"
+    return st.session_state.get(PROJECTOR, False)
+
+
+def projector_switch() -> None:
+    """A button that shows all pages larger and without the sidebar, or as they were."""
+    on = projected()
+
+    def switch() -> None:
+        st.query_params[PROJECTOR] = "off" if on else "on"
+
+    st.button("Leave projector mode" if on else "Projector mode", icon=":material/fit_screen:", key="frame_projector",
+              type="tertiary", on_click=switch, help="Larger type and pictures, no sidebar, on all pages.")  # fmt: skip
 
 
 def share_link(reference: str, label: str = "Share") -> None:
