@@ -1,5 +1,8 @@
 """The doctor finds the fault that was made, and none in healthy models."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,9 +12,10 @@ from ddpm.config import config_from_dict, sampling_settings
 from ddpm.data import ImageSet, load_dataset
 from ddpm.diffusion import target
 from ddpm.errors import MetricError
-from ddpm.evaluation import doctor
+from ddpm.evaluation import doctor, patient
 from ddpm.evaluation.doctor import examine
 from ddpm.evaluation.wiener import WienerDenoiser
+from ddpm.files import RunFolder, write_text
 from ddpm.models import Model
 from ddpm.schedule import make_schedule
 
@@ -106,7 +110,7 @@ def test_guidance_is_judged_by_what_it_does_to_the_predictions():
 def test_a_network_that_remembers_is_found(monkeypatch):
     model = load_model("digits")
     train, test, digest = doctor.splits(model.config.data)
-    known = nearest_of(train.scaled()[: doctor.IMAGES], model.schedule)
+    known = nearest_of(train.scaled()[: patient.IMAGES], model.schedule)
     monkeypatch.setattr(doctor, "splits", lambda config: (train, test, digest))
     remembering = changed(model, model={"num_classes": 0}, sampling={"guidance_scale": 1.0})
     assert "it remembers its training images" in causes(Model(remembering.config, known, "remembers"))
@@ -135,10 +139,22 @@ def test_a_sign_that_cannot_be_looked_at_is_said(monkeypatch):
     def too_large(*_):
         raise MetricError("too many pixels")
 
-    monkeypatch.setattr(doctor.WienerDenoiser, "fit", too_large)
+    monkeypatch.setattr(patient.WienerDenoiser, "fit", too_large)
     signs = examine(load_model("digits"))
     (sign,) = [sign for sign in signs if sign.measured.startswith("not looked at")]
     assert (sign.wrong, sign.measured) == (False, "not looked at: too many pixels")
+
+
+def test_the_curves_of_a_run_are_looked_at(tmp_path):
+    run = RunFolder(tmp_path / "rising")
+    records = [{"step": step, "epoch": step, "train_loss": 1 / step} for step in range(1, 60)]
+    records += [{"step": step, "epoch": step, "val_loss": 0.1 + abs(step - 20) / 100} for step in range(5, 60, 5)]
+    write_text(run.metrics, "\n".join(map(json.dumps, records)) + "\n")
+    digits = replace(load_model("digits"), weights=run.checkpoint("ema"))
+    (sign,) = [sign for sign in examine(digits) if sign.wrong]
+    assert sign.cause == "the curves of its training warn"
+    assert sign.measured.startswith("The validation loss has risen since step 20")
+    assert "ckpts/best.pt" in sign.remedy
 
 
 def test_weights_that_are_no_numbers_and_models_that_cannot_be_examined(random_model):

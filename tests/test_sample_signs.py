@@ -41,6 +41,7 @@ def test_real_images_have_no_sign(mnist):
 @pytest.mark.parametrize(
     ("cause", "change"),
     [
+        ("images hold no content", torch.zeros_like),
         ("light and dark are exchanged", lambda images: 255 - images),
         ("black is grey", lambda images: images / 2 + 127),
         ("noise is left", lambda images: images + 25 * torch.randn(images.shape, generator=torch.Generator())),

@@ -71,6 +71,16 @@ def examine_samples(samples: ImageSet, dataset: str = "mnist") -> list[Sign]:
 # -- the signs -----------------------------------------------------------------------------------------------------
 
 
+def _content(seen: Seen) -> Iterator[Sign]:
+    flat = (seen.samples.flatten(1).std(1) < 1e-3).double().mean().item()
+    yield Sign(
+        "images hold no content",
+        f"{flat:.0%} of the samples have one level everywhere",
+        flat > 0.05,
+        "Look for values that are no numbers before they become pixels: a root of a negative number.",
+    )
+
+
 def _levels(seen: Seen) -> Iterator[Sign]:
     ours, theirs = (images.mean(0) - images.mean() for images in (seen.samples, seen.real_samples))
     alike = F.cosine_similarity(ours.flatten(), theirs.flatten(), 0).item()
@@ -141,5 +151,5 @@ def _mirror(seen: Seen) -> Iterator[Sign]:
     )
 
 
-LOOKS: tuple[Callable[[Seen], Iterator[Sign]], ...] = (_levels, _noise, _mirror, _variety)
+LOOKS: tuple[Callable[[Seen], Iterator[Sign]], ...] = (_content, _levels, _noise, _mirror, _variety)
 """A grey or noisy set is also an unusual one in everything that comes later."""
