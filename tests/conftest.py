@@ -183,7 +183,7 @@ def hub(tmp_path, monkeypatch):
 def exported_digits(made_once) -> dict[str, bytes]:
     """The network of the model digits as ONNX, by its weights: fp32 and fp16."""
     from ddpm import load_model
-    from ddpm.deploy.static_page import onnx_bytes
+    from ddpm.deploy.onnx_file import onnx_bytes
     from tests.exported import keep_exported
 
     def export(folder: Path) -> None:

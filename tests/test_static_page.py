@@ -13,9 +13,10 @@ import torch
 
 from ddpm import load_model
 from ddpm.config.yaml_text import parse_yaml
+from ddpm.deploy.onnx_file import onnx_bytes
 from ddpm.deploy.plane_page import LEARNING, POINTS, SCHEDULES, T, plane_json
 from ddpm.deploy.space import push_space, sdk_of, write_space
-from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, description, onnx_bytes, static_files
+from ddpm.deploy.static_page import MAX_BYTES, RUNTIME_BYTES, _check_exportable, description, static_files
 from ddpm.errors import DDPMError, ModelError
 from ddpm.models import Model
 from ddpm.plane import DATASETS, MLP, law_of, sample_data, train

@@ -10,10 +10,11 @@ from torch import Tensor
 from ..config.edit import load_config
 from ..config.sections import SamplingConfig
 from ..config.variants import parse_schedules
-from ..errors import DDPMError, one_line
+from ..errors import DDPMError, ModelError, one_line
 from ..files import RunFolder, output_dir, write_bytes
-from ..models import load_model
+from ..models import Model, load_model
 from ..names import listed
+from ..quantities import size_text
 from ..schedule import SCHEDULES
 from ..spacing import SPACINGS
 from ..storage.places import hub_models, resolve, shipped_models, trained_runs
@@ -124,11 +125,53 @@ def viz_dataset(path: Path, split: str, num_samples: int, out: Path) -> None:
 
 @click.command("export")
 @model_option(required=True)
-@click.option("--out", type=UserPath(), required=True, help="The folder to write into.")
-def export_command(reference: str, out: Path) -> None:
-    """Write a model's averaged weights as model.safetensors with its config.yaml."""
-    click.echo(load_model(reference).save(out))
-    click.echo(f"sample it: python -m ddpm sample grid --model {out}", err=True)
+@click.option("--to", "kind", type=click.Choice(["ddpm", "diffusers", "onnx"]), default="ddpm", help="This library, "
+              "diffusers, or ONNX for the network alone.")  # fmt: skip
+@click.option("--out", type=UserPath(), required=True, help="The folder to write into; of ONNX the file.")
+@click.option("--weights", type=click.Choice(["fp16", "fp32"]), default="fp32", help="How ONNX stores them.")
+def export_command(reference: str, kind: str, out: Path, weights: str) -> None:
+    """Write a model's averaged weights as model.safetensors with its config.yaml, or for other programs."""
+    if weights != "fp32" and kind != "onnx":
+        raise click.UsageError("--weights goes with --to onnx")
+    model = load_model(reference)
+    if kind == "diffusers":
+        _export_pipeline(model, out)
+    elif kind == "onnx":
+        _export_onnx(model, out, weights)
+    else:
+        click.echo(model.save(out))
+        click.echo(f"sample it: python -m ddpm sample grid --model {out}", err=True)
+
+
+def _export_pipeline(model: Model, out: Path) -> None:
+    from ..deploy.to_diffusers import write_pipeline
+
+    reasons = write_pipeline(model, out)
+    click.echo(out)
+    if reasons:
+        click.echo(
+            f"with a pipeline of its own, for {', '.join(reasons)}: load it with trust_remote_code=True", err=True
+        )
+    click.echo(f"how to load it: {out / 'README.md'}", err=True)
+
+
+def _export_onnx(model: Model, out: Path, weights: str) -> None:
+    from ..deploy.onnx_file import OPSET, TOLERANCE, largest_difference, onnx_bytes
+
+    content = onnx_bytes(model, weights)
+    try:
+        off = largest_difference(model, content)
+    except ImportError:
+        compared = "not compared: pip install onnxruntime"
+    else:
+        if off > TOLERANCE[weights]:
+            raise ModelError(
+                f"onnxruntime differs from PyTorch by {off:.1e}, more than {TOLERANCE[weights]:g}: not written"
+            )
+        compared = f"onnxruntime differs from PyTorch by {off:.1e} at most ({TOLERANCE[weights]:g} is allowed)"
+    write_bytes(out, content)
+    click.echo(out)
+    click.echo(f"opset {OPSET}, {size_text(len(content))}, {compared}", err=True)
 
 
 @click.command("models")

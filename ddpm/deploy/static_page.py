@@ -16,12 +16,9 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..editing import STRENGTH
 from ..errors import DDPMError, ModelError
@@ -30,6 +27,7 @@ from ..media.strokes import A_THREE, LOWER_HALF
 from ..models import Model, load_model
 from ..quantities import size_text
 from ..unet import UNet
+from .onnx_file import WEIGHTS, onnx_bytes
 from .plane_page import plane_json
 from .readme import static_readme
 
@@ -43,7 +41,6 @@ MAX_BYTES = 25_000_000
 MAX_STEPS = 100
 SAMPLERS = ("ddim", "dpmpp_2m", "ddpm")  # as many as sampling.js has
 START_STEPS = 20
-WEIGHTS = {"fp16": torch.float16, "fp32": torch.float32}
 NETWORK = "model.onnx"
 
 
@@ -135,45 +132,6 @@ def description(model: Model) -> dict[str, Any]:
             "guidance": sampling.guidance_scale,
         },
     }
-
-
-def onnx_bytes(model: Model, weights: str = "fp32") -> bytes:
-    """The network as ONNX: x (N, C, H, W) and t (N,) to output (N, C, H, W), for any N; y (N,) as well if it has
-    classes, and n (N,), the place of the number of steps, if it is distilled.
-
-    ``weights`` fp16 halves the file: each weight is stored in half precision and cast when the network is loaded.
-    """
-    batch = torch.export.Dim("batch", min=1, max=1 << 16)
-    inputs = {"x": torch.zeros(2, *model.config.image_shape), "t": torch.zeros(2, dtype=torch.long)}
-    if model.num_classes:
-        inputs["y"] = torch.zeros(2, dtype=torch.long)
-    if model.config.model.step_counts:
-        inputs["n"] = torch.zeros(2, dtype=torch.long)
-    network = model.network.to("cpu", memory_format=torch.contiguous_format)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about its own future
-        program = torch.onnx.export(
-            network, kwargs=inputs, dynamo=True, input_names=list(inputs), output_names=["output"],
-            dynamic_shapes={name: {0: batch} for name in inputs}, verbose=False,
-        )  # fmt: skip
-    graph = program.model_proto
-    if weights == "fp16":
-        _store_in_half_precision(graph.graph)
-    return graph.SerializeToString()
-
-
-def _store_in_half_precision(graph: Any) -> None:
-    from onnx import TensorProto, helper, numpy_helper
-
-    casts = []
-    for stored in graph.initializer:
-        if stored.data_type == TensorProto.FLOAT and len(stored.dims) > 1:  # biases and norms are few
-            name, values = stored.name, numpy_helper.to_array(stored)
-            stored.CopyFrom(numpy_helper.from_array(values.astype("float16"), f"{name}_half"))
-            casts.append(helper.make_node("Cast", [stored.name], [name], to=TensorProto.FLOAT))
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
 
 
 # -- the runtime ---------------------------------------------------------------------------------------------------

@@ -15,8 +15,9 @@ from playwright.sync_api import expect
 
 from ddpm import editing, generate, load_model, sample
 from ddpm.config import sampling_settings
+from ddpm.deploy.onnx_file import onnx_bytes
 from ddpm.deploy.space import write_space
-from ddpm.deploy.static_page import MAX_BYTES, NETWORK, onnx_bytes, static_files
+from ddpm.deploy.static_page import MAX_BYTES, NETWORK, static_files
 from ddpm.errors import DDPMError
 from ddpm.evaluation.classifier import classify
 from ddpm.media.strokes import read_strokes, sketch_of
