@@ -3,6 +3,7 @@
 import streamlit as st
 
 from ddpm.errors import DDPMError
+from ddpm.escaping import as_code
 from ddpm.models import NO_CLASS
 from ddpm.samplers import SAMPLERS
 from pages.components.classes import label_of, options
@@ -36,7 +37,9 @@ if model.config.model.step_counts:
 
 with st.container(horizontal=True, vertical_alignment="bottom"):
     offered = options("ladder_draw", model.class_names, last=[NO_CLASS])
-    drawn = st.selectbox("Draw", offered, min(LADDER_CLASS, model.num_classes), key="ladder_draw", width=190, **BOUND)
+    drawn = st.selectbox(
+        "Draw", offered, min(LADDER_CLASS, max(0, model.num_classes - 1)), key="ladder_draw", width=190, **BOUND
+    )
     seed = st.number_input("Seed", step=1, key="ladder_seed", width=150, **BOUND)
     label = label_of(model.class_names, drawn)
     possible = plans(model, None if label is None else [label])
@@ -70,7 +73,8 @@ except DDPMError as error:
 shown: Ladder = st.session_state.get("ladder") or opening_ladder() or wanted
 draw(shown, place, differences)
 if "ladder" not in st.session_state and (shown.key != wanted.key or not shown.climbed):
-    came = " This one came with the app." if shown.climbed else ""
+    whose = "" if shown.reference == model.reference else f", drawn with {as_code(shown.reference)},"
+    came = f" This one{whose} came with the app." if shown.climbed else ""
     progress.info(f"**Climb** draws one image in {len(wanted.plan)} ways, from left to right.{came}",
                   icon=":material/stairs_2:")  # fmt: skip
 elif shown.key != wanted.key:

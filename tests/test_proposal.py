@@ -43,7 +43,7 @@ def test_few_photographs_in_two_folders():
     assert config.data.horizontal_flip
     assert config.model.dropout == 0.1
     assert config.data.path.endswith("/images/pets")
-    assert "480 on their shorter side" in reasons["32 x 32 pixels"]
+    assert "480 on the shorter side" in reasons["32 x 32 pixels"]
     assert config.name == "pets"
 
 

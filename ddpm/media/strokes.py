@@ -20,7 +20,9 @@ UNIT = 1000
 MOST_LETTERS = 20_000  # about three thousand points
 FINER = 8  # pixels that one pixel is averaged of, along each side
 A_THREE = "95:290,230;420,160;600,180;660,290;560,420;440,470|95:440,470;600,520;700,640;620,780;450,840;280,790"
-"""What a page has on its canvas before one draws."""
+"""What a page has on its canvas before one draws, for a model of digits."""
+A_RING = "95:500,220;698,302;780,500;698,698;500,780;302,698;220,500;302,302;500,220"
+"""The same for a model of anything else."""
 LOWER_HALF = "250:150,640;850,640|250:150,840;850,840"
 """What it has painted over."""
 _STROKE = re.compile(r"\d{1,3}:\d{1,4},\d{1,4}(;\d{1,4},\d{1,4})*")

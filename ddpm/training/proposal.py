@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..config.edit import change, config_from_dict
 from ..config.schema import Config
+from ..errors import DataError
 from ..image_folder.reading import Sizes
 from ..image_folder.taking import Taken
 from .loop import steps_per_epoch
@@ -14,7 +15,7 @@ from .preflight import FEW
 
 LOOKS = 50_000  # images that a training sees, each many times: minutes at 32 pixels on two cores
 MANY = 1_000  # images; for four times as many the training takes twice as long
-HELD_OUT = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # values of data.val_fraction, the first that gives enough
+HELD_OUT = (0.05, 0.1, 0.15, 0.2, 0.25)  # values of data.val_fraction
 PHOTOGRAPH = 128  # pixels of the shorter side; what is smaller may be an icon, a letter or a digit
 RECORDS = 10  # validations and grids of samples in a training
 LONGEST_AVERAGE, LONGEST_WARMUP = 0.9995, 300
@@ -59,7 +60,7 @@ Choice = tuple[dict[str, Any], Reason]
 
 def _of_the_images(seen: Taken, fast: bool) -> Iterator[Choice]:
     size = 64 if fast and seen.side >= 64 else 32
-    why = f"yours have {seen.side:,} on their shorter side"
+    why = f"yours have about {seen.side:,} on the shorter side"
     if size == 32 and seen.side >= 64:
         why += "; at 64 every step would take four times as long here"
     lowest = size // 8  # the size of the smallest level, which attends
@@ -88,9 +89,25 @@ def _of_the_images(seen: Taken, fast: bool) -> Iterator[Choice]:
     )  # fmt: skip
 
 
+def _held_out(sizes: Callable[[float], Sizes]) -> tuple[float, int]:
+    """The first of ``HELD_OUT`` that gives enough images to validate with, or the last that leaves some to learn from;
+    and how many it leaves."""
+    found = None
+    for share in HELD_OUT:
+        try:
+            split = sizes(share)
+        except DataError:
+            if found is None:
+                raise
+            break
+        found = share, split.train
+        if split.val >= FEW:
+            break
+    return found
+
+
 def _of_the_training(sizes: Callable[[float], Sizes]) -> Iterator[Choice]:
-    val_fraction = next((share for share in HELD_OUT if sizes(share).val >= FEW), HELD_OUT[3])
-    learned = sizes(val_fraction).train
+    val_fraction, learned = _held_out(sizes)
     batch = 16 if learned < MANY else 32 if learned < 10 * MANY else 128
     while batch > max(1, learned // 2):
         batch //= 2

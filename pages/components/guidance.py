@@ -56,7 +56,7 @@ def _strip(model: Model, label: int, seed: int) -> None:
     )
     st.caption(
         f"Seed {seed}, {settings[0].num_steps} steps, the same noise everywhere. At w = 0 the class is ignored, at 1 "
-        "followed plainly. Beyond, strokes get bolder and digits more alike, which acting at all t exaggerates; within "
+        "followed plainly. Beyond, contrast grows and images get more alike, which acting at all t exaggerates; within "
         "an interval most images hardly change, since their shape is decided before and their edges after."
     )
 

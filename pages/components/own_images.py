@@ -158,7 +158,7 @@ def look_at(start: str, config: Config | None) -> DeltaGenerator:
                          "them stay; they can then be neither resumed nor evaluated.")  # fmt: skip
                 st.button("Delete for good", icon=":material/delete_forever:", key="train_forget", on_click=_forget,
                           args=(found.name,), help="This cannot be undone.")  # fmt: skip
-    with right.container(gap="small"):
+    with right.container(gap=None):
         for what, why in proposal.reasons:
             st.markdown(f":small[**{foreign(what)}**: {foreign(why)}.]")
     return button

@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from ddpm import editing
-from ddpm.media.strokes import A_THREE, sketch_of, strokes_text
+from ddpm.media.strokes import A_RING, A_THREE, sketch_of, strokes_text
 from ddpm.models import Model
 from ddpm.sampling import timesteps_from
 
@@ -40,7 +40,7 @@ def sketch_tool(model: Model) -> None:
     left, right = st.container(key="draw_sides").columns(2, gap="large")
     data = model.config.data
     with left:
-        strokes = canvas("draw_strokes", "Sketch", A_THREE)
+        strokes = canvas("draw_strokes", "Sketch", A_THREE if model.config.noun == "digit" else A_RING)
         pixels = sketch_of(strokes, data.image_size, data.channels)
         if labels == READ:
             labels = read(pixels) if strokes else []
