@@ -1,6 +1,8 @@
 """The Train page without a browser: form and YAML in step, faults beside their fields, launch only when all is well."""
 
+import io
 import re
+import zipfile
 from functools import partial
 from types import SimpleNamespace
 
@@ -383,6 +385,51 @@ def test_more_classes_than_the_folder_has_make_launch_impossible(train, tmp_path
     assert not launch_button(app).disabled
     steps = next(metric for metric in app.metric if metric.label == "Steps")
     assert re.search(r"a step has \d\d images", steps.help)
+
+
+def zipped(count: int) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for i in range(count):
+            picture = io.BytesIO()
+            Image.effect_noise((20, 20 + i), 60).save(picture, "PNG")
+            archive.writestr(f"{'ab'[i % 2]}/{i}.png", picture.getvalue())
+    return content.getvalue()
+
+
+@pytest.mark.slow
+def test_images_that_are_dropped_get_a_config_of_their_own_and_can_be_deleted(train, output_dir):
+    app = train()
+    app = app.get("file_uploader")[0].set_value(("x.zip", b"PK", "application/zip")).run()
+    assert app.error[0].value.startswith("x.zip cannot be opened as a ZIP")
+    app = train()
+    app = app.get("file_uploader")[0].set_value(("My *pets*.zip", zipped(60), "application/zip")).run()
+    assert not app.exception
+    assert app.selectbox(key="train_from").value == "images:my-pets"
+    config = config_from_yaml(text_of(app))
+    assert (config.name, config.data.channels, config.model.num_classes) == ("my-pets", 1, 2)
+    assert config.data.path == str(output_dir / "images" / "my-pets")
+    assert launch_button(app).label == "Looks right, start"
+    assert not launch_button(app).disabled
+    assert "**Grey**: none of them has colour" in said(app)
+    assert any("60 images" in caption.value for caption in app.caption)
+    assert next(expander.label for expander in app.expander).startswith("Advanced")
+    app.text_input(key="train_data_image_size").set_value("16").run()
+    assert not app.exception
+    app.button(key="train_forget").click().run()
+    assert not app.exception
+    assert list((output_dir / "images").iterdir()) == []
+    assert config_from_yaml(text_of(app)).data.dataset == "digits"
+
+
+@pytest.mark.slow
+def test_in_public_no_images_come_in(open_page, monkeypatch, output_dir):
+    (output_dir / "images/mine").mkdir(parents=True)
+    (output_dir / "images/mine/.taken.json").write_text("{}")
+    monkeypatch.setenv("DDPM_PUBLIC", "1")
+    app = open_page("pages/train.py", train_from="images:mine")
+    assert not app.get("file_uploader")
+    assert "images:mine" not in app.selectbox(key="train_from").options
 
 
 @pytest.mark.slow
