@@ -178,6 +178,7 @@ def test_wrong_usage_is_told(cli, options, said):
 def files(monkeypatch, exported_digits):
     """A page of the digits model without its runtime, which comes from elsewhere."""
     monkeypatch.setattr("ddpm.deploy.static_page._runtime_files", lambda archive: {})
+    monkeypatch.setattr("ddpm.deploy.static_page.lessons_json", lambda models: b"[]")  # see test_lessons.py
     monkeypatch.setattr("ddpm.deploy.static_page.onnx_bytes", lambda model, weights: exported_digits[weights])
     return static_files("digits")
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -187,8 +187,11 @@ def stated(section: type[Section], values: dict[Any, Any]) -> dict[Any, Any]:
 def fields_of(section: type[Section], path: Sequence[str]) -> dict[str, FieldInfo]:
     """The fields of the section at a path from this one, {} where there is none."""
     for name in path:
+        if name.isdecimal():  # an item of a tuple of sections
+            continue
         field = section.model_fields.get(name)
         section = field.annotation if field else None
+        section = get_args(section)[0] if get_origin(section) is tuple else section
         if not (isinstance(section, type) and issubclass(section, Section)):
             return {}
     return section.known_fields()

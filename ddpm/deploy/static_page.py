@@ -27,6 +27,7 @@ from ..media.strokes import A_THREE, LOWER_HALF
 from ..models import Model, load_model
 from ..quantities import size_text
 from ..unet import UNet
+from .lessons_page import lessons_json
 from .onnx_file import WEIGHTS, onnx_bytes
 from .plane_page import plane_json
 from .readme import static_readme
@@ -65,6 +66,7 @@ def static_files(
     files = _runtime_files(runtime)
     files |= {path.name: path.read_bytes() for path in ASSETS.iterdir()}
     files["plane.json"] = plane_json()
+    files["lessons.json"] = lessons_json({model.config.name for model in models})
     networks = [NETWORK, *(f"model-{number}.onnx" for number in range(2, len(models) + 1))]
     files |= {name: onnx_bytes(model, weights) for name, model in zip(networks, models, strict=True)}
     version = "ddpm-lab-" + hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]

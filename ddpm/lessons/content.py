@@ -18,8 +18,6 @@ from .kinds import Experiment
 FOLDER = Path(__file__).parent
 TERM = re.compile(r"\[([^\]]+)\]\(#([\w-]+)\)")
 """A term as the texts of a lesson link it: [the share that is left](#alpha_bar), an anchor of docs/glossary.md."""
-STATIC = {"playground": "index.html", "plane": "plane.html"}
-"""The pages that the static page has too; they understand the same links."""
 
 
 class Visit(Section):
@@ -27,7 +25,7 @@ class Visit(Section):
 
     page: str
     label: str
-    link: dict[str, str | int | float | tuple[int, ...]] = Field(default_factory=dict)
+    link: dict[str, str | int | float | tuple[int | str, ...]] = Field(default_factory=dict)
     """What follows the ? of its address."""
 
     @property

@@ -278,7 +278,7 @@ def _walks(asked: Walks, tell: Tell, load: Load) -> Iterator[Row]:
     for shot in asked.shots:
         known = Mixture.of_points(sample_data(asked.data, shot.points)) if shot.points else law
         denoise = known.denoiser(schedule, asked.of_class, shot.guidance)
-        timesteps = spaced_timesteps(schedule.num_timesteps, shot.steps)
+        timesteps = spaced_timesteps(schedule.num_timesteps, shot.steps, shot.spacing)
         ends = _end(walk(SAMPLERS[shot.sampler].function, denoise, schedule, timesteps, POINTS), tell).flatten(1)
         far = f"distance to the data {sliced_wasserstein(ends, truth):.2f}"
         figures.append(Figure(shot.label, chart=_scattered(truth, ends), facts=far))

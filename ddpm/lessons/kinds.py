@@ -98,6 +98,7 @@ class Walked(Section):
     guidance: float = 1.0
     steps: int = Field(50, ge=1, le=200)
     sampler: Annotated[str, OneOf(SAMPLERS)] = "ddim"
+    spacing: Literal["trailing", "quadratic"] = "trailing"
     points: int | None = Field(None, ge=2, le=5000)
     """In place of all data: so many points, of which the denoiser knows no more than a training set would tell it."""
 
