@@ -1,6 +1,6 @@
 """Sixty photographs in two folders, from the ZIP that is dropped on Train to a report and an export, in a browser.
 
-With DDPM_SOAK=1 the network is the one that the page proposes, and it learns for three minutes.
+With DDPM_SOAK=1 the network is the one that the page proposes, and it learns for three minutes, or until its first samples.
 """
 
 import io
@@ -109,6 +109,7 @@ def test_sixty_photographs_from_the_drop_to_the_export(page, chromium, folder, w
         if THREE_MINUTES:
             page.get_by_text(" of training").or_(page.get_by_text("images/s")).first.wait_for(timeout=SLOW)
             page.wait_for_timeout(180_000)
+            card.get_by_text("validation").first.wait_for(timeout=3 * SLOW)  # with the first samples, on a slow machine
             page.locator(".st-key-train_Stop_holiday").get_by_role("button").first.click()
         card.get_by_text("stopped" if THREE_MINUTES else "finished", exact=True).wait_for(timeout=SLOW)
 
