@@ -7,8 +7,9 @@ from opening the page to the picture and from the key to the answer, and the ser
 stay flat after the first two minutes. The browsers run on the same machine and take their share of it.
 
 With ``--live slider`` all of them drag: the steps of the distilled model, then its seed, each as soon as the picture
-has followed; with ``--live pen`` they draw strokes that the same model makes digits of. With ``--think 3`` they look at
-every answer for three seconds, as people do. Printed is how long it took from the hand to the picture.
+has followed; with ``--live pen`` they draw strokes that the same model makes digits of; with ``--live lessons`` they
+are a class, see ``lessons.py``. With ``--think 3`` they look at every answer for three seconds, as people do. Printed
+is how long it took from the hand to the picture.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.conftest import CHROMIUM_FLAGS
 from tests.browser.driver import find_chromium
+
+from .lessons import study
 
 ROOT = Path(__file__).parent.parent
 GOAL_BYTES, GOAL_SECONDS, GOAL_LIVE_SECONDS = 3e9, 60, 2
@@ -319,6 +322,20 @@ def drag(url: str, browser: Browser, server: psutil.Process, arguments: argparse
     print(f"from hand to picture: {waits(answers)} (goal: a median under {GOAL_LIVE_SECONDS} s)")
 
 
+def teach(url: str, browser: Browser, server: psutil.Process, arguments: argparse.Namespace) -> None:
+    print(f"{arguments.sessions} students for {arguments.minutes:g} minutes", flush=True)
+    before = cpu_seconds(server)
+    students = study(url, server, arguments)
+    took = cpu_seconds(server) - before
+    answers, others = ([seconds for student in students for seconds in getattr(student, kind)]
+                       for kind in ("answers", "others"))  # fmt: skip
+    wrong = [fault for student in students for fault in student.wrong]
+    print(f"the server's CPU time: {took / max(1, len(answers)):.2f} s a card; memory {memory(server) / 1e9:.2f} GB")
+    print(f"went wrong: {len(wrong)} {wrong[:3] or ''}")
+    print(f"to open a card, and to take a choice: {waits(others)}")
+    print(f"from running the experiment to its answer: {waits(answers)} (goal: a median under {GOAL_LIVE_SECONDS} s)")
+
+
 def go_round(visitors: list, server: psutil.Process, minutes: float, pause: float = 1) -> None:
     """Let the visitors act in turn; ``pause`` in seconds after each round, since looking costs the machine that is
     looked at."""
@@ -354,7 +371,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5, help="how long (default 5)")
     parser.add_argument("--sessions", type=int, default=20, help="visitors who keep asking (default 20)")
     parser.add_argument("--every", type=float, default=30, help="seconds between two others (default 30)")
-    parser.add_argument("--live", choices=FOLLOWERS, help="they drag a slider of the Playground, or draw, instead")
+    parser.add_argument("--live", choices=(*FOLLOWERS, "lessons"),
+                        help="they drag a slider of the Playground, draw, or go through lessons instead")  # fmt: skip
     parser.add_argument("--think", type=float, default=0, help="seconds from an answer to the next move (default 0)")
     parser.add_argument("--port", type=int, default=0, help="of the server (default: one that is free)")
     arguments = parser.parse_args()
@@ -367,7 +385,7 @@ def main() -> None:
         server = start(port, Path(folder))
         with sync_playwright() as playwright, closing_down(server):
             browser = playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_FLAGS)
-            act = drag if arguments.live else drive
+            act = {None: drive, "lessons": teach}.get(arguments.live, drag)
             act(f"http://127.0.0.1:{port}", browser, psutil.Process(server.pid), arguments)
             browser.close()
         log = (Path(folder) / "server.log").read_text(encoding="utf-8")
