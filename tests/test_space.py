@@ -51,6 +51,7 @@ def test_it_holds_the_app_one_model_and_nothing_else(digits):
         r"README\.md|Dockerfile|requirements\.(txt|lock)|streamlit_app\.py|\.streamlit/config\.toml|configs/[\w-]+\.yaml"
         r"|(pages|ddpm)/([a-z_]+/)*\w+\.py|(ddpm/deploy|pages/components)/static/\w+\.(js|css|html)|pages/opening/(\w+\.npz\.xz|decided\.json)"
         r"|ddpm/evaluation/mnist_classifier\.safetensors|ddpm/media/templates/\w+\.(md\.j2|html|css)|docs/glossary\.md"
+        r"|ddpm/deploy/host_files/pages\.yml|ddpm/lessons/\w+\.yaml"
         r"|ddpm/pretrained/digits/(model\.safetensors|config\.yaml|evaluation_results\.json)"
     )
     assert [name for name in digits if not kinds.fullmatch(name)] == []

@@ -60,36 +60,56 @@ def pull_command(reference: str, out: Path | None) -> None:
 
 
 @click.command("space")
-@click.argument("repo_id", metavar="USER/NAME")
+@click.argument("repo_id", metavar="[USER/NAME]", required=False)
 @model_option(required=True)
-@click.option("--out", type=UserPath(), help="Only build the folder: a new one, or an earlier Space's.")
-@click.option("--push", is_flag=True, help="Create or update the Space, then check what is there.")
+@click.option("--host", type=click.Choice(["docker", "streamlit", "pages", "gradio"]), default="docker",
+              help="A Docker Space, Streamlit Community Cloud, GitHub Pages, or a Gradio Space.")  # fmt: skip
+@click.option("--out", type=UserPath(), help="Only build the folder: a new one, or an earlier one of that host.")
+@click.option("--push", is_flag=True, help="Create or update the Docker Space, then check what is there.")
 @click.option("--private", is_flag=True, help="With --push: make the Space private.")
-def space_command(repo_id: str, reference: str, out: Path | None, push: bool, private: bool) -> None:
-    """Put the app with a model on Hugging Face Spaces.
+def space_command(
+    repo_id: str | None, reference: str, host: str, out: Path | None, push: bool, private: bool
+) -> None:  # fmt: skip
+    """Put the app with a model on Hugging Face Spaces, or make a folder that another host takes.
 
     Lists the files; --push uploads them. The token comes from `hf auth login` or HF_TOKEN.
     """
-    from ..deploy.space import PLAN, push_space, space_files, summary, write_space
+    from ..deploy.space import PLAN, push_space, space_files, summary, total_bytes, write_space
 
     if out and push:
         raise click.UsageError("give either --out, which only builds, or --push")
     if private and not push:
         raise click.UsageError("--private goes with --push")
-    check = check_token if push else check_repo_id
-    check(repo_id)
-    files = space_files(reference)
+    if host == "docker" and not repo_id:
+        raise click.UsageError("name the Space: USER/NAME")
+    if host != "docker" and (repo_id or not out):
+        raise click.UsageError(f"--host {host} only builds a folder: give --out FOLDER, and no USER/NAME")
+    if repo_id:
+        (check_token if push else check_repo_id)(repo_id)
+    files = space_files(reference) if host == "docker" else _files_of(host, reference)
     for name, content in files.items():
         click.echo(f"{size_text(len(content)):>10}  {name}")
-    click.echo(summary(files))
+    click.echo(summary(files) if host == "docker" else f"{len(files)} files, {size_text(total_bytes(files))}")
     if out:
         write_space(files, out)
         click.echo(out)
+        if host != "docker":
+            click.echo(f"what to do with it: {out / 'README.md'}", err=True)
     elif push:
         click.echo(PLAN, err=True)
         click.echo(push_space(files, repo_id, private=private))
     else:
         click.echo("nothing was written: --out FOLDER saves the files, --push uploads them", err=True)
+
+
+def _files_of(host: str, reference: str) -> dict[str, bytes]:
+    from ..deploy.hosts import gradio_files, pages_files, streamlit_files
+    from ..deploy.static_page import static_files
+
+    if host == "pages":
+        reference = pinned(reference)
+        return pages_files(static_files(reference), [load_model(reference).config.name], [reference])
+    return (streamlit_files if host == "streamlit" else gradio_files)(reference)
 
 
 @click.command("static")

@@ -19,7 +19,7 @@ STATIC = "static"  # the Hub's name for a Space without a server
 
 def app_readme(reference: str, config: Config) -> str:
     """The README of the app with a model, see ``space``."""
-    front = _front_matter([reference], "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
+    front = front_matter([reference], "docker", "Watch a diffusion model turn noise into images") | {"app_port": 8501}
     return render("space.md.j2", {"front": dump_yaml(front), "config": config})
 
 
@@ -31,12 +31,13 @@ def static_readme(models: Sequence[Model], runtime: str) -> str:
         "cross-origin-resource-policy": "cross-origin",
     }
     references = [model.reference for model in models]
-    front = _front_matter(references, STATIC, "A diffusion model that runs in your own browser")
+    front = front_matter(references, STATIC, "A diffusion model that runs in your own browser")
     values = {"front": dump_yaml(front | {"custom_headers": headers}), "models": models, "runtime": runtime}
     return render("static.md.j2", values)
 
 
-def _front_matter(references: Sequence[str], sdk: str, about: str) -> dict[str, Any]:
+def front_matter(references: Sequence[str], sdk: str, about: str) -> dict[str, Any]:
+    """What stands at the head of a folder's README; ``sdk`` is the kind of Space, or the host."""
     front = {
         "title": "DDPM Lab",
         "emoji": "🎲",

@@ -31,6 +31,7 @@ APP = (  # all that the app needs, and nothing else: secrets and stray files sta
     "pages/components/static/*",
     "ddpm/**/*.py",
     "ddpm/deploy/static/*",
+    "ddpm/deploy/host_files/*",
     "ddpm/lessons/*.yaml",
     "ddpm/media/templates/*",
     "ddpm/evaluation/mnist_classifier.safetensors",  # with which the Playground names what it sees
@@ -69,6 +70,11 @@ def space_files(reference: str) -> dict[str, bytes]:
     return dict(sorted(files.items()))
 
 
+def shown_model(files: Mapping[str, bytes]) -> str:
+    """The name of the one model in a Space's files."""
+    return next(name.split("/")[2] for name in files if name.startswith("ddpm/pretrained/"))
+
+
 def image_bytes(files: Mapping[str, bytes]) -> int:
     """The approximate size of the container's image: the base image, the packages, and the files."""
     return BASE_BYTES + PACKAGES_BYTES + total_bytes(files)
@@ -88,7 +94,7 @@ def summary(files: Mapping[str, bytes]) -> str:
 
 def write_space(files: Mapping[str, bytes], folder: Path) -> None:
     """Write the files of a Space into an empty folder, or over an earlier Space of the same kind, replacing everything
-    except what does not belong to a Space, such as .git.
+    except what does not belong to a Space, such as .git, and what else is in hidden folders, such as secrets.
 
     Raises:
         ConfigError: the folder holds something else.
@@ -99,6 +105,8 @@ def write_space(files: Mapping[str, bytes], folder: Path) -> None:
         raise ConfigError(f"{folder} is not empty, and no Space of this app and kind: name another folder")
     for name in {name.partition("/")[0] for name in files}:
         path = folder / name
+        if name.startswith(".") and path.is_dir() and not path.is_symlink():
+            continue
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
