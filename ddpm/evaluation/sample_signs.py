@@ -16,7 +16,8 @@ from ..data import ImageSet
 from ..errors import MetricError
 from .classifier import classify
 from .doctor import HANDED, Sign
-from .metrics import nearest, pixel_diversity
+from .memorised import SOME, closeness
+from .metrics import pixel_diversity
 from .real_images import RealImages
 
 IMAGES = 256  # of the samples and of the real ones
@@ -121,13 +122,11 @@ def _variety(seen: Seen) -> Iterator[Sign]:
         ours < 0.6 * theirs,
         "Give every image noise of its own, and lower guidance.",
     )
-    found = nearest(seen.samples, seen.real.train.images)
-    level = seen.real.neighbour_quantile(0.01) * seen.real.neighbour_levels(seen.labels, len(seen.samples))
-    copied = (found.distance < level).double().mean().item()
+    copied = closeness(seen.samples, seen.labels, seen.real).share
     yield Sign(
         "samples are copies of training images",
         f"{copied:.0%} lie nearer to a training image than all but 1 % of the test images do",
-        copied > 0.15,
+        copied > SOME,
         "Stop the training earlier, raise model.dropout, or train on more images.",
     )
 
