@@ -79,7 +79,7 @@ class Trackio:
     def __init__(self, begun: Begun):
         import trackio
 
-        self._image, self._recorded = trackio.Image, begun.recorded
+        self._image, self._finish, self._recorded = trackio.Image, trackio.finish, begun.recorded
         self._run = trackio.init(
             PROJECT, begun.config.name, config=begun.config.model_dump(mode="json"),
             resume="allow" if begun.recorded else "never",
@@ -94,7 +94,7 @@ class Trackio:
             self._run.log({GRIDS: self._image(str(png))}, step=step)
 
     def close(self, failed: bool) -> None:
-        self._run.finish()
+        self._finish()  # of the module, which else ends the run once more at exit
 
 
 class WandB:
