@@ -124,10 +124,11 @@ def test_what_is_said_of_schedules():
 
 
 def test_the_same_noise_level_is_the_same_picture():
-    (one,), (other,) = (row.figures for row in draw(card_of("noise", "Another schedule, another picture?").experiment))
+    ((one, other),) = (row.figures for row in draw(card_of("noise", "Another schedule, another picture?").experiment))
     pixels = [torch.tensor(list(figure.image.tobytes()), dtype=torch.float) for figure in (one, other)]
     assert (pixels[0] - pixels[1]).abs().max() <= 1
-    steps, jump = (row.figures[0].facts for row in draw(card_of("noise", "Five hundred steps, or one").experiment))
+    (row,) = draw(card_of("noise", "Five hundred steps, or one").experiment)
+    steps, jump = (figure.facts for figure in row.figures)
     assert steps == jump
     assert "mean +0.00, spread 1.00" in jump
 
@@ -270,7 +271,7 @@ def test_an_answer_sheet_has_questions_answers_and_pictures():
     assert all(f"[{name}]: data" in text for name in re.findall(r"!\[.*?\]\[(.+?)\]", text))
     assert "Your answer: b; what came is a" in page
     assert "Your answer: c, which is what came." in page
-    assert "Your answer: None: shown. The answer is c." in page
+    assert "Your answer: none, it was shown; the answer is c." in page
     assert page.count("Not yet answered.") == 3
     assert "](#" not in text
 

@@ -6,7 +6,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import torch
@@ -38,6 +38,7 @@ Tell = Callable[[], None]
 """Called between two steps of a computation, which it may interrupt."""
 MOMENTS = 5  # of a walk whose guesses are shown
 POINTS = 500  # in the plane
+CHART_COLOURS = 48  # of a chart in a file, which is a third as large with them
 REACH = 2.2  # of the plane, to either side
 
 
@@ -58,7 +59,7 @@ class Figure:
 
         buffer = io.BytesIO()
         to_matplotlib(self.chart).savefig(buffer, dpi=110)
-        return buffer.getvalue()
+        return png_bytes(Image.open(buffer).convert("RGB").quantize(CHART_COLOURS))
 
     @cached_property
     def data_uri(self) -> str:
@@ -85,7 +86,15 @@ def draw(experiment: Experiment, tell: Tell = lambda: None, load: Load = load_mo
     Raises:
         DDPMError: a model that it takes is not there, or cannot do what it asks for.
     """
-    return tuple(DRAWN[type(experiment)](experiment, tell, load))
+    rows = tuple(DRAWN[type(experiment)](experiment, tell, load))
+    if len(rows) > 1 and all(len(row.figures) == 1 for row in rows):  # beside each other they are easier to compare
+        return (Row(tuple(_under_its_label(row) for row in rows)),)
+    return rows
+
+
+def _under_its_label(row: Row) -> Figure:
+    (figure,) = row.figures
+    return replace(figure, label=row.label, facts=", ".join(filter(None, (figure.label, figure.facts))))
 
 
 def work_of(experiment: Experiment, load: Load = load_model) -> int:
@@ -224,9 +233,8 @@ def _guessed(asked: Guessed, tell: Tell, load: Load) -> Iterator[Row]:
     model = load(asked.model)
     x0 = _clean(asked, model, tell)
     t = torch.tensor(asked.t)
-    many = x0.expand(len(t), -1, -1, -1)
     eps = ImageNoise(asked.seed, [0], model.config.image_shape)().expand(len(t), -1, -1, -1)
-    x_t = q_sample(model.schedule, many, t, eps)
+    x_t = q_sample(model.schedule, x0.expand_as(eps), t, eps)
     if "x_t" in asked.shows:
         yield _row("what the network is given", asked.t, x_t)
     for label in asked.asked:
@@ -235,11 +243,11 @@ def _guessed(asked: Guessed, tell: Tell, load: Load) -> Iterator[Row]:
         with torch.no_grad():
             said = denoise(x_t, t)
         tell()
-        who = "its guess" if label is None else f"its guess, told that it is a {model.class_name(label)}"
+        told = "" if label is None else f", told that it is a {model.class_name(label)}"
         if "eps" in asked.shows:
-            yield _row(f"{who} of the noise", asked.t, said.eps / EPS_RANGE)
+            yield _row(f"its guess of the noise{told}", asked.t, said.eps / EPS_RANGE)
         if "x0" in asked.shows:
-            yield _row(f"{who} of the image", asked.t, said.x0, many)
+            yield _row(f"its guess of the image{told}", asked.t, said.x0)
 
 
 def _clean(asked: Guessed, model: Model, tell: Tell) -> Tensor:
@@ -257,15 +265,9 @@ def _end(steps: Iterable[Step], tell: Tell) -> Tensor:
     return end
 
 
-def _row(label: str, timesteps: Sequence[int], images: Tensor, truth: Tensor | None = None) -> Row:
-    near = [""] * len(images) if truth is None else [f"{value:.1f} dB" for value in psnr(images, truth).tolist()]
-    return Row(
-        tuple(
-            Figure(f"t = {t}", make_grid(to_uint8(image[None]), gap=0), facts=facts)
-            for t, image, facts in zip(timesteps, images, near, strict=True)
-        ),
-        label,
-    )
+def _row(label: str, timesteps: Sequence[int], images: Tensor) -> Row:
+    pairs = zip(timesteps, images, strict=True)
+    return Row(tuple(Figure(f"t = {t}", make_grid(to_uint8(image[None]), gap=0)) for t, image in pairs), label)
 
 
 # -- the plane -----------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def _markdown(lesson: Lesson, answers: Answers, drawn: Drawn) -> str:
 
 def _answered(index: int, card: Card, answer: str, rows: tuple[Row, ...]) -> list[str]:
     held = ", which is what came" if card.held(answer) else f"; what came is {card.answer}"
-    yours = f"None: shown. The answer is {card.answer}." if answer == SHOWN else f"{answer}{held}."
+    yours = f"none, it was shown; the answer is {card.answer}." if answer == SHOWN else f"{answer}{held}."
     parts = [f"Your answer: {yours}"]
     for r, row in enumerate(rows):
         parts += [f"*{row.label}*"] if row.label else []

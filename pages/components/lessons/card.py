@@ -115,6 +115,7 @@ def _ways(place: Place) -> None:
         following = every[every.index(place.lesson) + 1 :][:1]
         for lesson in following:
             st.button(f"Next lesson: {lesson.heading}", icon=":material/arrow_forward:", key="lesson_following",
-                      on_click=open_lesson, args=(lesson,), type="primary")  # fmt: skip
+                      on_click=open_lesson, args=(lesson,),
+                      type="secondary" if place.answer == OPEN else "primary")  # fmt: skip
     if place.answers.done == len(place.lesson.cards):
         st.success("That was the last card. You now know\n\n" + "\n".join(f"- {each}" for each in place.lesson.know))
