@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import parse_qs
 
 import pytest
 import torch
@@ -296,3 +297,15 @@ def test_every_kind_of_experiment_is_used():
     assert {type(card.experiment) for _, card in CARDS} == {*kinds.KINDS.values()}
     assert {shot.settings.get("sampler", "ddim") for _, card in CARDS for shot in getattr(card.experiment, "shots", ())
             if hasattr(shot, "settings")} <= SAMPLERS.keys()  # fmt: skip
+
+
+VISITS = {(visit.page, visit.query): visit for _, card in CARDS for visit in card.visits}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("visit", VISITS.values(), ids=lambda visit: f"{visit.page} {visit.label}")
+def test_a_page_takes_all_that_a_link_of_a_card_asks_for(visit, open_page):
+    app = open_page(f"pages/{visit.page}.py", **parse_qs(visit.query))
+    assert not [toast.value for toast in app.toast]
+    assert not [warning.value for warning in app.warning if "link" in warning.value]
+    assert not app.error
