@@ -18,7 +18,8 @@ from ddpm.deploy.static_page import static_files
 from tests.browser.conftest import CHROMIUM_FLAGS, ROOT, environment, plain_server, serve
 from tests.browser.driver import find_chromium, open_page
 
-PAGES = ("", "playground", "ladder", "schedules", "train", "curves", "evaluate?eval_model=run:digits", "share")
+PAGES = ("", "playground", "ladder", "lessons?lesson=ddim&card=1&answers=a.-.-.-.-.-", "schedules", "train", "curves",
+         "evaluate?eval_model=run:digits", "share")  # fmt: skip
 WIDTHS, SCHEMES = (1280, 420), ("light", "dark")
 HEIGHT, LONGEST = 900, 6000
 README = ROOT / "docs" / "playground.png"
