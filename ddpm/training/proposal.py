@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 
 from ..config.edit import change, config_from_dict
 from ..config.schema import Config
+from ..device import resolve_device
 from ..errors import DataError
 from ..image_folder.reading import Sizes
 from ..image_folder.taking import Taken
+from .estimate import dataset_sizes
 from .loop import steps_per_epoch
 from .preflight import FEW
 
@@ -35,6 +37,21 @@ class Proposal(NamedTuple):
 
     config: Config
     reasons: tuple[Reason, ...]
+
+
+def propose_here(seen: Taken, preset: Config) -> Proposal:
+    """``propose`` for images as they were taken in, and the device that trains on this machine.
+
+    Raises:
+        DataError: the images are no longer there, or too few are left.
+    """
+    data = preset.data.model_copy(update={"path": str(seen.folder)})
+    return propose(
+        seen,
+        preset,
+        lambda share: dataset_sizes(data.model_copy(update={"val_fraction": share})),
+        fast=resolve_device("auto").type != "cpu",
+    )
 
 
 def propose(seen: Taken, preset: Config, sizes: Callable[[float], Sizes], *, fast: bool = False) -> Proposal:

@@ -11,7 +11,6 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from ddpm.config import Config, load_config
 from ddpm.deploy.public import forbid, limits
-from ddpm.device import resolve_device
 from ddpm.errors import DDPMError, one_line
 from ddpm.escaping import as_markdown
 from ddpm.image_folder.arriving import MOST
@@ -20,8 +19,7 @@ from ddpm.image_folder.manifest import list_folder
 from ddpm.image_folder.taking import all_taken, forget, images_dir, take_in, taken
 from ddpm.media.images import GAP, enlarge, make_grid
 from ddpm.names import in_short
-from ddpm.training.estimate import dataset_sizes
-from ddpm.training.proposal import Proposal, propose
+from ddpm.training.proposal import Proposal, propose_here
 
 from .models import computing, visitor
 from .pictures import show
@@ -109,12 +107,7 @@ def proposal_of(start: str) -> Proposal:
 
 @st.cache_data(show_spinner=False, max_entries=16)
 def _proposal(name: str, changed: float) -> Proposal:
-    seen, preset = taken(name), load_config(PRESET)
-    data = preset.data.model_copy(update={"path": str(seen.folder)})
-    return propose(
-        seen, preset, lambda share: dataset_sizes(data.model_copy(update={"val_fraction": share})),
-        fast=resolve_device("auto").type != "cpu",
-    )  # fmt: skip
+    return propose_here(taken(name), load_config(PRESET))
 
 
 @st.cache_data(show_spinner="Reading the images", max_entries=16)
