@@ -13,8 +13,9 @@ from ddpm.media.figures import AXES, CURVES, bands_chart, curves_png, history_ch
 from ddpm.names import in_turn as classes_in_turn
 from ddpm.storage.places import shipped_histories
 from ddpm.training.history import History, read_history
+from pages.components.doctor import doctor
 from pages.components.frame import about, legend, page
-from pages.components.models import in_turn
+from pages.components.models import cached_model, in_turn
 from pages.components.pictures import show
 from pages.components.public import foreign, off, show_error
 from pages.components.runs import shown_runs, suggestions
@@ -147,6 +148,13 @@ def grids(folder: RunFolder) -> None:
 
 
 curves()
+finished = next((name for name in names if name in own and not live and own[name].checkpoint("ema").is_file()), None)
+if finished:
+    try:
+        model = cached_model(f"run:{finished}")
+        doctor(model, model.config.sampling, "curves")
+    except DDPMError as error:
+        show_error(error)
 
 about(
     r"""

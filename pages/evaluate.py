@@ -21,6 +21,7 @@ from ddpm.evaluation.results import (
 from ddpm.quantities import span
 from pages.components.address import translate
 from pages.components.average_length import length_of_average
+from pages.components.doctor import doctor
 from pages.components.evaluation import BOUND, calibration, cards, missing, quality, which_is_better
 from pages.components.evaluation_job import evaluation_job, report_html
 from pages.components.frame import about, page
@@ -93,6 +94,7 @@ if reference in found:
         seen_as(model, stages[name])
         closest(model, stages[name])
 length_of_average(model)
+doctor(model, model.config.sampling, "eval")
 
 file_name = file_name_of(reference)
 with st.container(horizontal=True):

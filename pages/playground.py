@@ -8,6 +8,7 @@ from ddpm.errors import DDPMError
 from ddpm.media.images import enlarge, make_grid
 from ddpm.models import NO_CLASS, repeat_labels
 from pages.components.classes import ALL, label_of, options
+from pages.components.doctor import doctor
 from pages.components.downloads import downloads
 from pages.components.frame import about, page, share_link
 from pages.components.gallery import Shown, kept, picture_of, picture_with_preview, shown_of
@@ -179,6 +180,7 @@ player(result.frames, str(shown), "play_player", result.probabilities, names, ro
 if asked.labels and not model.config.model.step_counts and asked.reference == model.reference:
     guidance_section(model, asked.labels[0], asked.seed)
 walk_section(model, settings, seed, label, bool(labels))
+doctor(model, settings, "play")
 
 with st.expander("A link to this picture", icon=":material/link:"):
     st.code(link_to(result), language=None, wrap_lines=True)

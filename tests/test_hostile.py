@@ -221,6 +221,7 @@ LINKED = {
                       "repair_repeats", "repair_strokes", "branch_t1", "branch_follow1", "branch_over", "invert_class",
                       "invert_guidance"],
     "pages/lessons.py": ["lesson", "card", "answers", "projector"],
+    "pages/museum.py": ["museum_exhibit"],
     "pages/share.py": ["share_model", "share_as", "share_repo"],
 }  # fmt: skip
 

@@ -34,6 +34,7 @@ PAGES = [
     "pages/draw.py",
     "pages/ladder.py",
     "pages/lessons.py",
+    "pages/museum.py",
     "pages/schedules.py",
     "pages/plane.py",
     "pages/train.py",
@@ -50,7 +51,7 @@ def test_a_page_without_models_or_data_says_what_to_do(path, open_page, monkeypa
     monkeypatch.setenv("DDPM_DATA_DIR", str(tmp_path))
     app = open_page(path)
     advice = {"pages/curves.py": "The Train page launches one", "pages/train.py": "The button above starts the first"}
-    if path not in ("pages/schedules.py", "pages/plane.py", "pages/lessons.py"):  # which need none
+    if path not in ("pages/schedules.py", "pages/plane.py", "pages/lessons.py", "pages/museum.py"):  # which need none
         assert advice.get(path, "--config configs/digits.yaml") in app.info[0].value
 
 
