@@ -72,8 +72,10 @@ def test_the_notebook_is_the_script_without_outputs():
 
 
 @pytest.mark.slow
-def test_it_runs_from_top_to_bottom_and_again_after_being_killed_in_the_middle(pets, tmp_path):
-    whole = executed(with_parameters(IMAGES=str(pets), KEEP_IN=str(tmp_path / "whole"), NAME="pets", CHANGES=SMALL))
+def test_it_runs_from_top_to_bottom_and_again_after_being_killed_in_the_middle(pets, tmp_path, hub, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    asked = {"IMAGES": str(pets), "NAME": "pets", "CHANGES": SMALL}
+    whole = executed(with_parameters(**asked, KEEP_IN=str(tmp_path / "whole"), HUB="me/pets"))
     outputs = [output for cell in whole.cells for output in cell.get("outputs", [])]
     said = "".join(output.get("text", "") for output in outputs)
     for part in ("48 images, 24 of cat, 24 of dog", "2 classes: one for each folder", "cat, dog", "pets.zip"):
@@ -83,9 +85,11 @@ def test_it_runs_from_top_to_bottom_and_again_after_being_killed_in_the_middle(p
     kept = tmp_path / "whole" / "pets"
     assert load_model(str(kept / "model")).class_names == ("cat", "dog")
     assert (kept / "pets.zip").stat().st_size > 10_000
+    _, copy = hub.repos["me/pets"].at("main")
+    assert copy["pets/ckpts/latest.pt"] == (kept / "pets" / "ckpts" / "latest.pt").read_bytes()
 
     folder = RunFolder(tmp_path / "killed" / "pets" / "pets")
-    again = {"IMAGES": str(pets), "KEEP_IN": str(tmp_path / "killed"), "NAME": "pets", "CHANGES": SMALL}
+    again = asked | {"KEEP_IN": str(tmp_path / "killed")}
     killer = threading.Thread(target=kill_at_first_checkpoint, args=(folder,))
     killer.start()
     with pytest.raises(DeadKernelError):
