@@ -26,3 +26,10 @@ def test_the_wrong_one_fails_the_doctors_sign_and_the_right_one_passes(kind):
         assert sign.cause == cause
     assert exhibit.measured["wrong"]["signs"][0] == cause
     assert exhibit.measured["right"]["signs"] == []
+
+
+def test_the_doctor_is_asked_on_a_page(open_page):
+    app = open_page("pages/playground.py", play_model="digits", play_count="1", play_steps="2")
+    app.button(key="play_doctor").click().run()
+    (said,) = app.success
+    assert said.value.startswith("No sign of a fault; ")
