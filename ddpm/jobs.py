@@ -52,6 +52,8 @@ class Status(BaseModel):
     """Which of the run's images were skipped, and what is odd about the others."""
     accept_changed_data: bool = False
     """For a queued run: continue even though its images have changed."""
+    remote: str | None = None
+    """The address of the job that trains the run elsewhere; None for this machine."""
     updated: float = 0.0
 
 
@@ -62,7 +64,7 @@ def write_status(folder: RunFolder, status: Status) -> None:
 def read_status(folder: RunFolder) -> Status:
     """A job's current status; a job whose process has vanished is ``crashed``, with the end of its log."""
     status = _status_on_disk(folder)
-    while status.state == "running" and process_of(status) is None:
+    while status.state == "running" and not status.remote and process_of(status) is None:
         again = _status_on_disk(folder)
         if again == status:  # else it was written by a process that ended meanwhile
             return status.model_copy(update={"state": "crashed", "error": folder.log_tail(5) or "the process vanished"})

@@ -1,4 +1,5 @@
-"""A Hub on loopback: the endpoints that huggingface_hub uses to create a repo, upload, look up and download.
+"""A Hub on loopback: the endpoints that huggingface_hub uses to create a repo, upload, look up and download, and to run
+jobs, whose commands are run on this machine.
 
 Repos live in memory. A ``Fault`` makes it misbehave where its pattern matches "METHOD /path".
 """
@@ -16,6 +17,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
+
+from tests.job_machine import HARDWARE, NOW, Machine
 
 TOKEN = "hf_aTokenThatMustNeverBeShown"
 INLINE = 1_000_000  # bytes; larger files, and all safetensors, go through LFS
@@ -64,6 +67,7 @@ class Hub(ThreadingHTTPServer):
         self.lfs: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.jobs: dict[str, Machine] = {}
 
     @property
     def url(self) -> str:
@@ -85,6 +89,8 @@ def hub_server() -> Iterator[Hub]:
     try:
         yield server
     finally:
+        for job in server.jobs.values():
+            job.close()
         server.shutdown()
         server.server_close()
 
@@ -93,7 +99,7 @@ def is_lfs(name: str, size: int) -> bool:
     return size > INLINE or name.endswith(".safetensors")
 
 
-REPO = r"(?:(?P<kind>models|spaces)/)?(?P<repo>[^/]+/[^/]+?)"
+REPO = r"(?:(?P<kind>models|spaces|datasets)/)?(?P<repo>[^/]+/[^/]+?)"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -102,6 +108,7 @@ class Handler(BaseHTTPRequestHandler):
     ROUTES: ClassVar = (
         (r"GET /api/whoami-v2", "whoami"),
         (r"POST /api/repos/create", "create"),
+        (r"DELETE /api/repos/delete", "delete"),
         (r"POST /api/validate-yaml", "validate"),
         (rf"GET /api/{REPO}(?:/revision/(?P<revision>.+))?", "info"),
         (rf"GET /api/{REPO}/tree/(?P<revision>[^/]+)", "tree"),
@@ -110,6 +117,11 @@ class Handler(BaseHTTPRequestHandler):
         (rf"POST /{REPO}\.git/info/lfs/objects/batch", "batch"),
         (r"PUT /lfs/(?P<oid>\w+)", "put"),
         (rf"(?:GET|HEAD) /{REPO}/resolve/(?P<revision>[^/]+)/(?P<name>.+)", "resolve"),
+        (r"POST /api/jobs/(?P<owner>[^/]+)", "run_job"),
+        (r"GET /api/jobs/(?P<owner>[^/]+)/(?P<job>\w+)", "inspect_job"),
+        (r"GET /api/jobs/(?P<owner>[^/]+)/(?P<job>\w+)/logs", "logs"),
+        (r"POST /api/jobs/(?P<owner>[^/]+)/(?P<job>\w+)/cancel", "cancel"),
+        (r"GET /api/jobs/hardware", "hardware"),
     )
 
     def log_message(self, *_) -> None:
@@ -137,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
                 return getattr(self, name)(**{key: value for key, value in match.groupdict().items() if key != "kind"})
         return self.reply(404, {"error": f"no such endpoint: {asked}"})
 
-    do_GET = do_HEAD = do_POST = do_PUT = answer
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = answer
 
     def reply(self, status: int, body: object = None, headers: dict[str, str] | None = None) -> None:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -180,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(401, {"error": "Invalid credentials in Authorization header"},
                               {"X-Error-Message": "Invalid credentials in Authorization header"})  # fmt: skip
         repo = f"{asked['organization']}/{asked['name']}"
-        prefix = "spaces/" if asked.get("type") == "space" else ""
+        prefix = {"space": "spaces/", "dataset": "datasets/"}.get(asked.get("type"), "")
         url = {"url": f"{self.server.url}/{prefix}{repo}"}
         if repo in self.server.repos:
             return self.reply(409, {"error": "You already created this model repo", **url})
@@ -261,3 +273,40 @@ class Handler(BaseHTTPRequestHandler):
             "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
             **({"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}),
         })  # fmt: skip
+
+    def delete(self) -> None:
+        asked = json.loads(self.body)
+        del self.server.repos[f"{asked['organization']}/{asked['name']}"]
+        self.reply(200, {})
+
+    # -- jobs --------------------------------------------------------------------------------------------------------
+
+    def hardware(self) -> None:
+        self.reply(200, HARDWARE)
+
+    def run_job(self, owner: str) -> None:
+        if not self.may_write:
+            return self.reply(401, {"error": "Invalid username or password."})
+        asked, name = json.loads(self.body), f"job{len(self.server.jobs)}"
+        self.server.jobs[name] = Machine(asked, name, owner)
+        return self.inspect_job(owner, name)
+
+    def inspect_job(self, owner: str, job: str) -> None:
+        if job in self.server.jobs:
+            self.reply(200, self.server.jobs[job].described)
+        else:
+            self.reply(404, {"error": "Job not found"})
+
+    def cancel(self, owner: str, job: str) -> None:
+        self.server.jobs[job].cancel()
+        self.inspect_job(owner, job)
+
+    def logs(self, owner: str, job: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        for line in self.server.jobs[job].lines():
+            self.wfile.write(f"data: {json.dumps({'data': line, 'timestamp': NOW})}\n\n".encode())
+            self.wfile.flush()
+        self.close_connection = True

@@ -172,7 +172,7 @@ def test_a_token_that_is_not_valid_is_said_without_the_token(hub, folder, token)
 @pytest.mark.parametrize(
     ("pattern", "status", "expected"),
     [
-        ("repos/create", 402, "Hugging Face asks for a paid plan (why)"),
+        ("repos/create", 402, "Hugging Face asks for a paid plan or for credit (why)"),
         ("repos/create", 403, "the token may not do this (why): use one with write access to me"),
         ("POST .*/commit", 403, "the token may not do this (why): use one with write access to me"),
         ("POST .*/commit", 404, "there is no me/x, or it is private: check the name, or set HF_TOKEN"),

@@ -65,6 +65,7 @@ def cli(modules: tuple[str, ...]) -> None:
 
 for command in (
     training.train_command,
+    training.hf_job_command,
     sampling.sample_group,
     editing.edit_group,
     evaluation.eval_command,

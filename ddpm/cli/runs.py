@@ -7,27 +7,33 @@ from pathlib import Path
 import click
 
 from ..config.edit import load_config
-from ..errors import ModelError
+from ..errors import HubError, ModelError
 from ..files import RunFolder
 from ..quantities import duration
+from .hf_jobs import follow_in_terminal
 from .options import UserPath, accept_option, config_of, run_named, set_option
 
 
 @click.group("runs", invoke_without_command=True)
 @click.pass_context
 def runs_group(context: click.Context) -> None:
-    """List the runs; or launch, stop, kill, resume or delete one."""
+    """List the runs; or launch, follow, stop, kill, resume or delete one."""
     if context.invoked_subcommand is None:
         list_runs()
 
 
 def list_runs() -> None:
-    from ..jobs import read_status
+    from ..deploy.remote import refresh
+    from ..jobs import ACTIVE, read_status
     from ..training.queue import advance_queue
     from ..training.runs import all_runs
 
     advance_queue()
     for folder in all_runs():
+        try:
+            refresh(folder)
+        except HubError as error:
+            click.echo(error, err=True)
         status = read_status(folder)
         line = f"{folder.path.name:<24} {status.state:<9} {status.step:,}/{status.total_steps:,}"
         if status.eta is not None and status.state == "running":
@@ -35,6 +41,8 @@ def list_runs() -> None:
         if status.best_val_loss is not None:
             line += f"  best validation loss {status.best_val_loss:.5f}"
         click.echo(line)
+        if status.remote and status.state in ACTIVE:
+            click.echo(f"    {f'{status.doing}, ' if status.doing else ''}{status.remote}")
         if status.error:
             click.echo(f"    {status.error}")
 
@@ -67,11 +75,18 @@ def _check_active(folder: RunFolder) -> None:
         raise ModelError(f"run {folder.path.name} is {state} already: there is nothing to end")
 
 
+@runs_group.command("follow")
+@run_argument
+def runs_follow(folder: RunFolder) -> None:
+    """Print the log of a run that is trained on Hugging Face, and keep its folder here up to date."""
+    follow_in_terminal(folder)
+
+
 @runs_group.command("stop")
 @run_argument
 def runs_stop(folder: RunFolder) -> None:
     """Finish the step, save, and end."""
-    from ..training.queue import stop
+    from ..deploy.remote import stop
 
     _check_active(folder)
     stop(folder)
@@ -81,7 +96,7 @@ def runs_stop(folder: RunFolder) -> None:
 @run_argument
 def runs_kill(folder: RunFolder) -> None:
     """End at once; what was learnt since the last checkpoint is lost."""
-    from ..jobs import kill
+    from ..deploy.remote import kill
 
     _check_active(folder)
     kill(folder)

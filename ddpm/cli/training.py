@@ -7,17 +7,19 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..config.edit import load_config
 from ..config.schema import Config
 from ..files import RunFolder, output_dir
 from ..models import Model
 from ..quantities import duration
 from ..sampling import generate
+from .hf_jobs import check_unused, job_options, train_there
 from .options import UserPath, accept_option, config_of, labels_of, run_named, set_option
 
 if TYPE_CHECKING:  # torch's optimizers are slow to import
@@ -34,11 +36,33 @@ SAY_EVERY = 10.0  # seconds between lines of progress when no terminal shows the
 @click.option("--resume", is_flag=True, help="Continue from the run's latest checkpoint.")
 @accept_option
 @set_option
+@job_options
 def train_command(
-    path: Path, run: str | None, resume: bool, accept_changed_data: bool, overrides: tuple[str, ...]
+    path: Path, run: str | None, resume: bool, accept_changed_data: bool, overrides: tuple[str, ...], on: str | None,
+    **of_job: Any,
 ) -> None:  # fmt: skip
     """Train a model; its folder is outputs/<run>."""
+    if on:
+        train_there(config_of(path, run, overrides), resume, accept_changed_data, **of_job)
+        return
+    check_unused(of_job)
     train_and_exit(lambda: config_of(path, run, overrides), resume, accept_changed_data)
+
+
+@click.command("hf-job", hidden=True)
+@click.argument("repo", metavar="USER/REPO")
+@click.option("--run", required=True)
+@click.option("--every", type=float, required=True, help="Seconds between two uploads.")
+@accept_option
+def hf_job_command(repo: str, run: str, every: float, accept_changed_data: bool) -> None:
+    """Train a run inside a job of `train --on hf-jobs`, which starts this."""
+    from ..deploy.hf_job_worker import fetch_run, uploaded
+    from ..deploy.run_repo import RunRepo
+
+    runs = RunRepo(repo)
+    folder = fetch_run(runs, run)
+    with uploaded(runs, folder, every), suppress(click.exceptions.Exit):  # stopped as asked, which is no failure
+        train_and_exit(lambda: load_config(folder.config), folder.can_resume, accept_changed_data)
 
 
 def train_and_exit(config_of: Callable[[], Config], resume: bool, accept_changed_data: bool = False) -> None:
@@ -48,6 +72,7 @@ def train_and_exit(config_of: Callable[[], Config], resume: bool, accept_changed
 
     with joined() as world:
         config = config_of()
+        resume = resume or world.restarts and RunFolder.named(config.name).can_resume
         try:
             done = train_run(config, world, resume, accept_changed_data)
         except KeyboardInterrupt:

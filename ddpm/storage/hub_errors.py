@@ -107,7 +107,7 @@ def _answer(error: BaseException, repo_id: str) -> str:
     said = f" ({said})" if said else ""
     remedies = {
         401: f"it needs a valid token{said}: {SIGN_IN}",
-        402: f"Hugging Face asks for a paid plan{said}",
+        402: f"Hugging Face asks for a paid plan or for credit{said}: see https://huggingface.co/settings/billing",
         403: f"the token may not do this{said}: use one with write access to {repo_id.partition('/')[0]}",
         404: f"there is no {repo_id}, or it is private: check the name, or {SIGN_IN}",
         408: "the Hub did not answer in time: try again",

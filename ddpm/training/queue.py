@@ -24,14 +24,18 @@ from .runs import all_runs, finished_text, is_finished, refusal
 
 
 def going() -> list[str]:
-    """The names of the runs that are running."""
-    return [folder.path.name for folder in all_runs() if read_status(folder).state == "running"]
+    """The names of the runs that are running on this machine."""
+    return [folder.path.name for folder in all_runs() if _runs_here(read_status(folder))]
+
+
+def _runs_here(status: Status) -> bool:
+    return status.state == "running" and not status.remote
 
 
 def free_threads() -> int:
     """How many threads the current runs and evaluations leave free."""
     evaluations = (EvaluationFolder(path.parents[1]) for path in output_dir().glob("*/logs/evaluation_status.json"))
-    running = sum(read_status(folder).state == "running" for folder in (*all_runs(), *evaluations))
+    running = sum(_runs_here(read_status(folder)) for folder in (*all_runs(), *evaluations))
     return max(1, THREADS - running * threads_per_run())
 
 
@@ -63,7 +67,7 @@ def launch(config: Config, *, resume: bool = False, accept_changed_data: bool = 
     elif not accept_changed_data:
         check_unchanged(folder, config)
     folder.keep_config(config_to_yaml(config))
-    asked = {"queued_at": time.time(), "accept_changed_data": accept_changed_data}
+    asked = {"queued_at": time.time(), "accept_changed_data": accept_changed_data, "remote": None}
     write_status(folder, status.model_copy(update={"state": "queued", "error": None, "doing": None, **asked}))
     advance_queue()
     return folder
@@ -78,7 +82,7 @@ def advance_queue() -> None:
     with open(lock, "a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         runs = [(folder, read_status(folder)) for folder in all_runs()]
-        free = max_runs() - sum(status.state == "running" for _, status in runs)
+        free = max_runs() - sum(_runs_here(status) for _, status in runs)
         waiting = sorted((r for r in runs if r[1].state == "queued"), key=lambda run: run[1].queued_at or 0)
         for folder, status in waiting[: max(0, free)]:
             _start(folder, status)

@@ -66,7 +66,7 @@ class Run:
         self.config, self.folder, self.resume, self._data = config, folder, resume, data
         self.accept_changed_data, self.world, self.tell = accept_changed_data, world or World(), tell
         self._track = config.training.track if track and self.world.leads else ()
-        self.saved: int | None = None  # the step of the latest checkpoint
+        self.saved: int | None = None  # the step of the latest checkpoint, known to the leading process
 
     def __enter__(self) -> Run:
         try:
@@ -152,7 +152,7 @@ class Run:
             update={
                 "state": "running", "pid": me.pid, "process_started": me.create_time(), "error": None,
                 "step": self.state.step, "inexact": tuple(inexact), "images_per_second": None, "eta": None,
-                "doing": None, "notes": self.opened.notes, "accept_changed_data": False,
+                "doing": None, "notes": self.opened.notes, "accept_changed_data": False, "remote": None,
             }
         )  # fmt: skip
         self._set()
@@ -184,7 +184,9 @@ class Run:
         )
         if not isinstance(explained, DDPMError):
             return error
-        if self.saved is not None:
+        if not self.world.leads:
+            left = "--resume continues from the latest checkpoint, if there was one"
+        elif self.saved is not None:
             left = f"--resume continues from the checkpoint of step {self.saved:,}"
         elif self.folder.can_resume:
             left = "--resume begins again with what its teacher has drawn"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..config.edit import differences, load_config
 from ..config.schema import Config
 from ..files import RunFolder, output_dir
-from ..jobs import read_status
+from ..jobs import ACTIVE, read_status
 
 
 def all_runs() -> list[RunFolder]:
@@ -17,6 +17,9 @@ def all_runs() -> list[RunFolder]:
 def refusal(folder: RunFolder, resume: bool) -> str | None:
     """Why a run cannot begin in ``folder``, which is not empty, or cannot be resumed, and what to do instead; None if
     it can."""
+    status = read_status(folder)
+    if status.remote and status.state in ACTIVE:
+        return f"run {folder.path.name} is being trained by {status.remote}: stop it first"
     if folder.checkpoint("latest").is_file():
         there = f"{folder.path} holds a run already"
         return None if resume else f"{there}: continue it with --resume or choose another --run"
