@@ -35,6 +35,8 @@ class World:
     local_rank: int = 0
     """This process's number on its machine, which is also that of its GPU."""
     store: dist.Store | None = field(default=None, repr=False, compare=False)
+    restarts: bool = False
+    """Whether torchrun starts all processes again when one of them has died (``--max-restarts``)."""
 
     @property
     def leads(self) -> bool:
@@ -123,11 +125,13 @@ def joined() -> Iterator[World]:
     An error in one process ends all; the first to fail raises its own, the others exit with 1 silently.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
+    # Not how often they were started again: the machines do not count alike.
+    restarts = os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
     if size == 1:
-        yield World()
+        yield World(restarts=restarts)
         return
     store, rank, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
-    world = World(rank, size, int(os.environ["LOCAL_RANK"]), store)
+    world = World(rank, size, int(os.environ["LOCAL_RANK"]), store, restarts)
     try:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
