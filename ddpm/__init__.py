@@ -13,8 +13,8 @@ import os
 # other busy processes, a training step on two cores took six times as long. With sleeping threads it takes three and a
 # half times as long; a fair share would be three.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-# torch warns of every connection that a lost process closes, each time with a stack of C++, around the one line that says
-# what happened.
+# torch warns of every connection that a lost process closes, each time with a stack of C++, around the one line that
+# says what happened.
 if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has started this process
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 

@@ -72,7 +72,7 @@ def train_and_exit(config_of: Callable[[], Config], resume: bool, accept_changed
 
     with joined() as world:
         config = config_of()
-        resume = resume or world.restarts and RunFolder.named(config.name).can_resume
+        resume = resume or (world.restarts and RunFolder.named(config.name).can_resume)
         try:
             done = train_run(config, world, resume, accept_changed_data)
         except KeyboardInterrupt:
