@@ -1,7 +1,8 @@
 # The app in a container: for Hugging Face Spaces (python -m ddpm space) and for every other host (make docker).
+# Training in one: docker build --target train (docs/command-line.md).
 # python:3.11-slim by its digest, for amd64 and arm64; `docker buildx imagetools inspect python:3.11-slim` prints the
 # newest.
-FROM python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
+FROM python:3.11-slim@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7 AS base
 
 # The user id that Spaces run a container with. It may write into outputs and data alone (a volume mounted there belongs
 # to it too), not into the app.
@@ -16,9 +17,21 @@ RUN pip install --no-cache-dir --no-deps --index-url https://download.pytorch.or
 RUN pip install --no-cache-dir --no-deps --require-hashes -r requirements.lock
 
 COPY . .
-USER user
 ENV PYTHONUNBUFFERED=1
 
+# Trains what its arguments say: --config configs/mnist.yaml --run mine. With --build-arg GPU=1 it has PyPI's build of torch,
+# the one with CUDA.
+FROM base AS train
+ARG GPU=
+RUN if [ -n "$GPU" ]; then pip uninstall --yes torch torchvision \
+    && pip install --no-cache-dir $(grep -E '^torch(vision)?==' requirements.txt); fi
+USER user
+ENTRYPOINT ["python", "-m", "ddpm", "train"]
+CMD ["--help"]
+
+# The app is the last stage, which is built where none is named, as on a Space.
+FROM base AS app
+USER user
 EXPOSE 8501
 HEALTHCHECK --start-period=60s --timeout=5s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]

@@ -10,7 +10,7 @@ import yaml
 from ddpm.cli import cli
 from tests.conftest import ROOT
 
-ELSEWHERE = {"hf", "pip", "pre-commit", "export", "cd", "."}  # others' programs, and the shell's own
+ELSEWHERE = {"hf", "pip", "pre-commit", "export", "cd", ".", "docker", "sudo"}  # others' programs, and the shell's own
 
 
 def check_command(line: str) -> None:

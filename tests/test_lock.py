@@ -45,8 +45,10 @@ def test_the_lock_has_all_that_is_needed_with_hashes_and_the_versions_of_require
 
 def test_the_container_installs_what_is_locked_and_its_user_cannot_change_the_app():
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    assert re.fullmatch(r"FROM python:3\.11-slim@sha256:[0-9a-f]{64}", next(x for x in lines if x.startswith("FROM")))
-    torch, rest = (line for line in lines if "pip install" in line)
+    assert re.fullmatch(
+        r"FROM python:3\.11-slim@sha256:[0-9a-f]{64} AS base", next(x for x in lines if x[:4] == "FROM")
+    )
+    torch, rest = (line for line in lines if line.startswith("RUN pip install"))
     assert "--no-deps --index-url https://download.pytorch.org/whl/cpu $(grep -E '^torch(vision)?==' " in torch
     assert "--no-deps --require-hashes -r requirements.lock" in rest
     assert "index-url" not in rest

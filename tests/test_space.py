@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import zipfile
+from itertools import pairwise
 
 import pytest
 import yaml
@@ -140,10 +141,16 @@ def test_a_model_of_the_hub_is_named_on_the_space(hub, digits):
 @pytest.mark.slow
 def test_the_dockerfile_starts_the_app_and_lets_a_space_upload(digits):
     lines = digits["Dockerfile"].decode().splitlines()
-    (command,) = (json.loads(line.removeprefix("CMD ")) for line in lines if line.startswith("CMD"))
+    starts = [at for at, line in enumerate(lines) if line.startswith("FROM")]
+    base, train, app = (lines[a:b] for a, b in pairwise([*starts, len(lines)]))
+    assert [stage[0] for stage in (train, app)] == ["FROM base AS train", "FROM base AS app"]
+    assert 'ENTRYPOINT ["python", "-m", "ddpm", "train"]' in train
+    assert not any(line.startswith(("CMD", "USER")) for line in base)
+    (command,) = (json.loads(line.removeprefix("CMD ")) for line in app if line.startswith("CMD"))
     assert command[:2] == ["sh", "-c"]
     assert "${SPACE_ID:+--server.enableXsrfProtection=false}" in command[2]
-    assert [line for line in lines if line.startswith("USER")] == ["USER user"]
+    for stage in (train, app):
+        assert [line for line in stage if line.startswith("USER")] == ["USER user"]
     assert "useradd --create-home --uid 1000 user" in "".join(lines)
     assert "/_stcore/health" in "".join(lines)
 
