@@ -114,6 +114,17 @@ def _reading(patient: Patient) -> Iterator[Sign]:
     )
 
 
+def _memory(patient: Patient) -> Iterator[Sign]:
+    """Whether it learned by heart."""
+    seen = patient.ratio(Change(seen=True))
+    yield Sign(
+        "it remembers its training images",
+        f"on images that it was trained on it errs {seen:.2f} times as much as on new ones; healthy is near 1",
+        seen < 0.75,
+        "Stop earlier (ckpts/best.pt), raise model.dropout, or train on more images.",
+    )
+
+
 def _inputs(patient: Patient) -> Iterator[Sign]:
     """Whether it was trained on images and timesteps as they are given to it here."""
     from_zero = patient.ratio(Change(from_zero=True))
@@ -145,7 +156,7 @@ def _average(patient: Patient) -> Iterator[Sign]:
 
 
 def _learned(patient: Patient) -> Iterator[Sign]:
-    """Whether it learned, and not by heart."""
+    """Whether it learned more than a mean and a covariance."""
     try:
         beside = patient.beside_linear
         measured = (
@@ -159,13 +170,6 @@ def _learned(patient: Patient) -> Iterator[Sign]:
         measured,
         beside > NO_BETTER,
         "Look at the loss: where it jumped or stayed high, lower training.learning_rate; where it still falls, go on.",
-    )
-    seen = patient.ratio(Change(seen=True))
-    yield Sign(
-        "it remembers its training images",
-        f"on images that it was trained on it errs {seen:.2f} times as much as on new ones; healthy is near 1",
-        seen < 0.75,
-        "Stop earlier (ckpts/best.pt), raise model.dropout, or train on more images.",
     )
 
 
@@ -233,6 +237,7 @@ def _curves(patient: Patient) -> Iterator[Sign]:
 
 
 LOOKS: tuple[Callable[[Patient], Iterator[Sign]], ...] = (
-    _start, _reading, _inputs, _average, _mirror, _labels, _clipping, _learned, _curves,
+    _start, _reading, _memory, _inputs, _average, _mirror, _labels, _clipping, _learned, _curves,
 )  # fmt: skip
-"""In the order of how specific they are: a network that is misread also errs more than a linear denoiser."""
+"""In the order of how specific they are: a network that is misread also errs more than a linear denoiser, and one that
+remembers errs less on new images when it is told of more noise."""

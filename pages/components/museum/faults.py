@@ -150,7 +150,7 @@ def short(pick: Pick) -> Fault:
 
 
 def leading(pick: Pick) -> Fault:
-    steps = f"sampling.num_steps={pick(5, 4, 8, 10)}"
+    steps = f"sampling.num_steps={pick(5, 3, 4)}"
     return Fault("the first step is not at T - 1", Recipe(reading=(steps, "sampling.spacing=leading")),
                  Recipe(reading=(steps, "sampling.spacing=trailing")), of_mnist=True)  # fmt: skip
 
