@@ -11,11 +11,12 @@ from PIL import Image
 from ddpm.config import config_to_yaml, load_config
 from ddpm.deploy import hf_jobs, remote
 from ddpm.deploy.remote import RemoteJob, told
-from ddpm.deploy.run_repo import LATEST, STOP
+from ddpm.deploy.run_repo import LATEST, STATUS, STOP
 from ddpm.files import RunFolder
-from ddpm.jobs import Status, read_status
+from ddpm.jobs import Status, read_status, write_status
 from ddpm.training.run import Run
 from tests.hub_server import TOKEN, Fault
+from tests.job_machine import Machine
 
 ON = ("--on", "hf-jobs", "--flavor", "cpu-basic", "--yes")
 
@@ -62,25 +63,25 @@ def when(condition, action) -> threading.Thread:
 def test_a_job_that_loses_its_machine_goes_on_and_ends_with_the_weights_of_an_uninterrupted_run(
     signed_in, cli, config_file, output_dir, tmp_path
 ):
-    long = {"training__epochs": 12, "training__val_every": 20}
+    long = {"training__epochs": 5, "training__val_every": 10}
     path, folder = config_file(**long), RunFolder(output_dir / "job")
     killer = when(lambda: LATEST in files_of(signed_in), lambda: signed_in.jobs["job0"].kill())
     lost = cli("train", "--config", path, *ON)
     killer.join()
     assert lost.code == 1
     status = read_status(folder)
-    assert (status.state, status.total_steps) == ("failed", 252)
+    assert (status.state, status.total_steps) == ("failed", 105)
     assert "validation loss" in status.error
-    assert 0 < torch.load(folder.checkpoint("latest"), weights_only=True)["step"] < 252
+    assert 0 < torch.load(folder.checkpoint("latest"), weights_only=True)["step"] < 105
 
     assert cli("train", "--config", path, *ON, "--resume").code == 0
     status = read_status(folder)
-    assert (status.state, status.step, status.inexact) == ("finished", 252, ())
+    assert (status.state, status.step, status.inexact) == ("finished", 105, ())
     assert [*signed_in.jobs] == ["job0", "job1"]
     log = folder.log.read_text()
     assert log.count("run job:") == 2  # that of both jobs, each line once
     steps = [line for line in folder.metrics.read_text().splitlines() if '"val_loss"' in line]
-    assert len(steps) == len(set(steps)) == 13
+    assert len(steps) == len(set(steps)) == 11
 
     torch.set_num_threads(1)
     with Run(load_config(path), RunFolder(tmp_path / "whole")) as run:
@@ -93,7 +94,7 @@ def test_a_job_that_loses_its_machine_goes_on_and_ends_with_the_weights_of_an_un
 
     again = cli("train", "--config", path, *ON, "--resume")
     assert again.code == 1
-    assert "run job is finished, at step 252 of 252" in again.err
+    assert "run job is finished, at step 105 of 105" in again.err
     sent = [job.described for job in signed_in.jobs.values()]
     assert TOKEN not in repr(sent) + log + lost.out + lost.err + repr(files_of(signed_in).values())
 
@@ -210,3 +211,30 @@ def test_a_run_has_the_state_of_its_job(tmp_path):
     assert seen("CANCELED", going) == ("stopped", None, None)
     assert seen("ERROR", going, "Job timeout") == ("failed", None, f"Job timeout (its job: {job.url})")
     assert seen("ERROR")[2] == f"its job ended as ERROR (its job: {job.url})"
+
+
+@pytest.mark.slow
+def test_the_train_page_follows_a_job_and_stops_it(signed_in, open_page, config_file, output_dir):
+    told_so_far = Status(state="running", step=7, total_steps=9).model_dump_json().encode()
+    signed_in.add("me/job", {STATUS: told_so_far})
+    asked = {"command": ["bash", "-c", "echo hello; sleep 60"], "environment": {}, "secrets": {}, "dockerImage": "x"}
+    signed_in.jobs["job0"] = machine = Machine(asked | {"flavor": "t4-small"}, "job0", "me")
+    folder = RunFolder(output_dir / "job")
+    folder.keep_config(config_file().read_text())
+    job = RemoteJob(repo="me/job", id="job0", namespace="me", url=f"{signed_in.url}/jobs/me/job0", flavor="t4-small")
+    job.keep(folder)
+    write_status(folder, told("SCHEDULING", None, None, job, folder))
+
+    app = open_page("pages/train.py")
+    assert app.get("progress")[-1].proto.text == "waiting for a machine (t4-small)"
+    when(lambda: read_status(folder).step == 7 and "hello" in folder.log_tail(1), lambda: None).join()
+    app.run()
+    assert "step 7 of 9" in app.get("progress")[-1].proto.text
+    app.button(key="train_Stop_job").click().run()
+    assert not app.exception
+    assert STOP in files_of(signed_in)
+    when(lambda: read_status(folder).doing == "stopping", lambda: None).join()
+    app.button(key="train_Kill now_job").click().run()
+    assert machine.stage == "CANCELED"
+    when(lambda: read_status(folder).state == "stopped", lambda: None).join()
+    assert read_status(folder).state == "stopped"

@@ -27,6 +27,10 @@ LAST_LINES = 30.0  # seconds that a job which has uploaded everything takes to e
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")  # stages of a job that has ended
 
 
+class Followed(ModelError):
+    """Another process follows the run already."""
+
+
 class RemoteJob(BaseModel):
     """Which job trains a run."""
 
@@ -94,6 +98,8 @@ def mirror(folder: RunFolder, job: RemoteJob) -> Status:
     seen, repo = job.ask("look up", "inspect_job").status, RunRepo(job.repo)
     repo.pull(folder, *SMALL)
     status = told(seen.stage, seen.message, _reported(folder), job, folder)
+    if status.state in ACTIVE and repo.stop_asked():
+        status = status.model_copy(update={"doing": "stopping", "eta": None})
     if status.state not in ACTIVE:  # its last checkpoint is in the commit that said so
         repo.pull(folder)
     write_status(folder, status)
@@ -133,7 +139,7 @@ def follow(folder: RunFolder, echo: Callable[[str], None] = lambda line: None) -
     the Hub from answering.
 
     Raises:
-        ModelError: no job trains this run, or another process follows it.
+        ModelError: no job trains this run, or, a ``Followed``, another process follows it.
         HubError: the Hub refuses.
     """
     job = job_of(folder)
@@ -203,7 +209,7 @@ def _alone(folder: RunFolder) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ModelError(f"run {folder.path.name} is followed already: its log is in {folder.log}") from None
+            raise Followed(f"run {folder.path.name} is followed already: its log is in {folder.log}") from None
         yield
 
 
@@ -214,7 +220,7 @@ def refresh(folder: RunFolder) -> None:
         HubError: the Hub refuses or is out of reach.
     """
     if job := job_of(folder):
-        with suppress(ModelError), _alone(folder):
+        with suppress(Followed), _alone(folder):
             mirror(folder, job)
 
 

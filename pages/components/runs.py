@@ -4,6 +4,7 @@ import streamlit as st
 
 from ddpm import jobs
 from ddpm.config import load_config
+from ddpm.deploy import remote
 from ddpm.deploy.public import forbid, is_public, shows_run
 from ddpm.errors import DDPMError, one_line
 from ddpm.escaping import as_markdown
@@ -20,6 +21,7 @@ from ddpm.training.runs import all_runs
 from .frame import share_link
 from .models import model_references
 from .public import foreign, show_error
+from .remote_runs import job_link, keep_followed, way_on_there
 
 COLOURS = {"running": "green", "queued": "blue", "finished": "gray", "stopped": "orange"}  # else red
 NO_RUN = "run_problem"  # in the session: why the last button did nothing
@@ -70,6 +72,8 @@ def card(folder: RunFolder, status: Status) -> None:
             link = {"eval_model": f"run:{name}"}
             st.page_link("pages/evaluate.py", label="Evaluate", icon=":material/fact_check:", query_params=link)
             share_link(f"run:{name}")
+        if not is_public():
+            job_link(status)
     if status.total_steps:
         st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
     elif status.state == "running":
@@ -85,6 +89,7 @@ def card(folder: RunFolder, status: Status) -> None:
     for sentence in suggestions(folder):
         st.warning(foreign(sentence), icon=":material/lightbulb:")
     if not is_public():
+        keep_followed(folder)
         buttons(folder, status)
 
 
@@ -121,16 +126,16 @@ def buttons(folder: RunFolder, status: Status) -> None:
 
     with st.container(horizontal=True):
         if status.state in ACTIVE:
-            button("Stop", "stop_circle", queue.stop, "Finish the step, save, and end. Resume continues from there.")
+            button("Stop", "stop_circle", remote.stop, "Finish the step, save, and end. Resume continues from there.")
         if status.state == "running":
             with st.popover("Kill", icon=":material/dangerous:", key=f"train_sure_{folder.path.name}"):
                 last = (
                     "since its last checkpoint"
-                    if folder.checkpoint("latest").is_file()
+                    if folder.checkpoint("latest").is_file() or status.remote
                     else "so far: it has no checkpoint yet"
                 )
                 st.write(f"End it at once, and lose what it learnt {last}? **Stop** loses nothing.")
-                button("Kill now", "dangerous", jobs.kill, "This cannot be undone.")
+                button("Kill now", "dangerous", remote.kill, "This cannot be undone.")
         if status.state in ACTIVE:
             return
         if status.state != "finished" and folder.can_resume:
@@ -142,6 +147,8 @@ def buttons(folder: RunFolder, status: Status) -> None:
         with st.popover("Delete", icon=":material/delete:", key=f"train_ask_{folder.path.name}"):
             st.write(f"Delete **{as_markdown(folder.path.name)}** with its checkpoints, curves and samples?")
             button("Delete for good", "delete_forever", queue.delete, "This cannot be undone.")
+    if status.state != "finished" and status.remote:
+        way_on_there(folder)
     if status.state != "finished" and folder.checkpoint("latest").is_file():
         st.caption(foreign(exactness(folder, folder.checkpoint("latest").stat().st_mtime)))
     elif status.state != "finished" and folder.can_resume:
