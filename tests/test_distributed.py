@@ -152,6 +152,14 @@ def test_an_error_that_all_have_is_said_once(tiny_config, output_dir, torchrun):
     assert not (output_dir / "two").exists()
 
 
+def test_a_run_continues_by_itself_where_torchrun_restarts_processes(tiny_run, cli, monkeypatch):
+    line = ("train", "--config", tiny_run / "config.yaml", "--set", "training.epochs=2")
+    assert "holds a run already: continue it with --resume" in cli(*line).err
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    done = cli(*line)
+    assert (done.code, records(RunFolder(tiny_run))[-1]["step"]) == (0, 42), done.err
+
+
 # -- shares --------------------------------------------------------------------------------------------------------
 
 
