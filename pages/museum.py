@@ -3,11 +3,10 @@
 import streamlit as st
 
 from ddpm.media.drawers import to_plotly
-from ddpm.media.figures import run_colours
 from pages.components.address import translate
 from pages.components.frame import about, legend, page
 from pages.components.museum.exhibits import SIDES, Exhibit, exhibits
-from pages.components.museum.gallery import calibration_chart, enlarged, gallery, losses_chart
+from pages.components.museum.gallery import COLOURS, calibration_chart, gallery, halves, losses_chart
 from pages.components.pictures import show
 
 PAGE = {
@@ -40,7 +39,7 @@ def pictures(exhibit: Exhibit) -> None:
     for column, side in zip(st.columns(2, gap="large"), SIDES, strict=True):
         with column:
             st.markdown(f"**{side.capitalize()}**")
-            show(enlarged(exhibit, side), f"20 samples, {side}")
+            show(halves(exhibit, side), f"20 samples, {side}")
             st.code(getattr(exhibit, side), language="python", wrap_lines=True)
             st.markdown(f":small[:material/stethoscope: {exhibit.sign(side)}]")
 
@@ -52,7 +51,7 @@ def charts(exhibit: Exhibit) -> None:
         st.info("Both sides are the same network, so that its loss and its calibration are no help here: only what is "
                 "done with its predictions is wrong.", icon=":material/show_chart:")  # fmt: skip
         return
-    legend(run_colours(SIDES))
+    legend(COLOURS)
     for column, what in zip(st.columns(2, gap="large"), apart, strict=False):
         with column:
             st.markdown(CHARTS[what])
@@ -64,6 +63,7 @@ offered = {exhibit.title: exhibit for exhibit in exhibits().values()}
 translate("museum_exhibit", lambda said: exhibits()[said].title if said in exhibits() else said)
 chosen = st.selectbox("Exhibit", [ALL, *offered], key="museum_exhibit", width=420, **BOUND)
 if chosen == ALL:
+    st.caption("In each picture the right samples are above, the wrong ones below. Some faults hardly show.")
     gallery(offered.values(), closer)
 else:
     exhibit, order = offered[chosen], list(offered)
@@ -80,8 +80,8 @@ else:
 
 st.markdown(
     "Is it one of these with **your** model? `python -m ddpm doctor --model run:NAME` looks for the signs of all of "
-    "them, and `--samples FOLDER` at images of any other program. The Playground, Curves and Evaluate have the doctor "
-    "in a box."
+    "them, and `--samples FOLDER` at images of any other program. The last two show in samples alone. The "
+    "Playground, Curves and Evaluate have the doctor in a box."
 )
 
 about(

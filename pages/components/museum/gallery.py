@@ -6,31 +6,53 @@ from collections.abc import Callable, Iterable
 import streamlit as st
 from PIL import Image
 
-from ddpm.media.chart import Axis, Chart, Panel, Trace
-from ddpm.media.figures import history_chart, run_colours
+from ddpm.media.chart import PALETTE, Axis, Chart, Panel, Trace
 from ddpm.media.images import enlarge
-from ddpm.training.history import History
 
 from ..pictures import show
 from .exhibits import SIDES, Exhibit
 
 IN_A_ROW = 3
+COLOURS = {"right": PALETTE[2], "wrong": PALETTE[3]}
 
 
-def enlarged(exhibit: Exhibit, side: str, share: float = 1.0) -> Image.Image:
-    """The picture of a side, or the left part of it."""
-    image = Image.open(io.BytesIO(exhibit.picture(side)))
-    return enlarge(image.crop((0, 0, round(image.width * share), image.height)))
+def picture(exhibit: Exhibit, side: str) -> Image.Image:
+    """Twenty samples in two rows."""
+    return Image.open(io.BytesIO(exhibit.picture(side)))
+
+
+def beside(exhibit: Exhibit, count: int = 5) -> Image.Image:
+    """The first samples of both sides, the right ones in the row above."""
+    right, wrong = (picture(exhibit, side) for side in ("right", "wrong"))
+    gap = 2
+    cell = (right.width - gap) // 10
+    row = (0, 0, count * cell + gap, cell + gap)
+    both = Image.new(right.mode, (row[2], 2 * cell + gap), 128)
+    both.paste(right.crop(row))
+    both.paste(wrong.crop(row), (0, cell))
+    return enlarge(both)
+
+
+def halves(exhibit: Exhibit, side: str) -> Image.Image:
+    """The samples of a side in four rows of five, which is large enough for the eye."""
+    image = picture(exhibit, side)
+    gap = 2
+    width = (image.width - gap) // 2
+    stacked = Image.new(image.mode, (width + gap, 2 * image.height - gap), 128)
+    for half in range(2):
+        part = image.crop((half * width, 0, half * width + width + gap, image.height))
+        stacked.paste(part, (0, half * (image.height - gap)))
+    return enlarge(stacked)
 
 
 def gallery(shown: Iterable[Exhibit], closer: Callable[[str], None]) -> None:
-    """Every exhibit with its wrong samples; ``closer`` is called with the title that is clicked."""
+    """Every exhibit with its samples; ``closer`` is called with the title that is clicked."""
     every = list(shown)
     for first in range(0, len(every), IN_A_ROW):
         columns = st.columns(IN_A_ROW, gap="medium")
         for column, exhibit in zip(columns, every[first : first + IN_A_ROW], strict=False):
             with column.container(border=True, height="stretch"):
-                show(enlarged(exhibit, "wrong", share=0.5), f"Samples: {exhibit.title}")
+                show(beside(exhibit), f"Samples: above right, below wrong. {exhibit.title}")
                 st.button(exhibit.title, key=f"museum_{exhibit.kind}", on_click=closer, args=(exhibit.title,),
                           type="tertiary", icon=":material/search:")  # fmt: skip
 
@@ -38,14 +60,14 @@ def gallery(shown: Iterable[Exhibit], closer: Callable[[str], None]) -> None:
 def losses_chart(exhibit: Exhibit) -> Chart:
     """The training loss of both sides."""
     losses = {side: exhibit.measured[side]["losses"] for side in SIDES}
-    records = {side: [{"step": step, "train_loss": loss} for step, loss in losses[side]] for side in SIDES}
-    return history_chart({side: History(records[side], []) for side in SIDES}, "loss", smoothing=0.6)
+    traces = [Trace(*zip(*losses[side], strict=True), side, COLOURS[side]) for side in SIDES]
+    return Chart([Panel(traces, Axis(log=True))], Axis("step"))
 
 
 def calibration_chart(exhibit: Exhibit) -> Chart:
     """The error of the predicted noise of both sides, in the colours of their losses."""
-    tables, colours = {side: exhibit.measured[side]["calibration"] for side in SIDES}, run_colours(SIDES)
+    tables = {side: exhibit.measured[side]["calibration"] for side in SIDES}
     traces = [
-        Trace(table["timesteps"], table["mse"], side, colours[side], mark="circle") for side, table in tables.items()
+        Trace(table["timesteps"], table["mse"], side, COLOURS[side], mark="circle") for side, table in tables.items()
     ]
     return Chart([Panel(traces, Axis(log=True))], Axis("t"))
