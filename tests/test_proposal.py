@@ -33,7 +33,12 @@ def test_whatever_their_number_the_preflight_has_nothing_to_add(count):
     looks = steps * training.batch_size
     expected = LOOKS * max(1, known.sizes.train / 1_000) ** 0.5
     assert 0.9 * expected < looks < 1.1 * expected or training.epochs == 10
-    assert any(f"{steps:,} steps of {training.batch_size}" in why for why in reasons.values())
+    times = round(looks / known.sizes.train)
+    assert (
+        f"each about {times:,} times: {steps:,} steps of {training.batch_size}"
+        in reasons[f"{training.epochs:,} epochs"]
+    )
+    assert known.sizes.train % training.batch_size < 0.1 * known.sizes.train  # what an epoch leaves out
     assert 10 <= steps // training.val_every <= 11
 
 

@@ -17,7 +17,7 @@ from .preflight import FEW
 
 LOOKS = 50_000  # images that a training sees, each many times: minutes at 32 pixels on two cores
 MANY = 1_000  # images; for four times as many the training takes twice as long
-HELD_OUT = (0.05, 0.1, 0.15, 0.2, 0.25)  # values of data.val_fraction
+HELD_OUT = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3)  # values of data.val_fraction
 PHOTOGRAPH = 128  # pixels of the shorter side; what is smaller may be an icon, a letter or a digit
 RECORDS = 10  # validations and grids of samples in a training
 LONGEST_AVERAGE, LONGEST_WARMUP = 0.9995, 300
@@ -125,9 +125,8 @@ def _held_out(sizes: Callable[[float], Sizes]) -> tuple[float, int]:
 
 def _of_the_training(sizes: Callable[[float], Sizes]) -> Iterator[Choice]:
     val_fraction, learned = _held_out(sizes)
-    batch = 16 if learned < MANY else 32 if learned < 10 * MANY else 128
-    while batch > max(1, learned // 2):
-        batch //= 2
+    most = 16 if learned < MANY else 32 if learned < 10 * MANY else 128
+    batch = max(1, learned // max(2, -(-learned // most)))  # even batches: an epoch leaves out what fills none
     looks = LOOKS * max(1.0, learned / MANY) ** 0.5
     each = steps_per_epoch(learned, batch)
     epochs = max(10, round(looks / (each * batch)))
@@ -140,8 +139,8 @@ def _of_the_training(sizes: Callable[[float], Sizes]) -> Iterator[Choice]:
             "training.val_every": max(1, steps // RECORDS),
             "training.sample_every": max(1, steps // RECORDS),
         },
-        Reason(f"{epochs:,} epochs", f"{learned:,} of the images are learned from, each {epochs:,} times: {steps:,} "
-               f"steps of {batch}"),
+        Reason(f"{epochs:,} epochs", f"{learned:,} of the images are learned from, each about "
+               f"{round(steps * batch / learned):,} times: {steps:,} steps of {batch}"),
     )  # fmt: skip
 
     warmup = min(LONGEST_WARMUP, steps // 20)
