@@ -34,8 +34,8 @@ def doctor(model: Model, settings: SamplingConfig, key: str) -> None:
     with st.expander("Something looks wrong? Ask the doctor", icon=":material/stethoscope:"):
         st.caption(
             f"Measures how the error of {as_markdown(model.source)}, sampled as set here, changes when its input, its "
-            f"timestep or the reading of its output does, on {IMAGES} test images, and names the likely cause, which the "
-            "Museum shows. It takes seconds for a small model, a minute for one like `mnist`."
+            f"timestep or the reading of its output does, on {IMAGES} test images, and names the likely cause, "
+            "as shown in the Museum. It takes seconds for a small model, a minute for one like `mnist`."
         )
         signs = _kept(identity(model), settings.model_dump_json())
         if not signs:
