@@ -20,6 +20,7 @@ from .errors import ConfigError, ModelError
 from .files import RunFolder, user_path, write_text
 from .names import either, listed
 from .schedule import NoiseSchedule
+from .storage.hub import is_on_hub
 from .storage.layouts import CONFIG, WEIGHTS
 from .storage.places import resolve
 from .storage.weights import write_safetensors
@@ -79,9 +80,12 @@ class Model:
         """The same model with its network compiled, see ``ddpm.device.Compiled``."""
         return replace(self, network=Compiled(self.network))
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, places: bool = False) -> Path:
         """Write ``model.safetensors`` and ``config.yaml`` into a folder that ``load_model`` can open; returns the
         weights file.
+
+        Args:
+            places: keep where on this machine its images lie; otherwise only their folder's name goes along.
 
         Raises:
             ModelError: it is a diffusers pipeline.
@@ -90,7 +94,7 @@ class Model:
             raise ModelError(f"{self.source} is a pipeline of diffusers, which saves and publishes it itself")
         folder = user_path(folder)
         write_safetensors(self.network, folder / WEIGHTS)
-        write_text(folder / CONFIG, config_to_yaml(self.config))
+        write_text(folder / CONFIG, config_to_yaml(self.config if places else without_places(self.config)))
         return folder / WEIGHTS
 
     def class_labels(self, labels: Sequence[int] | Tensor | None, indices: Sequence[int]) -> Tensor | None:
@@ -171,6 +175,17 @@ class Model:
             guidance_interval=guidance_interval,
             clip=clip,
         )
+
+
+def without_places(config: Config) -> Config:
+    """The config without the places on this machine where a folder of images and the model that the training started
+    from lie, only with their names."""
+    data, training = config.data, config.training
+    if data.path is not None:
+        data = data.model_copy(update={"path": Path(data.path).resolve().name or "images"})
+    if (begun := training.start_from) and not is_on_hub(begun):
+        training = training.model_copy(update={"start_from": Path(begun).name})
+    return config.model_copy(update={"data": data, "training": training})
 
 
 def repeat_labels(labels: Sequence[int] | None, indices: Iterable[int]) -> list[int]:

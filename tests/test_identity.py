@@ -73,9 +73,13 @@ def test_a_run_keeps_classes_digest_path_and_manifest(begun, pets, tmp_path):
     assert config.data.digest == manifest.digest
     assert len(manifest.entries) == 40
     assert config.data.path == str(pets)
-    load_model("run:pets").save(tmp_path / "exported")
-    for reference in ("run:pets", str(tmp_path / "exported")):
-        assert load_model(reference).config.data == config.data
+    model = load_model("run:pets")
+    assert model.config.data == config.data
+    model.save(tmp_path / "here", places=True)
+    assert load_model(str(tmp_path / "here")).config.data == config.data
+    model.save(tmp_path / "exported")  # for others: the folder's name alone, and not who has it
+    assert load_model(str(tmp_path / "exported")).config.data == config.data.model_copy(update={"path": pets.name})
+    assert str(pets.parent) not in (tmp_path / "exported" / "config.yaml").read_text()
 
 
 @pytest.mark.slow

@@ -233,7 +233,7 @@ def ema_command(run: str, length: float | None, step: int | None, out: Path | No
             click.echo(f"{shown:<6g}  {loss:.5f}")
         return
     out = out or folder.averages / (f"length-{length:g}" + (f"-step-{step}" if step else ""))
-    average_of(folder, length, step).save(out)
+    average_of(folder, length, step).save(out, places=True)  # it is evaluated beside its run
     click.echo(f"{out}; sample it: python -m ddpm sample grid --model {out}")
 
 

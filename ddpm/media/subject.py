@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..config.edit import config_to_yaml
-from ..config.schema import Config
+from ..config.edit import load_config
 from ..errors import DDPMError, ModelError
 from ..evaluation.results import find_results, folder_of, write_results
-from ..files import RESULTS, RunFolder, file_sha256, write_text
+from ..files import RESULTS, RunFolder, file_sha256
 from ..models import Model, load_model
 from ..storage.checkpoints import read_checkpoint
-from ..storage.hub import is_on_hub
 from ..storage.layouts import CONFIG
 from ..storage.pipelines import PipelineConfig
 from ..training.history import History, read_history
@@ -83,24 +81,12 @@ def write_model_files(reference: str, folder: Path) -> Subject:
     sha256 = file_sha256(weights)
     subject = replace(
         found,
-        model=replace(found.model, config=_without_places(found.model.config), sha256=sha256, weights=weights),
+        model=replace(found.model, config=load_config(folder / CONFIG), sha256=sha256, weights=weights),
         results=_as_published(found.results, {found.model.sha256: sha256}),
     )
-    write_text(folder / CONFIG, config_to_yaml(subject.model.config))
     if not isinstance(subject.results, DDPMError):
         write_results(folder / RESULTS, subject.results)
     return subject
-
-
-def _without_places(config: Config) -> Config:
-    """The config without the places on this machine where a folder of images and the model that the training started
-    from lie, only with their names."""
-    data, training = config.data, config.training
-    if data.path is not None:
-        data = data.model_copy(update={"path": Path(data.path).resolve().name or "images"})
-    if (begun := training.start_from) and not is_on_hub(begun):
-        training = training.model_copy(update={"start_from": Path(begun).name})
-    return config.model_copy(update={"data": data, "training": training})
 
 
 def _as_published(value: Any, hashes: dict[str, str]) -> Any:
