@@ -9,8 +9,10 @@ import pytest
 import torch
 import yaml
 
+from ddpm.config import load_config
 from ddpm.errors import ModelError
-from ddpm.files import file_sha256
+from ddpm.files import RunFolder, file_sha256
+from ddpm.jobs import Status, write_status
 from ddpm.models import load_model
 from ddpm.sampling import generate
 from ddpm.storage import places
@@ -37,6 +39,15 @@ def test_a_run_is_found_by_name_and_by_path(tiny_run, reference):
     kind = "best" if "best" in reference else "ema"
     weights = torch.load(tiny_run / f"ckpts/{kind}.pt", weights_only=True)["ema"]
     assert all(torch.equal(value, weights[name]) for name, value in model.network.state_dict().items())
+
+
+def test_a_run_that_has_saved_nothing_yet_says_when_it_will(tiny_run):
+    (tiny_run / "ckpts" / "ema.pt").unlink()
+    folder, every = RunFolder(tiny_run), load_config(tiny_run / CONFIG).training.val_every
+    write_status(folder, Status(state="stopped", step=280, total_steps=3_124))
+    why = f"run tiny has no checkpoint yet: it is stopped at step 280 of 3,124, the first comes at step {every:,}"
+    assert fault_of("run:tiny") == fault_of("tiny") == why
+    assert "did you mean 'run:tiny'" in fault_of("run:tinny")
 
 
 @pytest.mark.slow

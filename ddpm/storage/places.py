@@ -21,6 +21,7 @@ from ..config.edit import load_config
 from ..config.schema import Config
 from ..errors import ModelError, unknown
 from ..files import RESULTS, RunFolder, file_sha256, output_dir, user_path
+from ..jobs import read_status
 from .checkpoints import read_checkpoint
 from .hub import Fetched, HubReference, cached, cached_references, fetch, is_on_hub
 from .layouts import CONFIG, LAYOUTS, WEIGHTS, Layout, empty_network, layout_at, layout_in
@@ -98,8 +99,19 @@ def resolve(reference: str) -> Place:
         return _at(reference, RunFolder.named(name).checkpoint("ema"))
     if reference and name == reference and (path := _path(reference)):
         return _at(reference, _weights_at(path, reference))
-    valid = [*shipped_models(), *(f"run:{run}" for run in trained_runs())]
+    begun = sorted(path.parent.name for path in output_dir().glob(f"*/{CONFIG}"))
+    if name in begun:
+        raise ModelError(_no_weights_yet(RunFolder.named(name)))
+    valid = [*shipped_models(), *(f"run:{run}" for run in dict.fromkeys([*trained_runs(), *begun]))]
     raise ModelError(unknown("model", reference, valid) + "; or give a path")
+
+
+def _no_weights_yet(folder: RunFolder) -> str:
+    status, first = read_status(folder), load_config(folder.config).training.val_every
+    said = f"run {folder.path.name} has no checkpoint yet: it is {status.state}"
+    if status.total_steps:
+        said += f" at step {status.step:,} of {status.total_steps:,}"
+    return f"{said}, the first comes at step {min(first, status.total_steps or first):,}"
 
 
 def _path(reference: str) -> Path | None:
