@@ -175,6 +175,9 @@ with right:
         "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
         on_click="ignore",
     )  # fmt: skip
+    if not public:
+        st.caption("On a GPU rented from Hugging Face, with its price first:")
+        st.code(f"python -m ddpm train --config {name}.yaml --on hf-jobs", language="bash", wrap_lines=True)
     if current.config and base and (changed := differences(base, current.config)):
         with st.expander(f"Differs from {as_markdown(start)} in {len(changed)} field{'s' * (len(changed) > 1)}"):
             for field, (before, now) in changed.items():

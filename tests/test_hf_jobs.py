@@ -1,20 +1,27 @@
 """Training on Hugging Face Jobs, by the real client against a Hub on loopback that runs the job's own command."""
 
+import importlib.metadata
 import io
+import subprocess
+import sys
 import threading
 import time
 
+import PIL
 import pytest
 import torch
 from PIL import Image
 
+import ddpm
 from ddpm.config import config_to_yaml, load_config
 from ddpm.deploy import hf_jobs, remote
 from ddpm.deploy.remote import RemoteJob, told
 from ddpm.deploy.run_repo import LATEST, STATUS, STOP
+from ddpm.deploy.wheel import FILE_NAME, wheel
 from ddpm.files import RunFolder
 from ddpm.jobs import Status, read_status, write_status
 from ddpm.training.run import Run
+from tests.conftest import ROOT
 from tests.hub_server import TOKEN, Fault
 from tests.job_machine import Machine
 
@@ -23,11 +30,11 @@ ON = ("--on", "hf-jobs", "--flavor", "cpu-basic", "--yes")
 
 @pytest.fixture
 def signed_in(hub, monkeypatch):
-    """A Hub with an account that may train; what takes minutes there takes half a second."""
+    """A Hub with an account that may train; what takes minutes there takes a second."""
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(hf_jobs, "UPLOAD_EVERY", 0.5)
-    monkeypatch.setattr(remote, "POLL", 0.5)
+    monkeypatch.setattr(hf_jobs, "UPLOAD_EVERY", 1.0)
+    monkeypatch.setattr(remote, "POLL", 1.0)
     return hub
 
 
@@ -238,3 +245,17 @@ def test_the_train_page_follows_a_job_and_stops_it(signed_in, open_page, config_
     assert machine.stage == "CANCELED"
     when(lambda: read_status(folder).state == "stopped", lambda: None).join()
     assert read_status(folder).state == "stopped"
+
+
+def test_the_wheel_is_one_that_pip_takes_and_holds_the_tracked_files(tmp_path):
+    file = tmp_path / FILE_NAME
+    file.write_bytes(wheel())
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*pip, "--target", tmp_path / "there", file], check=True)
+    there = {path.relative_to(tmp_path / "there").as_posix() for path in (tmp_path / "there" / "ddpm").rglob("*.*")}
+    tracked = subprocess.run(["git", "ls-files", "ddpm"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert {name for name in there if not name.endswith(".pyc")} >= set(tracked.split())
+    (about,) = importlib.metadata.distributions(path=[str(tmp_path / "there")])
+    assert (about.name, about.version) == ("ddpm-lab", ddpm.__version__)
+    assert f"pillow=={PIL.__version__}" in about.requires
+    assert "torch==" + torch.__version__.partition("+")[0] in about.requires

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..config.schema import Config
+from ..errors import HubError
 from ..files import RunFolder
 
 ON = "hf-jobs"
@@ -75,7 +76,7 @@ def follow_in_terminal(folder: RunFolder) -> None:
     click.echo(ways_on(folder), err=True)
     try:
         status = follow(folder, click.echo)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, HubError):
         click.echo(f"the job goes on, and costs:\n{ways_on(folder)}", err=True)
         raise
     at = f"at step {status.step:,} of {status.total_steps:,}"

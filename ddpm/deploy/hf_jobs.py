@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ from ..extensions import VARIABLE
 from ..files import RunFolder
 from ..jobs import ACTIVE, read_status, write_status
 from ..storage.hub import check_repo_id, is_on_hub
-from ..storage.hub_errors import SIGN_IN, translate_hub_errors
+from ..storage.hub_errors import SIGN_IN, Unreachable, translate_hub_errors
 from ..storage.layouts import CONFIG
 from ..storage.places import shipped_models
 from ..training.checkpoint import DEFINING
@@ -179,9 +180,9 @@ def _check_new(folder: RunFolder, repo_id: str | None) -> str | None:
 
 
 def _check_resumed(config: Config, folder: RunFolder, repo_id: str | None) -> str | None:
-    """The repo to go on in; what the last job has uploaded is fetched first."""
+    """The repo to go on in; if nobody has followed the last job to its end, what it has uploaded is fetched first."""
     job, status = RemoteJob.of(folder), read_status(folder)
-    if job and status.remote:
+    if job and status.remote and status.state in ACTIVE:
         status = mirror(folder, job)
     if status.state in ACTIVE:
         raise ModelError(f"run {config.name} is {status.state} already: python -m ddpm runs follow|stop {config.name}")
@@ -213,9 +214,9 @@ def submit(planned: Plan) -> RunFolder:
     try:
         _upload(planned, folder)
         started = _start(planned)
-    except HubError:
+    except (HubError, KeyboardInterrupt):
         if new:
-            with repo.doing("remove"):
+            with suppress(Unreachable), repo.doing("remove"):
                 repo.api.delete_repo(repo.repo_id)
         raise
     written = folder.log.stat().st_size if folder.log.is_file() else 0

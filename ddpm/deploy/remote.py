@@ -24,6 +24,7 @@ from .run_repo import SMALL, STATUS, RunRepo
 
 POLL = 10.0  # seconds between two looks at a job; tests look more often
 LAST_LINES = 30.0  # seconds that a job which has uploaded everything takes to end, at most
+PASSING = (408, 429)  # statuses of the Hub that ask for patience
 OVER = ("COMPLETED", "CANCELED", "ERROR", "DELETED")  # stages of a job that has ended
 
 
@@ -89,14 +90,17 @@ def job_of(folder: RunFolder) -> RemoteJob | None:
 # -- following -------------------------------------------------------------------------------------------------------
 
 
-def mirror(folder: RunFolder, job: RemoteJob) -> Status:
+def mirror(folder: RunFolder, job: RemoteJob, repo: RunRepo | None = None) -> Status:
     """Bring a run's folder up to date with its job, once; when the job is over, with checkpoints.
+
+    Args:
+        repo: that of the last time, which knows what is there already.
 
     Raises:
         HubError: the Hub refuses or is out of reach; nothing has changed then.
     """
-    seen, repo = job.ask("look up", "inspect_job").status, RunRepo(job.repo)
-    repo.pull(folder, *SMALL)
+    seen, repo = job.ask("look up", "inspect_job").status, repo or RunRepo(job.repo)
+    repo.pull_new(folder, *SMALL)
     status = told(seen.stage, seen.message, _reported(folder), job, folder)
     if status.state in ACTIVE and repo.stop_asked():
         status = status.model_copy(update={"doing": "stopping", "eta": None})
@@ -146,11 +150,13 @@ def follow(folder: RunFolder, echo: Callable[[str], None] = lambda line: None) -
     if job is None:
         raise ModelError(f"run {folder.path.name} is not being trained elsewhere: there is nothing to follow")
     with _alone(folder):
-        log = _Log(folder, job, echo)
+        log, repo = _Log(folder, job, echo), RunRepo(job.repo)
         while True:
             try:
-                status = mirror(folder, job)
-            except Unreachable as error:  # the job goes on meanwhile
+                status = mirror(folder, job, repo)
+            except HubError as error:
+                if not isinstance(error, Unreachable) and error.status not in PASSING:
+                    raise
                 echo(f"{error}; trying again")
                 status = read_status(folder)
             if status.state not in ACTIVE:

@@ -35,6 +35,7 @@ class RunRepo:
         from huggingface_hub import HfApi
 
         self.repo_id, self.token, self.api = repo_id, token, HfApi(token=token)
+        self.pulled = ""  # the commit that ``pull_new`` has downloaded
 
     @contextmanager
     def doing(self, what: str) -> Iterator[None]:
@@ -86,15 +87,18 @@ class RunRepo:
                 ignore_patterns=[f"{OWN}/*.whl", STOP, ".gitattributes", "README.md"],
             )  # fmt: skip
 
+    def pull_new(self, folder: RunFolder, *patterns: str) -> None:
+        """``pull`` unless there is no commit since the last time."""
+        with self.doing("look up"):
+            newest = self.api.model_info(self.repo_id, timeout=PATIENCE).sha
+        if newest != self.pulled:
+            self.pull(folder, *patterns)
+            self.pulled = newest
+
     def files(self) -> dict[str, int]:
         """The files, and their sizes in bytes."""
         with self.doing("look up"):
             return sizes_of(self.api.model_info(self.repo_id, files_metadata=True, timeout=PATIENCE))
-
-    def commit(self) -> str:
-        """The newest commit."""
-        with self.doing("look up"):
-            return self.api.model_info(self.repo_id, timeout=PATIENCE).sha
 
     def ask_to_stop(self) -> None:
         with self.doing("stop the run of"):

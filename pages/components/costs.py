@@ -9,12 +9,12 @@ from ddpm.deploy.public import check_config, is_public
 from ddpm.errors import DDPMError
 from ddpm.jobs import threads_per_run
 from ddpm.quantities import span
+from ddpm.training import queue
 from ddpm.training.estimate import Estimate, as_costly, estimate, free_memory, measure_speed
 
 from .models import computing
 from .preflight import known_of
 from .public import show_error
-from .runs import any_active
 
 
 @st.cache_resource(show_spinner=False, max_entries=64)
@@ -35,7 +35,7 @@ def _speed(config: Config) -> float | None:
     """Images per second on this machine; None in public mode, where nothing is trained, and while a run is going, since
     it and the measurement would slow each other."""
     kept = _kept("speed", f"{config_to_yaml(_speed_depends_on(config))}{known_of(config.data)}")
-    if not (kept or is_public() or any_active()):
+    if not (kept or is_public() or queue.going()):
         with computing("speed", threads=threads_per_run()):
             kept[:] = [measure_speed(config)]
     return kept[0] if kept else None

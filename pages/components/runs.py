@@ -153,7 +153,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
         st.caption(foreign(exactness(folder, folder.checkpoint("latest").stat().st_mtime)))
     elif status.state != "finished" and folder.can_resume:
         st.caption("Its teacher has begun to draw. Resume goes on, exactly to the bit, as if never interrupted.")
-    elif status.state != "finished":
+    elif status.state != "finished" and not status.remote:
         st.caption(
             "It ended before its first checkpoint (training.val_every says when that comes), so there is nothing to "
             "resume: delete it, or launch it again under another name."
