@@ -1,4 +1,4 @@
-"""The Share page: put a model on the Hub, or the app with it into a Space, with the visitor's own token."""
+"""The Share page: how to make a page that anyone can open; a model on the Hub, or the app with it in a Space."""
 
 import streamlit as st
 
@@ -7,44 +7,61 @@ from ddpm.errors import DDPMError
 from pages.components.frame import about, page
 from pages.components.models import pick_model
 from pages.components.public import show_error
-from pages.components.share import MODEL, SPACE, download_space, push_form, show_files, tell_outcome
+from pages.components.share import (
+    MODEL,
+    SPACE,
+    STATIC,
+    download_space,
+    page_for_anyone,
+    push_form,
+    show_files,
+    simplest,
+    tell_outcome,
+)
 
 PAGE = {
     "order": 8,
     "group": "Share",
     "icon": ":material/share:",
-    "about": "Put a model on the Hugging Face Hub, or the app with it into a Space of your own.",
+    "about": "Show a model to a friend as a page that anyone can open, or put it on the Hugging Face Hub.",
     "off_in_public": "Sharing works with your own token, which you should type only on a machine of your own.",
 }
 
 page(
     "Share",
-    "Put a model on the Hugging Face Hub, where anyone can load it by its name, or this app with the model in it "
-    "into a Space, where anyone can open it. The model is set in the sidebar.",
+    "Show a model to a friend as a page that anyone can open; or put it on the Hugging Face Hub, where anyone can load "
+    "it by its name, or into a Space with this app. The model is set in the sidebar.",
 )
 
-reference = pick_model("share_model").reference
+model = pick_model("share_model", own_first=True)
+reference = model.reference
 what = st.segmented_control(
-    "Share as", [MODEL, SPACE], default=MODEL, required=True, key="share_as", bind="query-params"
+    "Share as", [STATIC, MODEL, SPACE], default=STATIC, required=True, key="share_as", bind="query-params"
 )
 
 left, right = st.columns([2, 3], gap="large")
-with left:
-    if what == SPACE:
-        st.info(PLAN, icon=":material/payments:")
-    repo_id = push_form(what, reference)
-    tell_outcome(what, reference)
-    command = f"space {repo_id} --model {reference} --push" if what == SPACE else f"push --model {reference} {repo_id}"
-    with st.expander("The same from the command line", icon=":material/terminal:"):
-        st.code(f"python -m ddpm {command}", language="bash", wrap_lines=True)
-with right:
-    try:
-        show_files(what, reference)
-    except DDPMError as error:
-        show_error(error)
-    else:
+if what == STATIC:
+    with left:
+        page_for_anyone(model)
+    with right:
+        simplest(model)
+else:
+    with left:
         if what == SPACE:
-            download_space(reference)
+            st.info(PLAN, icon=":material/payments:")
+        repo_id = push_form(what, model)
+        tell_outcome(what, reference)
+        made = f"space {repo_id} --model {reference} --push" if what == SPACE else f"push --model {reference} {repo_id}"
+        with st.expander("The same from the command line", icon=":material/terminal:"):
+            st.code(f"python -m ddpm {made}", language="bash", wrap_lines=True)
+    with right:
+        try:
+            show_files(what, reference)
+        except DDPMError as error:
+            show_error(error)
+        else:
+            if what == SPACE:
+                download_space(reference)
 
 about(
     r"""

@@ -3,16 +3,17 @@
 from functools import partial
 
 import pytest
+import torch
 
 from ddpm.deploy.space import PLAN, space_files
 from ddpm.models import load_model
-from pages.components.share import MODEL, SPACE
+from pages.components.share import MODEL, SPACE, STATIC
 from tests.hub_server import TOKEN, Fault
 
 
 @pytest.fixture
 def share_page(open_page, output_dir):
-    return partial(open_page, "pages/share.py", share_model="digits")
+    return partial(open_page, "pages/share.py", share_model="digits", share_as=MODEL)
 
 
 def push(app, repo_id: str, token: str, **options):
@@ -42,6 +43,27 @@ def test_the_files_of_a_model_are_listed_before_it_is_sent(share_page, hub):
 
 
 @pytest.mark.slow
+def test_the_page_opens_with_ones_own_newest_model_and_a_page_for_anyone(open_page, tiny_run, hub):
+    app = open_page("pages/share.py")
+    assert app.segmented_control(key="share_as").value == STATIC
+    assert app.code[0].value == "python -m ddpm static --model run:tiny --out page"
+    assert "space --host pages --model run:tiny" in app.code[2].value
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [False, True])
+def test_the_form_names_the_model_which_is_private_where_it_learned_from_ones_own_images(own, open_page, tiny_run, hub):
+    if own:
+        weights = tiny_run / "ckpts" / "ema.pt"
+        content = torch.load(weights, weights_only=True)
+        content["config"]["data"] |= {"dataset": "folder", "path": "pets", "class_names": list("abcdefghij")}
+        torch.save(content, weights)
+    app = open_page("pages/share.py", share_model="run:tiny", share_as=MODEL)
+    assert app.button[0].label == r"Push run\:tiny"
+    assert next(field for field in app.toggle if field.label == "Private").value is own
+
+
+@pytest.mark.slow
 def test_the_files_of_a_space_are_listed_and_its_price_is_said(share_page, hub):
     app = share_page(share_as=SPACE)
     assert {*app.dataframe[0].value["File"]} == space_files("digits").keys()
@@ -51,7 +73,7 @@ def test_the_files_of_a_space_are_listed_and_its_price_is_said(share_page, hub):
 
 @pytest.mark.slow
 def test_a_model_is_pushed_with_the_token_of_the_visitor_which_is_then_gone(open_page, hub, tiny_run, monkeypatch):
-    app = push(open_page("pages/share.py", share_model="run:tiny"), "me/tens", TOKEN, private=True)
+    app = push(open_page("pages/share.py", share_model="run:tiny", share_as=MODEL), "me/tens", TOKEN, private=True)
     assert f"{hub.url}/me/tens" in app.success[0].value
     assert hub.repos["me/tens"].private
     assert {"model.safetensors", "config.yaml", "README.md", "samples.png"} <= hub.repos["me/tens"].at("main")[1].keys()

@@ -170,10 +170,15 @@ def file_name_of(reference: str) -> str:
     return re.sub(r"[^\w.-]+", "_", reference)
 
 
-def pick_model(key: str) -> Model:
+def pick_model(key: str, *, own_first: bool = False) -> Model:
     """A select box in the sidebar over all models, and a field for a Hub model; stops the page with advice if there is
-    no model, it cannot be used, or it has yet to be downloaded."""
-    first = default_model()
+    no model, it cannot be used, or it has yet to be downloaded.
+
+    Args:
+        own_first: begin with the newest run, if there is one.
+    """
+    own = (f"run:{name}" for name in trained_runs()) if own_first and not is_public() else iter(())
+    first = next(own, default_model())
     choices = [first, *(other for other in model_references() if other != first)]
     if first is None:
         st.info("There is no model yet. Train one in minutes: `python -m ddpm train --config configs/digits.yaml`")

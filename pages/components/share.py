@@ -1,4 +1,5 @@
-"""What is sent to the Hub, and the upload itself, with a token that is kept only for the click."""
+"""Ways to show a model to others: a page that needs no server, and an upload to the Hub with a token that is kept only
+for the click."""
 
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.escaping import as_markdown
 from ddpm.media.model_card import CARD, SAMPLES, write_model_folder
 from ddpm.media.subject import write_model_files
+from ddpm.models import Model
 from ddpm.quantities import size_text
 from ddpm.storage.hub import check_repo_id
 from ddpm.storage.places import resolve
@@ -18,8 +20,37 @@ from ddpm.storage.publish import check_token, publish
 from .models import computing, in_turn
 from .public import show_error
 
-MODEL, SPACE = "A model on the Hub", "The app as a Space"
+STATIC, MODEL, SPACE = "A page anyone can open", "A model on the Hub", "The app as a Space"
 OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: the outcome of the last click; how many there were
+
+
+def page_for_anyone(model: Model) -> None:
+    """How to make the page that needs no server, and where to put it."""
+    static = f"python -m ddpm static --model {model.reference}"
+    st.markdown("A folder with a page that draws with this model on your friend's own phone or computer, without Python "
+                "or an account:")  # fmt: skip
+    st.code(f"{static} --out page", language="bash", wrap_lines=True)
+    st.caption("It takes some minutes, and needs Node.js the first time.")
+    st.markdown(
+        "Put it where anyone can open it, free of charge: into a static Space, with your account at Hugging Face,"
+    )
+    st.code(f"{static} --push user/name", language="bash", wrap_lines=True)
+    st.markdown("or on GitHub Pages, where the folder becomes a repository; its README says how:")
+    st.code(f"python -m ddpm space --host pages --model {model.reference} --out page", language="bash", wrap_lines=True)
+    if model.config.data.dataset == "folder":
+        st.caption("Your own images are not in it: only the network that learned from them, and the names of the "
+                   "classes.")  # fmt: skip
+
+
+def simplest(model: Model) -> None:
+    """What can be sent as a file."""
+    st.markdown("The simplest to send is a file:")
+    link = {"play_model": model.reference}
+    st.page_link("pages/playground.py", label="A picture or a movie", icon=":material/image:", query_params=link)
+    st.caption("Playground, below the picture: PNG, GIF and MP4.")
+    link = {"eval_model": model.reference}
+    st.page_link("pages/evaluate.py", label="A report", icon=":material/article:", query_params=link)
+    st.caption("Evaluate, **Report**: all about the model in one HTML file, with its samples.")
 
 
 def show_files(what: str, reference: str) -> None:
@@ -55,12 +86,13 @@ def download_space(reference: str) -> None:
     )  # fmt: skip
 
 
-def push_form(what: str, reference: str) -> str:
+def push_form(what: str, model: Model) -> str:
     """The form, and the push when it is sent; returns the name on the Hub, a stand-in if there is none yet.
 
     A form's fields reach the server with the click, not before. The token's field has a new key after each upload: its
     value is dropped with the old one, before anything is sent. If nothing can be sent, it stays.
     """
+    reference, own = model.reference, model.config.data.dataset == "folder"
     key = f"share_token_{st.session_state.setdefault(PUSHES, 0)}"
     with st.form("share_form"):
         repo_id = st.text_input("Name on the Hub", placeholder="user/name", key="share_repo").strip()
@@ -69,8 +101,11 @@ def push_form(what: str, reference: str) -> str:
             help="From huggingface.co/settings/tokens, with write access. It is used for this one upload and "
             "forgotten: it is neither stored nor logged.",
         ).strip()  # fmt: skip
-        private = st.toggle("Private", key="share_private", help="Only for you to see.")
-        label = "Create the Space" if what == SPACE else "Push the model"
+        private = st.toggle(
+            "Private", own, key="share_private_own" if own else "share_private", help="Only for you to see."
+        )
+        named = as_markdown(reference)
+        label = f"Create a Space with {named}" if what == SPACE else f"Push {named}"
         clicked = st.form_submit_button(label, type="primary", icon=":material/cloud_upload:", width="stretch")
     if clicked and (fault := _fault(repo_id, token)):
         st.session_state[OUTCOME] = what, reference, False, fault
