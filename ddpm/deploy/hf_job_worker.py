@@ -31,8 +31,9 @@ def fetch_run(repo: RunRepo, name: str) -> RunFolder:
     Raises:
         HubError: the Hub refuses or is out of reach.
     """
-    folder, resumed = RunFolder.named(name), LATEST in repo.files()
-    repo.pull(folder, *(() if resumed else ("config.yaml",)))  # without a checkpoint it begins again
+    folder = RunFolder.named(name)
+    begun = any(file == LATEST or file.startswith(f"{folder.trajectories.name}/") for file in repo.files())
+    repo.pull(folder, *(() if begun else ("config.yaml",)))  # else it begins again
     config = load_config(folder.config)
     me = psutil.Process()
     write_status(folder, Status(state="running", pid=me.pid, process_started=me.create_time()))

@@ -61,8 +61,10 @@ def way_on_there(folder: RunFolder) -> None:
     """How a run that Hugging Face has trained goes on there."""
     if job := RemoteJob.of(folder):
         config = shlex.quote(str(folder.config))
-        again = "Resume goes on here. There" if folder.can_resume else "It had no checkpoint yet. From the start there"
-        st.caption(f"{again}, for its price:")
+        if folder.can_resume:
+            st.caption("Resume goes on here. There, for its price:")
+        else:
+            st.caption("It had no checkpoint yet. From the start there, for its price:")
         st.code(
             f"python -m ddpm train --config {config} --on hf-jobs --flavor {job.flavor} --resume",
             language="bash",
