@@ -148,6 +148,7 @@ class Nearest(Part):
     ratio: float
     share_below_test_quantile: float
     test_quantile: float
+    num_test_images: Count = None
     closest: Annotated[list[Closest], Field(max_length=MOST_SHOWN)]
 
 

@@ -10,7 +10,7 @@ from ddpm.data import ImageSet, load_dataset
 from ddpm.errors import DataError, DDPMError
 from ddpm.escaping import as_markdown
 from ddpm.evaluation.memorised import verdict
-from ddpm.evaluation.real_images import splits
+from ddpm.evaluation.real_images import TEST_NEIGHBOURS, splits
 from ddpm.evaluation.results import Stage, absences, unavailable
 from ddpm.media.figures import class_figure, confusion_figure
 from ddpm.media.images import enlarge, make_grid
@@ -121,7 +121,9 @@ def closest(model: Model, stage: Stage) -> None:
     originals = train.images[[pair["training_image"] for pair in pairs]]
     show(enlarge(make_grid(torch.cat([samples, originals]), columns=len(pairs))), "Samples, and training images",
          width=640)  # fmt: skip
-    st.markdown(f"{foreign(verdict(found['share_below_test_quantile']))}.")
+    samples, tests = stage["num_samples"], found.get("num_test_images", TEST_NEIGHBOURS)
+    meaning = verdict(round(found["share_below_test_quantile"] * samples), samples, tests, found["ratio"])
+    st.markdown(f"{foreign(meaning)}.")
     st.caption(
         f"Ratios: {', '.join(format(pair['ratio'], '.2f') for pair in pairs)}. Median over all samples: "
         f"{found['ratio']:.2f}."

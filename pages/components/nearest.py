@@ -8,7 +8,7 @@ from ddpm.config import DataConfig
 from ddpm.data import to_float
 from ddpm.deploy.public import is_public
 from ddpm.errors import DDPMError, MetricError
-from ddpm.evaluation.memorised import closeness, verdict
+from ddpm.evaluation.memorised import closeness
 from ddpm.evaluation.real_images import RealImages
 from ddpm.evaluation.results import absences, unavailable
 from ddpm.media.images import enlarge, make_grid
@@ -48,7 +48,7 @@ def nearest_section(model: Model, images: Tensor, labels: tuple[int, ...] | None
     shown = close.ratio.argsort()[:SHOWN]
     pairs = torch.cat([images[shown], real.train.images[close.nearest.index[shown]]])
     show(enlarge(make_grid(pairs, columns=len(shown))), "Generated images, and training images", width=80 * len(shown))
-    st.markdown(f"{foreign(verdict(close.share))}.")
+    st.markdown(f"{foreign(close.verdict)}.")
     ratios = ", ".join(f"{ratio:.2f}" for ratio in close.ratio[shown])
     st.caption(
         f"Above: the generated images that come nearest to one of the {len(real.train):,} training images, in pixels. "
