@@ -39,7 +39,7 @@ what = st.segmented_control(
     "Share as", [STATIC, MODEL, SPACE], default=STATIC, required=True, key="share_as", bind="query-params"
 )
 
-left, right = st.columns([2, 3], gap="large")
+left, right = st.columns([3, 2] if what == STATIC else [2, 3], gap="large")
 if what == STATIC:
     with left:
         page_for_anyone(model)

@@ -27,8 +27,8 @@ OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: the outcome
 def page_for_anyone(model: Model) -> None:
     """How to make the page that needs no server, and where to put it."""
     static = f"python -m ddpm static --model {model.reference}"
-    st.markdown("A folder with a page that draws with this model on your friend's own phone or computer, without Python "
-                "or an account:")  # fmt: skip
+    st.markdown("A folder with a page that draws with this model on your friend's own phone or computer, with "
+                "no Python and no account:")  # fmt: skip
     st.code(f"{static} --out page", language="bash", wrap_lines=True)
     st.caption("It takes some minutes, and needs Node.js the first time.")
     st.markdown(
