@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.components.frame import STATIC, about, page, projector_switch
+from pages.components.frame import STATIC, about, page, projected, projector_switch
 from pages.components.lessons import answer_sheets, place_of_link, show_card, show_overview
-from pages.components.lessons.place import FAULTS, forget, remember
+from pages.components.lessons.place import forget, remember
 from pages.components.public import foreign
 
 PAGE = {
@@ -18,20 +18,20 @@ page("Lessons", "Guess first, then run the experiment: six lessons of fifteen mi
 st.html(STATIC / "lessons.css")
 
 place, faults = place_of_link()
-if remembered := st.session_state.pop(FAULTS, ""):
-    faults.append(remembered)
 for fault in faults:
     st.warning(f"Part of the link cannot be used. {foreign(fault)}", icon=":material/link_off:")
 if place:
-    st.header(place.lesson.heading, anchor=False)
+    if not projected():
+        st.header(place.lesson.heading, anchor=False)
     show_card(place)
     answer_sheets(place)
 else:
     show_overview()
 with st.container(horizontal=True):
     projector_switch()
-    st.button("Forget my answers", icon=":material/delete:", key="lesson_forget", type="tertiary", on_click=forget,
-              help="Answers are kept in this browser and in the link, nowhere else.")  # fmt: skip
+    with st.popover("Forget my answers", icon=":material/delete:", type="tertiary"):
+        st.markdown("The answers to all lessons, in this browser: they are kept nowhere else but in links and sheets.")
+        st.button("Forget them all", type="primary", key="lesson_forget", on_click=forget)
 remember(place)
 
 about(

@@ -12,7 +12,8 @@ from typing import Any
 
 from ..lessons.answers import LETTERS
 from ..lessons.content import Card, Visit, lessons, plain
-from ..lessons.experiments import Row, draw
+from ..lessons.experiments import draw
+from ..lessons.figures import Row
 from ..lessons.formula import formula_png
 
 PAGES = {"playground": "index.html", "plane": "plane.html"}
@@ -34,6 +35,7 @@ def lessons_json(models: Collection[str]) -> bytes:
             "name": lesson.name,
             "heading": lesson.heading,
             "minutes": lesson.minutes,
+            "asks": [_html(each) for each in lesson.asks],
             "know": [_html(each) for each in lesson.know],
             "cards": [_card(card, models) for card in lesson.cards],
         }
@@ -50,6 +52,7 @@ def _card(card: Card, models: Collection[str]) -> dict[str, Any]:
         "question": _html(card.question),
         "choices": [_html(choice) for choice in card.choices],
         "answer": LETTERS.index(card.answer),
+        "verdicts": [_html(card.verdict(letter)) for letter in LETTERS[: len(card.choices)]],
         "came": _html(card.came),
         "why": _html(card.why),
         "formula": card.formula,
@@ -86,7 +89,7 @@ def _row(row: Row) -> dict[str, Any]:
         {"label": figure.label, "facts": figure.facts, "source": figure.data_uri, "chart": figure.chart is not None}
         for figure in row.figures
     ]
-    return {"label": row.label, "figures": figures}
+    return {"label": row.label, "stacked": row.stacked, "figures": figures}
 
 
 def _html(markdown: str) -> str:

@@ -25,7 +25,7 @@ Load = Callable[[str], Model]
 
 
 def charted(asked: Charted, load: Load) -> tuple[str, None, Chart]:
-    """A chart and what it is called, as the first three fields of a figure.
+    """A chart, without that beside it, and what it is called, as the first three fields of a figure.
 
     Raises:
         DDPMError: what it shows is not there.
@@ -35,7 +35,7 @@ def charted(asked: Charted, load: Load) -> tuple[str, None, Chart]:
         "averages": _averages,
     }[asked.of]  # fmt: skip
     label, chart = made(asked, load)
-    return label, None, replace(chart, legend=chart.legend or "above")
+    return label, None, chart if asked.of == "scores" else replace(chart, legend=chart.legend or "above")
 
 
 def _schedules(asked: Charted, load: Load) -> tuple[str, Chart]:
@@ -75,20 +75,20 @@ def _bands(asked: Charted, load: Load) -> tuple[str, Chart]:
 
 
 MEMORISATION = Metric("Memorisation ratio", ".2f", "")
+MARGIN = 0.04  # of the longest bar, at its ends: a dot at 0 is shown whole
 
 
 def _scores(asked: Charted, load: Load) -> tuple[str, Chart]:
-    """One bar for each score: the eye compares lengths, and the legend has the numbers."""
-    metric, traces = METRICS.get(asked.metric, MEMORISATION), []
+    """One bar for each score: the eye compares lengths, and the name of the bar has the number."""
+    metric, traces, names = METRICS.get(asked.metric, MEMORISATION), [], []
     for place, bar in enumerate(asked.scores):
         value = _score(bar, asked.metric, load)
-        label = f"{bar.label}: {metric.format(value)}"
-        traces.append(Trace([0, value], [-place, -place], label, colour_of(place), mark="circle", width=8, size=12))
-    heights = Axis(visible=False, range=(-len(traces) + 0.5, 0.5))
-    return metric.label, Chart(
-        [Panel(traces, heights)], Axis(percent=metric.form.endswith("%"), with_zero=True),
-        hover="closest", height=110 + 45 * len(traces),
-    )  # fmt: skip
+        names.append(f"{bar.label}: {metric.format(value)}")
+        traces.append(Trace([0, value], [-place, -place], "", colour_of(place), mark="circle", width=8, size=12))
+    places, longest = [-place for place in range(len(names))], max(trace.x[1] for trace in traces)
+    heights = Axis(ticks=places, names=names, range=(-len(names) + 0.5, 0.5))
+    lengths = Axis(percent=metric.form.endswith("%"), range=(-MARGIN * longest, (1 + MARGIN) * longest))
+    return metric.label, Chart([Panel(traces, heights)], lengths, hover="closest", height=60 + 45 * len(names))
 
 
 def _score(bar: Scored, metric: str, load: Load) -> float:

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from ..config.section import Section
 from ..config.yaml_text import lines_of, parse_yaml
 from ..errors import ConfigError, unknown
-from .answers import LETTERS
+from .answers import LETTERS, SHOWN
 from .kinds import Experiment
 
 FOLDER = Path(__file__).parent
@@ -46,6 +46,8 @@ class Card(Section):
     came: str
     """What one should see."""
     why: str
+    wrong: dict[str, str] = Field(default_factory=dict)
+    """What is said to whoever chose another letter, where its misconception is the point of the card."""
     formula: str = ""
     """LaTeX, of which matplotlib's mathtext has a part."""
     command: str = ""
@@ -57,6 +59,8 @@ class Card(Section):
         offered = LETTERS[: len(self.choices)]
         if self.answer not in [*offered]:
             raise ValueError(f"answer must be one of {', '.join(offered)}, the letter of a choice, got {self.answer!r}")
+        if unknown_letters := self.wrong.keys() - ({*offered} - {self.answer}):
+            raise ValueError(f"wrong must name letters of the other choices, got {', '.join(sorted(unknown_letters))}")
         return self
 
     @property
@@ -67,6 +71,14 @@ class Card(Section):
 
     def held(self, answer: str) -> bool:
         return answer == self.answer
+
+    def verdict(self, answer: str) -> str:
+        """What a guess is told before what came; "" where it was shown without one."""
+        if answer == SHOWN:
+            return ""
+        if self.held(answer):
+            return "Your guess held."
+        return f"It came otherwise than you guessed. {self.wrong.get(answer, '')}".strip()
 
     def choice(self, letter: str) -> str:
         return self.choices[LETTERS.index(letter)]
@@ -80,8 +92,10 @@ class Lesson(Section):
     order: float
     heading: str
     minutes: int = Field(ge=1, le=120)
+    asks: tuple[str, ...] = Field(min_length=1)
+    """The questions that it answers, told before."""
     know: tuple[str, ...] = Field(min_length=1)
-    """What you will know afterwards."""
+    """Its results, told at the end."""
     cards: tuple[Card, ...] = Field(min_length=2, max_length=12)
 
     @property

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from dataclasses import replace
+from functools import lru_cache
+from itertools import chain, repeat
 
 import torch
 import torch.nn.functional as F
@@ -22,56 +21,26 @@ from ..evaluation.calibration import psnr
 from ..evaluation.classifier import DATA as CLASSIFIED
 from ..evaluation.classifier import classify
 from ..media.chart import PALETTE, Axis, Chart, Panel, Trace
-from ..media.images import EPS_RANGE, enlarge, make_grid, png_bytes, to_uint8
+from ..media.images import EPS_RANGE, make_grid, to_uint8
 from ..models import Model, load_model
 from ..plane import Mixture, law_of, sample_data, sliced_wasserstein, walk
-from ..quantities import format_alpha_bar
 from ..randomness import ImageNoise, NoiseBetween
 from ..samplers import SAMPLERS, Step
 from ..sampling import evaluations, sample
 from ..schedule import NoiseSchedule, make_schedule
 from ..spacing import spaced_timesteps
 from .charts import charted
+from .figures import Figure, Row
 from .kinds import Charted, Experiment, Guessed, Images, Noised, Noising, Samples, Shot, Walks
 
 Tell = Callable[[], None]
 """Called between two steps of a computation, which it may interrupt."""
 MOMENTS = 5  # of a walk whose guesses are shown
 POINTS = 500  # in the plane
-CHART_COLOURS = 48  # of a chart in a file, which is a third as large with them
 REACH = 2.2  # of the plane, to either side
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A picture in small pixels, or a chart, with what stands below it."""
-
-    label: str
-    image: Image.Image | None = None
-    chart: Chart | None = None
-    facts: str = ""
-
-    def png(self, at_least: int = 0) -> bytes:
-        """The picture in its own pixels, or enlarged to ``at_least`` as many; the chart as a file has it."""
-        if self.image is not None:
-            return png_bytes(enlarge(self.image, at_least) if at_least else self.image)
-        from ..media.drawers import to_matplotlib
-
-        buffer = io.BytesIO()
-        to_matplotlib(self.chart).savefig(buffer, dpi=110)
-        return png_bytes(Image.open(buffer).convert("RGB").quantize(CHART_COLOURS))
-
-    @cached_property
-    def data_uri(self) -> str:
-        return f"data:image/png;base64,{base64.b64encode(self.png()).decode()}"
-
-
-@dataclass(frozen=True)
-class Row:
-    """Figures side by side."""
-
-    figures: tuple[Figure, ...]
-    label: str = ""
+AMPLIFIED = 10  # an error of the noise, which is small
+WIDEST = 2  # standard deviations of a noised photograph that its colours show
+LEAST_SHOWN = 1e-5  # of what is left of an image's variance
 
 
 Load = Callable[[str], Model]
@@ -106,9 +75,9 @@ def work_of(experiment: Experiment, load: Load = load_model) -> int:
 
 def models_of(experiment: Experiment) -> tuple[str, ...]:
     """The references of all models that ``draw`` takes."""
-    parts = (experiment, *getattr(experiment, "shots", ()), *getattr(experiment, "scores", ()))
-    if isinstance(experiment, Charted) and experiment.of != "calibration":
-        parts = experiment.scores
+    parts = (experiment, *getattr(experiment, "shots", ()))
+    if isinstance(experiment, Charted):
+        parts = [part for each in _charts(experiment) for part in ([each] if each.of == "calibration" else each.scores)]
     return tuple(dict.fromkeys(name for part in parts if (name := getattr(part, "model", None))))
 
 
@@ -140,7 +109,8 @@ def _samples(asked: Samples, tell: Tell, load: Load) -> Iterator[Row]:
         tuple(
             Figure(shot.label, make_grid(end, asked.columns), facts=_facts(asked, shot, end, ends, load))
             for shot, end in zip(asked.shots, ends, strict=True)
-        )
+        ),
+        stacked=True,
     )
 
 
@@ -151,6 +121,10 @@ def _walk(asked: Samples, shot: Shot, tell: Tell, load: Load) -> list[Step]:
         shares = torch.linspace(0, 1, asked.count).tolist()
         noise = NoiseBetween(*(ImageNoise(seed, [0], model.config.image_shape) for seed in shot.between), shares)
     seed = asked.seed if shot.seed is None else shot.seed
+    if shot.fresh is not None:
+        noise = _refreshed(
+            *(ImageNoise(one, range(asked.count), model.config.image_shape) for one in (seed, shot.fresh))
+        )
     steps = []
     for step in sample(
         model, asked.count, labels=_labels(asked, shot), settings=_settings(asked, shot, model), seed=seed, noise=noise
@@ -158,6 +132,11 @@ def _walk(asked: Samples, shot: Shot, tell: Tell, load: Load) -> list[Step]:
         steps.append(step)
         tell()
     return steps
+
+
+def _refreshed(start: ImageNoise, later: ImageNoise) -> Callable[[], Tensor]:
+    sources = chain([start], repeat(later))
+    return lambda: next(sources)()
 
 
 def _guess(step: Step, columns: int) -> Figure:
@@ -171,19 +150,19 @@ def _facts(asked: Samples, shot: Shot, images: Tensor, every: list[Tensor], load
     for measure in asked.measures:
         if measure == "evaluations":
             count = _evaluations(asked, shot, load)
-            found.append(f"{count} evaluation{'s' * (count > 1)} an image")
+            found.append(f"the network runs {count} time{'s' * (count > 1)} for each image")
         elif measure == "same":
             same = sum(torch.equal(one, other) for one, other in zip(images, every[0], strict=True))
-            found.append(f"{same} of {len(images)} equal the first set’s to the pixel")
+            found.append("" if images is every[0] else f"{same} of {len(images)} equal the first set’s to the pixel")
         elif measure == "near":
             near = psnr(to_float(images), to_float(every[-1])).mean().item()
-            found.append("" if images is every[-1] else f"{near:.1f} dB from the last")
+            found.append("" if images is every[-1] else f"PSNR to the last set: {near:.1f} dB (higher is nearer)")
         elif measure == "spread":
             found.append(f"spread of a pixel {to_float(images).std(0).mean():.2f}")
         elif labels and load(shot.model or asked.model).config.data.dataset == CLASSIFIED.dataset:
             read = classify(to_float(images)).argmax(1).tolist()
             right = sum(seen == labels[k % len(labels)] for k, seen in enumerate(read))
-            found.append(f"{right} of {len(images)} read as asked")
+            found.append(f"a classifier reads {right} of {len(images)} as what was asked")
     return " · ".join(filter(None, found))
 
 
@@ -200,10 +179,27 @@ def _noised(asked: Noised, tell: Tell, load: Load) -> Iterator[Row]:
     for row in asked.rows:
         schedule = ScheduleConfig(name=row.schedule, num_timesteps=row.num_timesteps).build()
         x0 = photograph(asked.picture, row.size)
-        x0 = (x0 - x0.mean()) / x0.std() if row.flat else x0
-        timesteps = [_nearest(schedule, share) for share in row.alpha_bar] or list(row.t)
-        yield Row(tuple(_at(row, asked.seed, schedule, x0, t) for t in timesteps), row.label)
+        x0 = (x0 - x0.mean()) / x0.std()
+        figures = [_at(row, asked.seed, schedule, x0, t) for t in row.t]
+        for share in row.alpha_bar:
+            if share == 1:
+                figures.append(Figure("without noise", _shown(x0)))
+            else:
+                at = _at(row, asked.seed, schedule, x0, _nearest(schedule, share))
+                figures.append(replace(at, label=at.facts, facts=""))
+        yield Row(tuple(figures), row.label)
         tell()
+
+
+def _shown(pixels: Tensor) -> Image.Image:
+    return make_grid(to_uint8(pixels / WIDEST), gap=0)
+
+
+def _left(alpha_bar: float) -> str:
+    """The share that is left, in two digits and without an exponent, and never rounded to all."""
+    if alpha_bar < LEAST_SHOWN:
+        return f"ᾱ < {LEAST_SHOWN:.5f}"
+    return f"ᾱ = {alpha_bar:.5f}" if alpha_bar < 1e-4 else f"ᾱ = {alpha_bar:.{2 if alpha_bar < 0.995 else 4}g}"
 
 
 def _nearest(schedule: NoiseSchedule, alpha_bar: float) -> int:
@@ -218,12 +214,12 @@ def _at(row: Noising, seed: int, schedule: NoiseSchedule, x0: Tensor, t: int) ->
             x_t = math.sqrt(1 - beta) * x_t + math.sqrt(beta) * noise()
     else:
         x_t = q_sample(schedule, x0, torch.tensor([t]), noise())
-    left = f"ᾱ = {format_alpha_bar(schedule.alpha_bar(t))}"
-    facts = f"{left} · mean {x_t.mean():+.2f}, spread {x_t.std():.2f}" if row.stepwise or row.flat else left
+    facts = _left(schedule.alpha_bar(t))
+    if row.measured:
+        facts = f"mean {abs(x_t.mean()):.2f}, spread {x_t.std():.2f}"
     if row.averaged > 1:
         x_t = F.avg_pool2d(x_t, row.averaged) / math.sqrt(schedule.alpha_bar(t))
-    shown = x_t / 2 if row.flat else x_t
-    return Figure(f"t = {t}", make_grid(to_uint8(shown), gap=0), facts=facts)
+    return Figure(f"t = {t}", _shown(x_t), facts=facts)
 
 
 # -- what a network makes of it ------------------------------------------------------------------------------------
@@ -246,6 +242,9 @@ def _guessed(asked: Guessed, tell: Tell, load: Load) -> Iterator[Row]:
         told = "" if label is None else f", told that it is a {model.class_name(label)}"
         if "eps" in asked.shows:
             yield _row(f"its guess of the noise{told}", asked.t, said.eps / EPS_RANGE)
+        if "error" in asked.shows:
+            errors = AMPLIFIED * (said.eps - eps) / EPS_RANGE
+            yield _row(f"the error of this guess, {AMPLIFIED} times as strong", asked.t, errors)
         if "x0" in asked.shows:
             yield _row(f"its guess of the image{told}", asked.t, said.x0)
 
@@ -275,14 +274,15 @@ def _row(label: str, timesteps: Sequence[int], images: Tensor) -> Row:
 
 def _walks(asked: Walks, tell: Tell, load: Load) -> Iterator[Row]:
     law, schedule = law_of(asked.data), make_schedule("linear", 1000)
-    truth = law.sample(POINTS, 1, asked.of_class).x
+    truth, others = (law.sample(POINTS, seed, asked.of_class).x for seed in (1, 2))
+    real = f"{sliced_wasserstein(others, truth):.2f}"
     figures = []
     for shot in asked.shots:
         known = Mixture.of_points(sample_data(asked.data, shot.points)) if shot.points else law
         denoise = known.denoiser(schedule, asked.of_class, shot.guidance)
         timesteps = spaced_timesteps(schedule.num_timesteps, shot.steps, shot.spacing)
         ends = _end(walk(SAMPLERS[shot.sampler].function, denoise, schedule, timesteps, POINTS), tell).flatten(1)
-        far = f"distance to the data {sliced_wasserstein(ends, truth):.2f}"
+        far = f"distance to the data: {sliced_wasserstein(ends, truth):.2f} (of other real points: {real})"
         figures.append(Figure(shot.label, chart=_scattered(truth, ends), facts=far))
     yield Row(tuple(figures))
 
@@ -307,7 +307,11 @@ def _images(asked: Images, tell: Tell, load: Load) -> Iterator[Row]:
 
 
 def _charted(asked: Charted, tell: Tell, load: Load) -> Iterator[Row]:
-    yield Row((Figure(*charted(asked, load)),))
+    yield Row(tuple(Figure(*charted(each, load)) for each in _charts(asked)))
+
+
+def _charts(asked: Charted) -> tuple[Charted, ...]:
+    return (asked, *(_charts(asked.beside) if asked.beside else ()))
 
 
 DRAWN = {

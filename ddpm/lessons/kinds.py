@@ -24,10 +24,12 @@ class Shot(Section):
     labels: tuple[int, ...] | None = None
     between: tuple[int, int] | None = None
     """In place of the seed: images of noises mixed from those of two seeds, the first and the last being theirs."""
+    fresh: int | None = None
+    """The seed of the noise that is added on the way, where it is not that of the noise at the start."""
 
 
 class Samples(Section):
-    """Images that a model draws, several sets side by side."""
+    """Images that a model draws, in several sets, one below the other."""
 
     kind: ClassVar = "samples"
 
@@ -45,7 +47,7 @@ class Samples(Section):
     measures: tuple[Literal["asked", "spread", "evaluations", "same", "near"], ...] = ()
     """Said below each set: how many the classifier reads as asked; the mean standard deviation of a pixel; network
     evaluations for each image; how many images equal those of the first set to the pixel; how near they come to those
-    of the last, in dB."""
+    of the last, as a PSNR in dB."""
 
 
 class Noising(Section):
@@ -56,18 +58,18 @@ class Noising(Section):
     num_timesteps: int = Field(1000, ge=2, le=1000)
     t: tuple[int, ...] = ()
     alpha_bar: tuple[float, ...] = ()
-    """In place of t: the timesteps at which as much is left."""
-    size: int = Field(64, ge=8, le=192)
+    """In place of t: the timesteps at which as much is left; 1 is the picture without noise."""
+    size: int = Field(128, ge=8, le=192)
     averaged: int = Field(1, ge=1, le=16)
     """Squares of so many pixels a side are replaced by their mean, and the contrast that noising took is put back."""
     stepwise: bool = False
     """Noised one step after the other, with fresh noise in each, and not in one go."""
-    flat: bool = False
-    """The spread of the picture's pixels is stretched to that of the noise, 1."""
+    measured: bool = False
+    """Mean and spread of the pixels are said below, in place of the share that is left."""
 
 
 class Noised(Section):
-    """A photograph under noise."""
+    """A photograph under noise, whose pixels have mean 0 and variance 1, as the noise has. Colours end at ± 2."""
 
     kind: ClassVar = "noised"
 
@@ -88,7 +90,8 @@ class Guessed(Section):
     picture: Literal["digit", "flower"] = "digit"
     digit: int = Field(3, ge=0, le=9)
     seed: int = 0
-    shows: tuple[Literal["x_t", "x0", "eps"], ...] = ("x_t", "x0")
+    shows: tuple[Literal["x_t", "x0", "eps", "error"], ...] = ("x_t", "x0")
+    """The error is that of the noise, ten times as strong."""
 
 
 class Walked(Section):
@@ -137,6 +140,8 @@ class Charted(Section):
     """One of the calibration, or for scores one of ``ddpm.evaluation.results.METRICS`` or memorisation_ratio."""
     scores: tuple[Scored, ...] = ()
     decays: tuple[float, ...] = (0.99, 0.999)
+    beside: Charted | None = None
+    """A second chart."""
 
 
 class Images(Section):

@@ -9,7 +9,7 @@ from pathlib import Path
 from ..media.document import data_uri, to_html
 from .answers import LETTERS, OPEN, SHOWN, Answers
 from .content import Card, Lesson, plain
-from .experiments import Row
+from .figures import Row
 from .formula import formula_png
 
 Drawn = Mapping[int, tuple[Row, ...]]
@@ -65,7 +65,7 @@ def _markdown(lesson: Lesson, answers: Answers, drawn: Drawn) -> str:
 def _answered(index: int, card: Card, answer: str, rows: tuple[Row, ...]) -> list[str]:
     held = ", which is what came" if card.held(answer) else f"; what came is {card.answer}"
     yours = f"none, it was shown; the answer is {card.answer}." if answer == SHOWN else f"{answer}{held}."
-    parts = [f"Your answer: {yours}"]
+    parts = [" ".join(filter(None, (f"Your answer: {yours}", plain(card.wrong.get(answer, "")))))]
     for r, row in enumerate(rows):
         parts += [f"*{row.label}*"] if row.label else []
         parts.append("\n".join(f"![{figure.label}]({_name(index, r, f)})" for f, figure in enumerate(row.figures)))

@@ -46,6 +46,7 @@ class Axis:
     with_zero: bool = False  # however far from 0 the values are
     reversed: bool = False
     ticks: Sequence[float] = ()  # these alone
+    names: Sequence[str] = ()  # of the ticks, in place of their numbers
     range: tuple[float, float] | None = None
     visible: bool = True
 

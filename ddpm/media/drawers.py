@@ -73,8 +73,9 @@ def _plotly_axis(axis: Axis) -> dict[str, Any]:
         "rangemode": "tozero" if axis.with_zero else None,
         "autorange": "reversed" if axis.reversed else None,
         "tickvals": axis.ticks or None,
-        "ticktext": [f"{value:g}" for value in axis.ticks] or None,
+        "ticktext": axis.names or [f"{value:g}" for value in axis.ticks] or None,
         "range": axis.range,
+        "automargin": bool(axis.names) or None,
         "visible": axis.visible,
     }
 
@@ -152,6 +153,12 @@ def _draw(axes: Axes, panel: Panel, x: Axis) -> None:
     if x.ticks:
         axes.set_xticks(x.ticks, [f"{value:g}" for value in x.ticks])
         axes.set_xticks([], minor=True)
+    if panel.y.names:
+        axes.set_yticks(panel.y.ticks, panel.y.names)
+    if x.range:
+        axes.set_xlim(x.range)
+    if x.percent:
+        axes.xaxis.set_major_formatter("{x:.0%}")
     if panel.y.percent:
         axes.yaxis.set_major_formatter("{x:.0%}")
     if panel.y.with_zero:

@@ -83,10 +83,26 @@ def test_a_lesson_by_keyboard_alone_and_the_answers_are_there_again(page, app_ur
     open_page(page, f"{app_url}/lessons")  # a session without a link: from what the browser remembers
     expect(page.get_by_text("15 minutes, 6 cards, 1 done")).to_be_visible()
     page.get_by_role("button", name="Forget my answers").first.click()
+    page.get_by_role("button", name="Forget them all").click()
     expect(page.get_by_text("1 done")).to_have_count(0)
     wait_until_idle(page)
     open_page(page, f"{app_url}/lessons")
     expect(page.get_by_text("1 done")).to_have_count(0)
+
+
+def test_a_card_is_asked_again_after_a_rehearsal_and_a_wrong_link_is_told(page, app_url):
+    open_page(page, f"{app_url}/lessons?lesson=noise&card=1&answers=-.-.b.-.-.-")
+    page.get_by_role("button", name="Skip, just show me").click()
+    answered(page)
+    page.get_by_role("button", name="Ask this card again").click()
+    expect(page.get_by_role("button", name="Run the experiment")).to_be_disabled()
+    expect(page.get_by_text("Card 1 of 6 · 1 done")).to_be_visible()
+    wait_until_idle(page)
+    open_page(page, f"{app_url}/lessons?lesson=noise&card=3&answers=-.-.-.-.-.-")  # though the browser remembers one
+    expect(page.get_by_text("Card 3 of 6 · 0 done")).to_be_visible()
+    open_page(page, f"{app_url}/lessons?lesson=zzz&card=99&answers=q.q")
+    wait_until_idle(page)
+    expect(page.locator("[data-testid=stAlert]")).to_contain_text("unknown lesson 'zzz'")
 
 
 def test_a_link_opens_a_card_with_its_answers_on_a_phone_and_the_sheet_is_made(page, app_url):
@@ -94,7 +110,7 @@ def test_a_link_opens_a_card_with_its_answers_on_a_phone_and_the_sheet_is_made(p
     open_page(page, f"{app_url}/lessons?lesson=noise&card=1&answers=b.a.-.-.-.x")
     expect(page.get_by_text("Card 1 of 6 · 3 done")).to_be_visible()
     answered(page)
-    wait_until(page, lambda: pictures(page) == 4)
+    wait_until(page, lambda: pictures(page) == 5)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     widths = page.locator(".lesson img").evaluate_all(
         "images => images.map((one) => one.getBoundingClientRect().width)"
@@ -104,7 +120,7 @@ def test_a_link_opens_a_card_with_its_answers_on_a_phone_and_the_sheet_is_made(p
     with page.expect_download() as download:
         page.get_by_role("button", name="HTML", exact=True).click()
     text = download.value.path().read_text(encoding="utf-8")
-    assert text.count("data:image/png") == 4 + 3 + 3 + 3  # pictures of three cards, and their formulas
+    assert text.count("data:image/png") == 5 + 3 + 3 + 3  # pictures of three cards, and their formulas
     assert "Your answer: b; what came is a" in text
 
 
@@ -142,7 +158,9 @@ def test_the_lessons_without_a_server(page, tmp_path, monkeypatch):
         link = page.url
         page.goto(f"{url}/lessons.html")
         expect(page.get_by_text("15 minutes, 5 cards, 5 done")).to_be_visible()
+        page.once("dialog", lambda dialog: dialog.accept())
         page.get_by_role("button", name="Forget my answers").click()
+        expect(page.get_by_text("5 done")).to_have_count(0)
         page.goto(link.replace("card=5", "card=77").replace("answers=b", "answers=q"))
         expect(page.get_by_role("alert")).to_contain_text("The link asks for card=77; right would be 1 to 5.")
         expect(page.get_by_role("alert")).to_contain_text("The link asks for answers=q.")

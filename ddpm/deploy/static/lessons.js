@@ -100,39 +100,43 @@ function box(lesson, number) {
   const hint = `${lesson.minutes} minutes, ${lesson.cards.length} cards${done ? `, ${done} done` : ""}`;
   return element("div", { className: "card", children: [
     element("h2", { textContent: `${number + 1}. ${lesson.heading}` }), element("p", { className: "hint", textContent: hint }),
-    element("p", { textContent: "You will know" }), list(lesson.know),
+    list(lesson.asks),
     button(text, () => go(lesson, next), { className: "primary" }),
   ] });
 }
 
 function choice(card, answer, k) {
-  if (answer === OPEN) return button("", () => give(LETTERS[k]), { innerHTML: card.choices[k] });
+  const text = `${LETTERS[k]}) ${card.choices[k]}`;
+  if (answer === OPEN) return button("", () => give(LETTERS[k]), { innerHTML: text });
   const marks = [k === card.answer ? "what came" : "", LETTERS[k] === answer ? "your guess" : ""].filter(Boolean).join(", ");
-  const html = card.choices[k] + (marks ? ` <small>← ${marks}</small>` : "");
+  const html = text + (marks ? ` <small>← ${marks}</small>` : "");
   return element("button", { type: "button", html, disabled: true, className: k === card.answer ? "came" : "" });
 }
 
 function figures(row) {
   const made = row.figures.map(({ label, facts, source }) => {
     const image = element("img", { src: source, alt: [row.label, label, facts].filter(Boolean).join(", ") });
-    image.onload = () => image.closest(".figures")?.classList.toggle("wide", image.naturalWidth > 1.8 * image.naturalHeight);
+    image.onload = () => {
+      image.parentElement.style.setProperty("--across", image.naturalWidth / image.naturalHeight);
+      image.closest(".figures")?.classList.toggle("wide", image.naturalWidth > 1.8 * image.naturalHeight);
+    };
     const caption = element("figcaption", { children: [element("b", { textContent: label }), element("br"), facts] });
     return element("figure", { children: [image, caption] });
   });
-  const charts = row.figures.some((one) => one.chart) ? " charts" : "";
-  const grid = element("div", { className: `figures${charts}`, children: made });
+  const charts = row.stacked ? " stacked" : row.figures.some((one) => one.chart) ? " charts" : "";
+  const grid = element("div", { className: `figures${charts}${made.length === 4 ? " four" : ""}`, children: made });
   grid.style.setProperty("--count", made.length);
   return [row.label ? element("b", { textContent: row.label }) : "", grid];
 }
 
 function result(card, answer) {
-  const held = answer === "x" ? "" : LETTERS[card.answer] === answer ? "Your guess held. " : "It came otherwise than you guessed. ";
+  const verdict = answer === "x" ? "" : card.verdicts[LETTERS.indexOf(answer)];
   const links = card.visits.map((one) => element("a", { href: one.address, textContent: one.label }));
   return element("div", { className: "result", tabIndex: -1, children: [
     ...card.rows.flatMap(figures),
-    element("p", { html: `<b>What came.</b> ${held}${card.came}` }), element("p", { html: `<b>Why.</b> ${card.why}` }),
+    element("p", { html: `<b>What came.</b> ${verdict} ${card.came}` }), element("p", { html: `<b>Why.</b> ${card.why}` }),
     card.formula ? element("img", { className: "formula", src: card.formulaPicture, alt: card.formula }) : "",
-    element("p", { className: "row", children: links }),
+    element("p", { className: "row", children: [...links, button("Ask this card again", () => give(OPEN))] }),
     card.words.length ? element("details", { children: [element("summary", { textContent: "Words on this card" }), list(card.words)] }) : "",
   ] });
 }
@@ -156,6 +160,7 @@ function show() {
   const [card, answer] = [lesson.cards[at], answersTo(lesson)[at]];
   const following = lessons[lessons.indexOf(lesson) + 1];
   const last = at === lesson.cards.length - 1;
+  const finished = last && !answersTo(lesson).includes(OPEN);
   $("lesson").replaceChildren(
     element("p", { children: [element("b", { textContent: lesson.heading }), ` · card ${at + 1} of ${lesson.cards.length}`] }),
     numbers(lesson, at),
@@ -170,6 +175,7 @@ function show() {
       last ? "" : button("Next card", () => go(lesson, at + 1), { className: "primary" }),
       last && following ? button(`Next lesson: ${following.heading}`, () => go(following), { className: "primary" }) : "",
     ] }),
+    finished ? element("div", { className: "card", children: [element("p", { textContent: "That was the last card. You now know" }), list(lesson.know)] }) : "",
   );
 }
 
@@ -184,6 +190,7 @@ $("projector").addEventListener("click", () => {
   history.replaceState(null, "", address());
 });
 $("forget").addEventListener("click", () => {
+  if (!confirm("Forget the answers to all lessons?")) return;
   for (const name of Object.keys(given)) delete given[name];
   store((kept) => kept.removeItem(KEPT));
   history.replaceState(null, "", address());

@@ -8,7 +8,7 @@ from ddpm.errors import DDPMError
 from ddpm.lessons.answers import LETTERS, OPEN, SHOWN
 from ddpm.lessons.content import Card, Visit, lessons, plain
 
-from ..frame import glossary, shown_pages
+from ..frame import glossary, projected, shown_pages
 from ..public import show_error
 from .pictures import show_rows
 from .place import Place, leave, open_lesson
@@ -34,13 +34,14 @@ def _head(place: Place) -> None:
     """Where one is: the lesson, and all its cards to choose from."""
     count = len(place.lesson.cards)
     st.session_state.lesson_at = place.index + 1
+    lesson = f"{place.lesson.heading} · " if projected() else ""  # which has no heading there
     with st.container(horizontal=True, vertical_alignment="center", key="lesson_head"):
         st.button("All lessons", icon=":material/list:", key="lesson_list", type="tertiary", on_click=leave)
         st.segmented_control(
             "Card", range(1, count + 1), key="lesson_at", label_visibility="collapsed", required=True,
             on_change=lambda: place.go(st.session_state.lesson_at - 1),
         )  # fmt: skip
-        st.caption(f"Card {place.index + 1} of {count} · {place.answers.done} done", width="content")
+        st.caption(f"{lesson}Card {place.index + 1} of {count} · {place.answers.done} done", width="content")
 
 
 def _question(place: Place, card: Card) -> None:
@@ -53,7 +54,7 @@ def _question(place: Place, card: Card) -> None:
         return
     chosen = st.radio(
         question, range(len(card.choices)), index=None, key=f"lesson_choice_{place.lesson.name}_{place.index}",
-        format_func=lambda number: plain(card.choices[number]),
+        format_func=lambda number: f"{LETTERS[number]}) {plain(card.choices[number])}",
     )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -64,7 +65,7 @@ def _question(place: Place, card: Card) -> None:
 
 
 def _choice(place: Place, card: Card, letter: str) -> str:
-    text, right = plain(card.choice(letter)), letter == card.answer
+    text, right = f"{letter}) {plain(card.choice(letter))}", letter == card.answer
     marks = ", ".join(["what came"] * right + ["your guess"] * (letter == place.answer))
     return f"- **{text}**  :small[← {marks}]" if right else f"- {text}  :small[← {marks}]" if marks else f"- {text}"
 
@@ -76,7 +77,7 @@ def _answer(place: Place, card: Card) -> None:
             show_rows(card.experiment, f"{place.lesson.name}_{place.index}")
         except DDPMError as error:
             show_error(error, where="These pictures cannot be drawn here: ")
-    st.markdown(f"**What came.** {_verdict(place, card)}{plain(card.came)}")
+    st.markdown(f"**What came.** {plain(card.verdict(place.answer))} {plain(card.came)}")
     st.markdown(f"**Why.** {plain(card.why)}")
     if card.formula:
         st.latex(card.formula)
@@ -86,12 +87,8 @@ def _answer(place: Place, card: Card) -> None:
     with st.container(horizontal=True, gap="medium"):
         for visit in card.visits:
             _link(visit)
-
-
-def _verdict(place: Place, card: Card) -> str:
-    if place.answer == SHOWN:
-        return ""
-    return "Your guess held. " if card.held(place.answer) else "It came otherwise than you guessed. "
+    st.button("Ask this card again", icon=":material/replay:", type="tertiary", key="lesson_again",
+              on_click=lambda: place.give(OPEN))  # fmt: skip
 
 
 def _link(visit: Visit) -> None:

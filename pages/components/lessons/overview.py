@@ -22,7 +22,7 @@ def _box(number: int, lesson: Lesson) -> None:
     done, count = answers_to(lesson).done, len(lesson.cards)
     st.subheader(f"{number}. {lesson.heading}", anchor=False)
     st.caption(f"{lesson.minutes} minutes, {count} cards" + (f", {done} done" if done else ""))
-    st.markdown("You will know\n\n" + "\n".join(f"- {each}" for each in lesson.know))
+    st.markdown("\n".join(f"- {each}" for each in lesson.asks))
     answers = answers_to(lesson).cards
     at = next((index for index, answer in enumerate(answers) if answer == "-"), 0)
     text = "Start" if not done else "Look at it again" if done == count else "Go on"

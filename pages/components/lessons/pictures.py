@@ -4,7 +4,8 @@ from html import escape
 
 import streamlit as st
 
-from ddpm.lessons.experiments import Figure, Row, draw, models_of, work_of
+from ddpm.lessons.experiments import draw, models_of, work_of
+from ddpm.lessons.figures import Figure, Row
 from ddpm.lessons.kinds import Experiment
 from ddpm.media.drawers import to_plotly
 
@@ -77,13 +78,17 @@ def _show_charts(row: Row, key: str) -> None:
 def _row(row: Row) -> str:
     label = f"<p>{escape(row.label)}</p>" if row.label else ""
     figures = "".join(_figure(row, figure) for figure in row.figures)
+    if row.stacked:
+        return f'{label}<div class="stack">{figures}</div>'
     wide = " wide" if all(figure.image.width > WIDE * figure.image.height for figure in row.figures) else ""
-    return f'{label}<div class="row{wide}" style="--figures:{len(row.figures)}">{figures}</div>'
+    four = " four" if len(row.figures) == 4 else ""
+    return f'{label}<div class="row{wide}{four}" style="--figures:{len(row.figures)}">{figures}</div>'
 
 
 def _figure(row: Row, figure: Figure) -> str:
     alt = ", ".join(filter(None, (row.label, figure.label, figure.facts)))
+    across = figure.image.width / figure.image.height
     return (
-        f'<figure><img src="{figure.data_uri}" alt="{escape(alt)}">'
+        f'<figure style="--across:{across:.2f}"><img src="{figure.data_uri}" alt="{escape(alt)}">'
         f"<figcaption><b>{escape(figure.label)}</b><br>{escape(figure.facts)}</figcaption></figure>"
     )

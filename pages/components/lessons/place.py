@@ -19,7 +19,7 @@ GIVEN = "lessons_given"  # in the session: the answers to each lesson that was o
 WRITTEN = "lessons_written"  # the link's answers as this page last wrote or read them
 CHANGED = "lessons_changed"  # whether the visitor has answered, or forgotten, since the session began
 ASKED = "lessons_asked"  # whether the browser has been asked what it remembers
-FAULTS = "lessons_faults"
+FAULTS = "lessons_faults"  # what was wrong with the link, until the visitor goes on
 MOST_REMEMBERED = 4000  # letters
 _remember = st.components.v2.component(
     "ddpm_lessons", js=Path(__file__).parents[1].joinpath("static", "lessons.js").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ class Place:
         return self.answers[self.index]
 
     def give(self, answer: str) -> None:
-        """Answer this card."""
+        """Answer this card, or with ``OPEN`` ask it again."""
         _given()[self.lesson.name] = self.answers.given(self.index, answer)
         st.session_state[CHANGED] = True
         self.go(self.index)
@@ -53,6 +53,12 @@ class Place:
 
 
 def open_lesson(lesson: Lesson, index: int = 0) -> None:
+    st.session_state.pop(FAULTS, None)
+    _write(lesson, index)
+
+
+def _write(lesson: Lesson, index: int) -> None:
+    """Say in the link where the visitor is, and what they answered."""
     st.query_params[LESSON], st.query_params[CARD] = lesson.name, str(index + 1)
     if answers_to(lesson).done:
         st.query_params[ANSWERS] = str(answers_to(lesson))
@@ -63,6 +69,11 @@ def open_lesson(lesson: Lesson, index: int = 0) -> None:
 
 def leave() -> None:
     """Go back to the list of lessons."""
+    st.session_state.pop(FAULTS, None)
+    _clear()
+
+
+def _clear() -> None:
     for name in (LESSON, CARD, ANSWERS):
         st.query_params.pop(name, None)
 
@@ -77,14 +88,24 @@ def answers_to(lesson: Lesson) -> Answers:
 
 
 def place_of_link() -> tuple[Place | None, list[str]]:
-    """The card that the link asks for, None for the list of lessons; and what is wrong with the link."""
+    """The card that the link asks for, None for the list of lessons; and what is wrong with the link.
+
+    That is said until the visitor goes on: the page soon runs again, with what the browser remembered.
+    """
+    place, faults = _read()
+    if faults:
+        st.session_state[FAULTS] = faults
+    return place, st.session_state.get(FAULTS, [])
+
+
+def _read() -> tuple[Place | None, list[str]]:
     name, faults = st.query_params.get(LESSON), []
     if not name:
         return None, faults
     try:
         lesson = lesson_named(name)
     except ConfigError as error:
-        leave()
+        _clear()
         return None, [str(error) if len(name) < 100 else "the link asks for an unknown lesson"]
     index, wrong = _card(lesson)
     said = st.query_params.get(ANSWERS)
@@ -93,9 +114,8 @@ def place_of_link() -> tuple[Place | None, list[str]]:
             _given()[lesson.name] = Answers.read(said, lesson.choices)
         except ConfigError as error:
             faults.append(str(error))
-    place = Place(lesson, index)
-    place.go(index)
-    return place, [*wrong, *faults]
+    _write(lesson, index)
+    return Place(lesson, index), [*wrong, *faults]
 
 
 def _card(lesson: Lesson) -> tuple[int, list[str]]:
@@ -126,22 +146,22 @@ def remember(place: Place | None) -> None:
 
 
 def _recall() -> None:
-    """Take over what the browser remembered, but for the lessons of which the session knows more."""
+    """Take over what the browser remembered, but for lessons of which the session knows more, as from a link without
+    answers."""
     found = st.session_state.lessons_store.get("found")
     if not isinstance(found, str) or len(found) > MOST_REMEMBERED:  # a browser may send anything
         return
     for name, text in parse_qsl(found, max_num_fields=100):
-        if name not in lessons() or answers_to(lessons()[name]).done:
+        if name not in lessons() or name in _given():
             continue
         try:
             _given()[name] = Answers.read(text, lessons()[name].choices)
         except ConfigError:
-            st.session_state[FAULTS] = (
-                f"What this browser remembered of “{lessons()[name].heading}” does not fit it any more."
-            )
+            fault = f"What this browser remembered of “{lessons()[name].heading}” does not fit it any more."
+            st.session_state[FAULTS] = [*st.session_state.get(FAULTS, []), fault]
     if (name := st.query_params.get(LESSON)) in lessons():
         index, _ = _card(lessons()[name])
-        open_lesson(lessons()[name], index)
+        _write(lessons()[name], index)
 
 
 def forget() -> None:

@@ -19,6 +19,9 @@ export default function ({ data, setTriggerValue }) {
     if (found) setTriggerValue("found", found);
   }
   if (data.save !== null) store((kept) => (data.save ? kept.setItem(KEPT, data.save) : kept.removeItem(KEPT)));
-  if (shown !== null && data.at !== shown) document.querySelector("h1")?.scrollIntoView();
+  if (shown !== null && data.at !== shown) {
+    const tops = [...document.querySelectorAll("h1, .st-key-lesson_head")]; // a projector shows no h1
+    tops.find((top) => top.checkVisibility())?.scrollIntoView();
+  }
   shown = data.at;
 }
