@@ -14,7 +14,7 @@ from PIL import Image
 
 import ddpm
 from ddpm.config import config_to_yaml, load_config
-from ddpm.deploy import hf_jobs, remote
+from ddpm.deploy import ending, hf_jobs, remote
 from ddpm.deploy.remote import RemoteJob, told
 from ddpm.deploy.run_repo import LATEST, STATUS, STOP
 from ddpm.deploy.wheel import FILE_NAME, wheel
@@ -123,7 +123,7 @@ def test_images_of_ones_own_go_along_and_a_stopped_job_loses_nothing(signed_in, 
     away = images.rename(tmp_path / "away")  # as on another machine
 
     assert "is being trained by http" in cli("train", "--config", path, "--resume").err
-    stopper = when(lambda: read_status(folder).step > 0, lambda: remote.stop(folder))
+    stopper = when(lambda: read_status(folder).step > 0, lambda: ending.stop(folder))
     followed = cli("runs", "follow", "job")
     stopper.join()
     assert followed.code == 130

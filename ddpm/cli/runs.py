@@ -86,7 +86,7 @@ def runs_follow(folder: RunFolder) -> None:
 @run_argument
 def runs_stop(folder: RunFolder) -> None:
     """Finish the step, save, and end."""
-    from ..deploy.remote import stop
+    from ..deploy.ending import stop
 
     _check_active(folder)
     stop(folder)
@@ -96,7 +96,7 @@ def runs_stop(folder: RunFolder) -> None:
 @run_argument
 def runs_kill(folder: RunFolder) -> None:
     """End at once; what was learnt since the last checkpoint is lost."""
-    from ..deploy.remote import kill
+    from ..deploy.ending import kill
 
     _check_active(folder)
     kill(folder)

@@ -14,12 +14,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .. import jobs
 from ..errors import HubError, ModelError
 from ..files import RunFolder, write_text
 from ..jobs import ACTIVE, Status, read_status, write_status
 from ..storage.hub_errors import Unreachable, translate_hub_errors
-from ..training import queue
 from .run_repo import SMALL, STATUS, RunRepo
 
 POLL = 10.0  # seconds between two looks at a job; tests look more often
@@ -228,36 +226,3 @@ def refresh(folder: RunFolder) -> None:
     if job := job_of(folder):
         with suppress(Followed), _alone(folder):
             mirror(folder, job)
-
-
-# -- ending ----------------------------------------------------------------------------------------------------------
-
-
-def stop(folder: RunFolder) -> None:
-    """Ask a run to finish its step, save and end, wherever it is trained.
-
-    Raises:
-        HubError: it is trained on Hugging Face, which refuses or is out of reach.
-        ModelError: see ``ddpm.training.queue.stop``.
-    """
-    job = job_of(folder)
-    if job is None:
-        queue.stop(folder)
-    elif job.stage() == "SCHEDULING":
-        kill(folder)
-    else:
-        RunRepo(job.repo).ask_to_stop()
-
-
-def kill(folder: RunFolder) -> None:
-    """End a run at once, wherever it is trained; what it learned since its last checkpoint is lost.
-
-    Raises:
-        HubError: it is trained on Hugging Face, which refuses or is out of reach.
-        ModelError: see ``ddpm.jobs.kill``.
-    """
-    if job := job_of(folder):
-        job.ask("cancel", "cancel_job")
-        refresh(folder)
-    else:
-        jobs.kill(folder)

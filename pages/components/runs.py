@@ -4,7 +4,7 @@ import streamlit as st
 
 from ddpm import jobs
 from ddpm.config import load_config
-from ddpm.deploy import remote
+from ddpm.deploy import ending
 from ddpm.deploy.public import forbid, is_public, shows_run
 from ddpm.errors import DDPMError, one_line
 from ddpm.escaping import as_markdown
@@ -126,7 +126,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
 
     with st.container(horizontal=True):
         if status.state in ACTIVE:
-            button("Stop", "stop_circle", remote.stop, "Finish the step, save, and end. Resume continues from there.")
+            button("Stop", "stop_circle", ending.stop, "Finish the step, save, and end. Resume continues from there.")
         if status.state == "running":
             with st.popover("Kill", icon=":material/dangerous:", key=f"train_sure_{folder.path.name}"):
                 last = (
@@ -135,7 +135,7 @@ def buttons(folder: RunFolder, status: Status) -> None:
                     else "so far: it has no checkpoint yet"
                 )
                 st.write(f"End it at once, and lose what it learnt {last}? **Stop** loses nothing.")
-                button("Kill now", "dangerous", remote.kill, "This cannot be undone.")
+                button("Kill now", "dangerous", ending.kill, "This cannot be undone.")
         if status.state in ACTIVE:
             return
         if status.state != "finished" and folder.can_resume:
