@@ -1,5 +1,7 @@
 """The Curves page: the training curves of runs, live while they train."""
 
+from contextlib import suppress
+
 import streamlit as st
 
 from ddpm.config import load_config
@@ -18,7 +20,7 @@ from pages.components.frame import about, legend, page
 from pages.components.models import cached_model, in_turn
 from pages.components.pictures import show
 from pages.components.public import foreign, off, show_error
-from pages.components.runs import shown_runs, suggestions
+from pages.components.runs import progress_text, shown_runs, suggestions
 
 PAGE = {
     "order": 6,
@@ -34,7 +36,8 @@ own = {folder.path.name: folder for folder in shown_runs()}
 shipped = {f"{name} (shipped)": folder for name, folder in shipped_histories().items()}
 runs = own | shipped
 if not own and not is_public():
-    st.info("There is no run yet. The Train page launches one; a few minutes are enough for `digits`.")
+    st.info("There is no run yet. The Train page launches one: a few minutes are enough for `digits`, or drop your own "
+            "images there.")  # fmt: skip
     st.page_link("pages/train.py", label="Train", icon=":material/model_training:")
 if not runs:
     if is_public():
@@ -85,14 +88,18 @@ def curves() -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{as_markdown(name)}** {status.state}")
             if status.total_steps:
-                st.progress(status.step / status.total_steps, f"step {status.step:,} of {status.total_steps:,}")
+                st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
         if status.error:
             show_error(status.error)
         for sentence in suggestions(runs[name]):
             st.warning(foreign(sentence), icon=":material/lightbulb:")
+    for name in names[:1]:
+        grids(runs[name], waiting=name in own and read_status(own[name]).state in ACTIVE)
     histories = {name: history for name in names if (history := history_of(runs[name])) and history.training}
+    if live:  # a curve needs two points
+        histories = {name: history for name, history in histories.items() if len(history.training) > 1}
     if not histories:
-        st.info("Nothing recorded yet.")
+        st.info("The curves begin with the second record." if live else "Nothing recorded yet.")
         return
     legend(run_colours(histories))
     st.caption("Bold: smoothed. Pale: as recorded. Dotted, with marks: on the validation images.")
@@ -113,7 +120,6 @@ def curves() -> None:
         key="curves_plot_bands",
         config={"displayModeBar": False},
     )
-    grids(runs[first])
     if first in own and not is_public():  # the log of a training names folders of this machine
         with st.expander("Log"):
             st.code(runs[first].log_tail(30) or "Nothing printed yet.", language=None)
@@ -127,10 +133,13 @@ def _command(folder: RunFolder) -> str:
     return as_code(f"python -m ddpm train --config configs/{folder.path.name}.yaml")
 
 
-def grids(folder: RunFolder) -> None:
-    """The sample grids of a run under a slider over steps."""
+def grids(folder: RunFolder, waiting: bool) -> None:
+    """The sample grids of a run under a slider over steps; of one that is still going, when the first comes."""
     pictures = sorted(folder.grid("step").parent.glob("step_*.png"))
     if not pictures:
+        if waiting:
+            with suppress(DDPMError):  # suggestions() has reported it
+                st.caption(f"First samples at step {load_config(folder.config).training.sample_every:,}.")
         return
     steps = [int(path.stem.removeprefix("step_")) for path in pictures]
     step = steps[-1]
