@@ -15,7 +15,7 @@ from pages.components.gallery import Shown, kept, picture_of, picture_with_previ
 from pages.components.guidance import guidance_section
 from pages.components.link import ROLLED, link_to, roll_image, rolled_images, verdict_on_link
 from pages.components.live import LIVE_SECONDS, is_live, seconds_of
-from pages.components.models import cached_model, pick_model
+from pages.components.models import cached_model, how_far, pick_model
 from pages.components.nearest import nearest_section
 from pages.components.opening import PLAYGROUND_IMAGES
 from pages.components.pictures import show
@@ -163,6 +163,7 @@ with progress.container():  # where the bar is while images are drawn, so that n
         "last; where guidance acts, each becomes two.",
     )
 with facts:
+    how_far(model)
     verdict_on_link(result)
     if asked != request:
         seconds = seconds_of(request, model)

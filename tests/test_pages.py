@@ -13,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ddpm.config import config_to_yaml, sampling_settings
+from ddpm.config import config_to_yaml, load_config, sampling_settings
+from ddpm.files import RunFolder
+from ddpm.jobs import Status, write_status
 from ddpm.media.chart import PALETTE
 from ddpm.media.images import enlarge, make_grid, to_uint8
 from ddpm.models import load_model
@@ -64,6 +66,25 @@ def test_curves_show_a_finished_run(open_page, tiny_run):
 
 
 @pytest.mark.slow
+def test_curves_of_a_run_that_has_just_begun_say_how_long_it_takes_and_when_samples_come(
+    open_page, tiny_run, monkeypatch
+):
+    monkeypatch.setattr("ddpm.jobs.process_of", lambda status: status)  # as if it were alive
+    running = Status(state="running", step=40, total_steps=3_124, images_per_second=9.0, eta=1_200.0)
+    write_status(RunFolder(tiny_run), running)
+    for grid in (tiny_run / "grids").glob("*"):
+        grid.unlink()
+    metrics = tiny_run / "logs" / "training_metrics.jsonl"
+    metrics.write_text(metrics.read_text().splitlines()[0] + "\n")
+    app = open_page("pages/curves.py", curves_runs="tiny")
+    every = load_config(tiny_run / CONFIG).training.sample_every
+    assert f"First samples at step {every:,}." in [caption.value for caption in app.caption]
+    assert app.info[0].value == "The curves begin with the second record."
+    assert not app.get("plotly_chart")
+    assert "20.0 min left" in app.get("progress")[0].proto.text
+
+
+@pytest.mark.slow
 def test_curves_of_a_fresh_copy_are_those_of_the_shipped_model(open_page):
     app = open_page("pages/curves.py")
     assert app.multiselect(key="curves_runs").value == ["digits (shipped)"]
@@ -98,6 +119,14 @@ def test_a_damaged_model_is_named_on_the_page(open_page, tiny_run, monkeypatch, 
     (tiny_run / "ckpts" / "ema.pt").write_bytes(b"not a checkpoint")
     app = open_page("pages/playground.py")
     assert "ema.pt is damaged" in app.error[0].value
+
+
+@pytest.mark.slow
+def test_a_model_whose_run_was_stopped_is_said_to_be_unfinished(open_page, tiny_run):
+    write_status(RunFolder(tiny_run), Status(state="stopped", step=429, total_steps=3_124))
+    app = open_page("pages/playground.py", play_model="run:tiny", play_steps="2")
+    said = r"run\:tiny is stopped at step 429 of 3,124, so its pictures may still be noisy; **Resume** on Train goes on"
+    assert any(said in caption.value for caption in app.caption)
 
 
 @pytest.mark.slow

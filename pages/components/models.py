@@ -18,6 +18,7 @@ from ddpm.deploy.public import check_cost, check_model, extra_models, is_public
 from ddpm.errors import DDPMError
 from ddpm.escaping import as_code, as_markdown
 from ddpm.files import RESULTS
+from ddpm.jobs import ACTIVE, read_status
 from ddpm.models import Model, load_model
 from ddpm.storage.hub import HubReference, Listing, cached, is_on_hub, list_files
 from ddpm.storage.layouts import layout_among
@@ -26,7 +27,7 @@ from ddpm.storage.weights import values_sha256
 from ddpm.training.queue import free_threads
 
 from .memory import give_back
-from .public import show_error
+from .public import foreign, show_error
 from .turns import Place, Replaced, Turn, Turns
 
 _TURNS = Turns()
@@ -165,6 +166,18 @@ def model_references() -> list[str]:
     return [*shipped_models(), *others]
 
 
+def how_far(model: Model) -> None:
+    """A line under a model whose run has not taken all its steps; nothing for others."""
+    if model.run is None:
+        return
+    status = read_status(model.run)
+    if status.step < status.total_steps:
+        at = f"{status.state} at step {status.step:,} of {status.total_steps:,}"
+        after = "it still learns" if status.state in ACTIVE or is_public() else "**Resume** on Train goes on"
+        st.caption(f":material/pending: {as_markdown(model.reference)} is {foreign(at)}, so its pictures may still be "
+                   f"noisy; {after}.")  # fmt: skip
+
+
 def file_name_of(reference: str) -> str:
     """A reference as a part of a file's name."""
     return re.sub(r"[^\w.-]+", "_", reference)
@@ -181,7 +194,8 @@ def pick_model(key: str, *, own_first: bool = False) -> Model:
     first = next(own, default_model())
     choices = [first, *(other for other in model_references() if other != first)]
     if first is None:
-        st.info("There is no model yet. Train one in minutes: `python -m ddpm train --config configs/digits.yaml`")
+        st.info("There is no model yet. Train one in minutes: `python -m ddpm train --config configs/digits.yaml`"
+                + ("" if is_public() else ", or drop your own images on Train"))  # fmt: skip
         st.stop()
     if fetched := st.session_state.pop(f"{key}_fetched", None):
         st.session_state[key] = fetched
