@@ -51,7 +51,8 @@ def results_of(reference: str) -> dict | None:
     try:
         return find_results(cached_model(reference))
     except DDPMError as error:
-        remedy = "" if is_public() else ", or choose it as the model and press **Evaluate** below"
+        choose = "" if reference == model.reference else "choose it as the model and "
+        remedy = "" if is_public() else f", or {choose}press **Evaluate** below"
         st.info(f"{as_markdown(reference)}: {foreign(error)}{remedy}.")
         return None
 

@@ -211,3 +211,11 @@ def test_which_of_two_models_is_better_stands_with_its_certainty():
     rows = table.value.set_index("metric")
     assert [*rows.loc["Fréchet distance"]] == ["0.09 ± 0.004", "0.06 ± 0.003", "second", "> 99.9%"]
     assert rows.loc["Precision", "certainty"] == "50.0%"
+
+
+@pytest.mark.slow
+def test_a_chosen_model_without_an_evaluation_is_one_button_from_it(open_page, tiny_run):
+    app = open_page("pages/evaluate.py", eval_model="run:tiny")
+    assert app.info[0].value.endswith(", or press **Evaluate** below.")
+    app = open_page("pages/evaluate.py", eval_model="digits", eval_second="run:tiny")
+    assert app.info[0].value.endswith(", or choose it as the model and press **Evaluate** below.")
