@@ -90,6 +90,7 @@ def test_push_and_pull_say_in_one_line_what_is_wrong(hub, tiny_run, run_cli, mon
         return done.stderr
 
     assert "needs a token with write access: set HF_TOKEN" in fault("push", "--model", "run:tiny", "me/tiny")
+    assert "did you mean 'run:tiny'" in fault("push", "--model", "run:tinny", "me/tiny")
     monkeypatch.setenv("HF_TOKEN", "hf_wrongwrongwrong")
     assert "there is no me/none, or it is private" in fault("pull", "hf://me/none")
     assert hub.requests == ["GET /api/models/me/none"]

@@ -184,6 +184,18 @@ def files(monkeypatch, exported_digits):
 
 
 @pytest.mark.slow
+def test_what_takes_long_is_said_before_it(files, monkeypatch, cli):
+    done = cli("static", "--model", "digits", "--out", "page")
+    assert [line.split()[0] for line in done.err.splitlines()] == ["packing", "drawing", "turning", "look"]
+
+
+def test_a_model_of_ones_own_images_says_their_name_and_not_where_they_lie(random_model):
+    data = {"dataset": "folder", "path": "/home/somebody/photos60", "image_size": 8}
+    about = description(random_model(data=data, model={"num_classes": 0}))["about"]
+    assert "8x8 pixels, trained on the images “photos60”, " in about
+
+
+@pytest.mark.slow
 def test_it_is_a_static_space_that_may_use_threads(files, tmp_path):
     front = parse_yaml(files["README.md"].decode().split("---\n")[1])
     assert front["sdk"] == "static"

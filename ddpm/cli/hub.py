@@ -29,6 +29,7 @@ def push_command(reference: str, repo: str, private: bool, license: str | None) 
     """
     from ..media.model_card import write_model_folder
 
+    resolve(reference)  # a wrong name is said before a missing token
     check_token(repo)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -102,13 +103,17 @@ def space_command(
         click.echo("nothing was written: --out FOLDER saves the files, --push uploads them", err=True)
 
 
+def _tell(doing: str) -> None:
+    click.echo(f"{doing} ...", err=True)
+
+
 def _files_of(host: str, reference: str) -> dict[str, bytes]:
     from ..deploy.hosts import gradio_files, pages_files, streamlit_files
     from ..deploy.static_page import static_files
 
     if host == "pages":
         reference = pinned(reference)
-        return pages_files(static_files(reference), [load_model(reference).config.name], [reference])
+        return pages_files(static_files(reference, tell=_tell), [load_model(reference).config.name], [reference])
     return (streamlit_files if host == "streamlit" else gradio_files)(reference)
 
 
@@ -148,8 +153,9 @@ def static_command(
     if push:
         check_token(push)
     files = static_files(
-        *references, weights=weights, links={text: url for text, url in links.items() if url}, runtime=runtime
-    )
+        *references, weights=weights, links={text: url for text, url in links.items() if url}, runtime=runtime,
+        tell=_tell,
+    )  # fmt: skip
     for name, content in files.items():
         click.echo(f"{size_text(len(content)):>10}  {name}")
     click.echo(f"{len(files)} files, {size_text(total_bytes(files))}")

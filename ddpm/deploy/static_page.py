@@ -16,15 +16,16 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..config.schema import Config
 from ..editing import STRENGTH
 from ..errors import DDPMError, ModelError
 from ..files import atomic_write
 from ..media.strokes import A_THREE, LOWER_HALF
-from ..models import Model, load_model
+from ..models import Model, load_model, without_places
 from ..quantities import size_text
 from ..unet import UNet
 from .lessons_page import lessons_json
@@ -46,7 +47,11 @@ NETWORK = "model.onnx"
 
 
 def static_files(
-    *references: str, weights: str = "fp16", links: Mapping[str, str] | None = None, runtime: Path | None = None
+    *references: str,
+    weights: str = "fp16",
+    links: Mapping[str, str] | None = None,
+    runtime: Path | None = None,
+    tell: Callable[[str], None] = lambda doing: None,
 ) -> dict[str, bytes]:
     """The files of a static page that samples models, by their names.
 
@@ -55,6 +60,7 @@ def static_files(
         weights: how they are stored, fp16 or fp32; the network computes in float32 either way.
         links: texts and addresses for the foot of the page.
         runtime: the archive of ``RUNTIME``, if you have it; else npm fetches it, once per machine.
+        tell: told what is done next.
 
     Raises:
         ModelError: no such model, one that cannot be exported, a pipeline of diffusers say, or models that are too
@@ -63,12 +69,16 @@ def static_files(
     """
     models = [load_model(reference) for reference in references]
     _check_exportable(models, weights)
+    tell(f"packing {RUNTIME}, which runs networks in a browser")
     files = _runtime_files(runtime)
     files |= {path.name: path.read_bytes() for path in ASSETS.iterdir()}
     files["plane.json"] = plane_json()
+    tell("drawing the pictures of the lessons, which takes longest")
     files["lessons.json"] = lessons_json({model.config.name for model in models})
     networks = [NETWORK, *(f"model-{number}.onnx" for number in range(2, len(models) + 1))]
-    files |= {name: onnx_bytes(model, weights) for name, model in zip(networks, models, strict=True)}
+    for name, model in zip(networks, models, strict=True):
+        tell(f"turning {model.source} into {name}")
+        files[name] = onnx_bytes(model, weights)
     version = "ddpm-lab-" + hashlib.sha256(b"".join(files[name] for name in sorted(files))).hexdigest()[:16]
     files["sw.js"] = files["sw.js"].replace(b"{version}", version.encode())
     shell = ["./", *sorted(name for name in files if name != "index.html"), "model.json"]
@@ -115,7 +125,7 @@ def description(model: Model) -> dict[str, Any]:
     size = "x".join(map(str, config.image_shape[1:]))
     return {
         "name": config.name,
-        "about": f"The model is “{config.name}”: {size} pixels, trained on {config.data.dataset}, "
+        "about": f"The model is “{config.name}”: {size} pixels, trained on {_learned_from(config)}, "
         f"{parameters / 1e6:.2f} million parameters, turned into a page by python -m ddpm static.",
         "shape": config.image_shape,
         "numClasses": config.model.num_classes,
@@ -134,6 +144,11 @@ def description(model: Model) -> dict[str, Any]:
             "guidance": sampling.guidance_scale,
         },
     }
+
+
+def _learned_from(config: Config) -> str:
+    data = without_places(config).data
+    return f"the images “{data.path}”" if data.dataset == "folder" else data.dataset
 
 
 # -- the runtime ---------------------------------------------------------------------------------------------------
