@@ -25,7 +25,7 @@ PAGE = {
     "order": 5,
     "group": "Train",
     "icon": ":material/model_training:",
-    "about": "Edit a config, see what it will cost, launch a run, stop and resume it.",
+    "about": "Train on your own images or on a preset: see what it will cost, launch, stop and resume.",
 }
 
 page(

@@ -161,7 +161,7 @@ def _of_the_images(config: Config, known: Facts) -> Iterator[Finding]:
     elif test is not None:
         about = "" if known.sizes.exact else "about "
         yield Finding("data.path", f"{about}{test:,} of {train + val + test:,} images are set aside for the test, "
-                      f"{val:,} to validate; {train:,} are learnt from", kind="note")  # fmt: skip
+                      f"{val:,} to validate; {train:,} are learned from", kind="note")  # fmt: skip
     if val < FEW:
         enough = math.ceil(100 * FEW / (train + val)) / 100
         yield Finding(

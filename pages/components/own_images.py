@@ -19,7 +19,7 @@ from ddpm.image_folder.manifest import list_folder
 from ddpm.image_folder.taking import all_taken, forget, images_dir, take_in, taken
 from ddpm.media.images import GAP, enlarge, make_grid
 from ddpm.names import in_short
-from ddpm.training.proposal import Proposal, propose_here
+from ddpm.training.proposal import MANY, Proposal, propose_here
 
 from .models import computing, visitor
 from .pictures import show
@@ -111,8 +111,8 @@ def _proposal(name: str, changed: float) -> Proposal:
 
 
 @st.cache_data(show_spinner="Reading the images", max_entries=16)
-def _contact_sheet(name: str, changed: float, size: int, channels: int) -> tuple[Image.Image, int]:
-    """Some images as a network will see them, each class in rows of its own; and of how many classes."""
+def _contact_sheet(name: str, changed: float, size: int, channels: int) -> tuple[Image.Image, int, int]:
+    """Some images as a network will see them, each class in rows of its own; of how many classes; and how many."""
     listing = list_folder(images_dir() / name)
     classes = list(taken(name).classes)[:ROWS] or [""]
     each = COLUMNS * (ROWS // len(classes))
@@ -122,7 +122,7 @@ def _contact_sheet(name: str, changed: float, size: int, channels: int) -> tuple
     for group in groups:
         found = [read_image(listing.root / path, size, channels) for path in group]
         shown += [*found, *[blank] * (-len(found) % COLUMNS)]
-    return make_grid(torch.stack(shown), columns=COLUMNS), len(classes)
+    return make_grid(torch.stack(shown), columns=COLUMNS), len(classes), sum(map(len, groups))
 
 
 def _spread(paths: list[str], most: int) -> list[str]:
@@ -137,11 +137,14 @@ def look_at(start: str, config: Config | None) -> DeltaGenerator:
     data = (config or proposal.config).data
     left, right = st.columns([3, 2], gap="large")
     with left:
-        sheet, shown = _contact_sheet(found.name, found.folder.stat().st_mtime, data.image_size, data.channels)
+        sheet, shown, count = _contact_sheet(found.name, found.folder.stat().st_mtime, data.image_size, data.channels)
         show(enlarge(sheet, 960), f"{found.images} images, as the network will see them")
-        names = [f"{name} ({count:,})" for name, count in found.classes.items()]
+        names = [f"{name} ({images:,})" for name, images in found.classes.items()]
         classes = f"; row by row {in_short(names, shown)}" if names else ""
-        st.caption(f"**{found.images:,} images**, as the network will see them{foreign(classes)}.")
+        part = f"{count:,} of the " if count < found.images else ""
+        st.caption(f"{part}**{found.images:,} images**, as the network will see them{foreign(classes)}.")
+        if found.images < MANY:
+            st.caption("So few are easily learned by heart: under its pictures Playground shows the nearest of yours.")
         for sentence in found.skipped:
             st.caption(f":material/info: Left out: {foreign(sentence)}.")
         with st.container(horizontal=True, vertical_alignment="center"):
