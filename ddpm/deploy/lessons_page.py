@@ -89,7 +89,7 @@ def _row(row: Row) -> dict[str, Any]:
         {"label": figure.label, "facts": figure.facts, "source": figure.data_uri, "chart": figure.chart is not None}
         for figure in row.figures
     ]
-    return {"label": row.label, "stacked": row.stacked, "figures": figures}
+    return {"label": row.label, "across": row.across, "figures": figures}
 
 
 def _html(markdown: str) -> str:

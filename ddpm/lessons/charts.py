@@ -83,7 +83,8 @@ def _scores(asked: Charted, load: Load) -> tuple[str, Chart]:
     metric, traces, names = METRICS.get(asked.metric, MEMORISATION), [], []
     for place, bar in enumerate(asked.scores):
         value = _score(bar, asked.metric, load)
-        names.append(f"{bar.label}: {metric.format(value)}")
+        said = metric.format(value) if metric.form[-1] != "g" else f"{value:.2g}"  # as many digits as the texts have
+        names.append(f"{bar.label}: {said}")
         traces.append(Trace([0, value], [-place, -place], "", colour_of(place), mark="circle", width=8, size=12))
     places, longest = [-place for place in range(len(names))], max(trace.x[1] for trace in traces)
     heights = Axis(ticks=places, names=names, range=(-len(names) + 0.5, 0.5))

@@ -110,7 +110,7 @@ def _samples(asked: Samples, tell: Tell, load: Load) -> Iterator[Row]:
             Figure(shot.label, make_grid(end, asked.columns), facts=_facts(asked, shot, end, ends, load))
             for shot, end in zip(asked.shots, ends, strict=True)
         ),
-        stacked=True,
+        across=min(asked.columns, asked.count),
     )
 
 

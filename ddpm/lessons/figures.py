@@ -45,4 +45,5 @@ class Row:
 
     figures: tuple[Figure, ...]
     label: str = ""
-    stacked: bool = False
+    across: int = 0
+    """Where figures stand one below the other: how many images each has side by side."""

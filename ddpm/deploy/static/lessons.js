@@ -117,15 +117,17 @@ function figures(row) {
   const made = row.figures.map(({ label, facts, source }) => {
     const image = element("img", { src: source, alt: [row.label, label, facts].filter(Boolean).join(", ") });
     image.onload = () => {
-      image.parentElement.style.setProperty("--across", image.naturalWidth / image.naturalHeight);
-      image.closest(".figures")?.classList.toggle("wide", image.naturalWidth > 1.8 * image.naturalHeight);
+      const shape = image.naturalWidth / image.naturalHeight;
+      image.closest(".figures")?.classList.toggle("wide", shape > 1.8);
+      image.closest(".stacked")?.classList.toggle("lines", shape > 0.9 * row.across); // which are compared by column
     };
     const caption = element("figcaption", { children: [element("b", { textContent: label }), element("br"), facts] });
     return element("figure", { children: [image, caption] });
   });
-  const charts = row.stacked ? " stacked" : row.figures.some((one) => one.chart) ? " charts" : "";
+  const charts = row.across ? " stacked" : row.figures.some((one) => one.chart) ? " charts" : "";
   const grid = element("div", { className: `figures${charts}${made.length === 4 ? " four" : ""}`, children: made });
   grid.style.setProperty("--count", made.length);
+  grid.style.setProperty("--across", row.across);
   return [row.label ? element("b", { textContent: row.label }) : "", grid];
 }
 

@@ -78,8 +78,10 @@ def _show_charts(row: Row, key: str) -> None:
 def _row(row: Row) -> str:
     label = f"<p>{escape(row.label)}</p>" if row.label else ""
     figures = "".join(_figure(row, figure) for figure in row.figures)
-    if row.stacked:
-        return f'{label}<div class="stack">{figures}</div>'
+    if row.across:
+        image = row.figures[0].image
+        lines = " lines" if image.width > 0.9 * row.across * image.height else ""  # which are compared by column
+        return f'{label}<div class="stack{lines}" style="--across:{row.across}">{figures}</div>'
     wide = " wide" if all(figure.image.width > WIDE * figure.image.height for figure in row.figures) else ""
     four = " four" if len(row.figures) == 4 else ""
     return f'{label}<div class="row{wide}{four}" style="--figures:{len(row.figures)}">{figures}</div>'
@@ -87,8 +89,7 @@ def _row(row: Row) -> str:
 
 def _figure(row: Row, figure: Figure) -> str:
     alt = ", ".join(filter(None, (row.label, figure.label, figure.facts)))
-    across = figure.image.width / figure.image.height
     return (
-        f'<figure style="--across:{across:.2f}"><img src="{figure.data_uri}" alt="{escape(alt)}">'
+        f'<figure><img src="{figure.data_uri}" alt="{escape(alt)}">'
         f"<figcaption><b>{escape(figure.label)}</b><br>{escape(figure.facts)}</figcaption></figure>"
     )
