@@ -259,3 +259,9 @@ def test_the_wheel_is_one_that_pip_takes_and_holds_the_tracked_files(tmp_path):
     assert (about.name, about.version) == ("ddpm-lab", ddpm.__version__)
     assert f"pillow=={PIL.__version__}" in about.requires
     assert "torch==" + torch.__version__.partition("+")[0] in about.requires
+
+
+def test_a_run_of_this_machine_is_not_followed(cli, tiny_run):
+    done = cli("runs", "follow", "tiny")
+    assert done.code == 1
+    assert done.err == f"error: run tiny is of this machine, not of a job: its log is {tiny_run / 'logs/train.log'}\n"

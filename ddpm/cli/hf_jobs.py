@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..config.schema import Config
-from ..errors import HubError
+from ..errors import HubError, ModelError
 from ..files import RunFolder
 
 ON = "hf-jobs"
@@ -71,8 +71,10 @@ def ways_on(folder: RunFolder) -> str:
 
 def follow_in_terminal(folder: RunFolder) -> None:
     """Print a job's log until it is over; Ctrl-C only ends the printing."""
-    from ..deploy.remote import follow
+    from ..deploy.remote import RemoteJob, follow
 
+    if not RemoteJob.of(folder):
+        raise ModelError(f"run {folder.path.name} is of this machine, not of a job: its log is {folder.log}")
     click.echo(ways_on(folder), err=True)
     try:
         status = follow(folder, click.echo)

@@ -99,7 +99,7 @@ def offers() -> dict[str, JobHardwareInfo]:
     from huggingface_hub import HfApi, constants
 
     try:
-        with translate_hub_errors("list the machines of Hugging Face Jobs at", constants.ENDPOINT):
+        with translate_hub_errors("list the machines of Hugging Face Jobs", constants.ENDPOINT):
             return {machine.name: machine for machine in HfApi().list_jobs_hardware()}
     except HubError as error:
         if error.status != 404:
@@ -151,7 +151,7 @@ def _token() -> str:
 def _default(config: Config) -> str:
     from huggingface_hub import HfApi
 
-    with translate_hub_errors("look up whose token this is at", "Hugging Face"):
+    with translate_hub_errors("look up whose token this is", "Hugging Face"):
         return f"{HfApi().whoami()['name']}/{config.name}"
 
 
@@ -243,7 +243,7 @@ def _upload(planned: Plan, folder: RunFolder) -> None:
 
 def _start(planned: Plan) -> JobInfo:
     repo = planned.repo
-    with translate_hub_errors(f"start a job for {repo.repo_id} on", "Hugging Face Jobs", repo.token):
+    with translate_hub_errors(f"start a job for {repo.repo_id}", "Hugging Face Jobs", repo.token):
         return repo.api.run_job(
             image=IMAGE,
             command=["bash", "-c", command(repo.repo_id, planned.config.name, planned.accept_changed_data)],
