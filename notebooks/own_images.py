@@ -17,7 +17,8 @@
 # runtime is killed, run all cells again: the training continues from its last checkpoint, and ends with the weights
 # that it would have had.
 #
-# - **Colab**: first choose a GPU under *Runtime, Change runtime type*. Everything is kept in your Google Drive.
+# - **Colab**: first choose a GPU under *Runtime, Change runtime type*. Everything is kept in your Google Drive,
+#   or with `HUB` on the Hub.
 # - **Kaggle**: choose *GPU T4* (its P100 is too old for today's PyTorch) and *Persistence: Files only*, switch
 #   *Internet* on, and add your images under *Input*.
 # - **Anywhere else**: give the path of your images.
@@ -79,6 +80,10 @@ else:
     place = Path("/kaggle/working/ddpm-lab") if Path("/kaggle/working").is_dir() else Path("outputs")
 kept = place.resolve() / NAME
 os.environ["DDPM_OUTPUT_DIR"] = str(kept)
+if HUB and "HF_TOKEN" not in os.environ and Path("/kaggle/working").is_dir():
+    from kaggle_secrets import UserSecretsClient
+
+    os.environ["HF_TOKEN"] = UserSecretsClient().get_secret("HF_TOKEN")
 place.mkdir(parents=True, exist_ok=True)
 if HUB and restore(kept, HUB):
     print(f"Restored from {HUB}.")
@@ -102,7 +107,10 @@ def take_in_all():
     if not IMAGES and IN_COLAB:
         from google.colab import files
 
-        return take_in([(name, io.BytesIO(content)) for name, content in files.upload().items()])
+        sent = files.upload()
+        if not sent:
+            raise SystemExit("Nothing was sent: run this cell again, and choose a ZIP.")
+        return take_in([(name, io.BytesIO(content)) for name, content in sent.items()])
     source = Path(IMAGES or "/kaggle/input").expanduser()
     if not source.exists():
         raise SystemExit(f"There are no images at {source}: set IMAGES in the first cell to a ZIP or a folder.")
@@ -139,6 +147,8 @@ else:
     config, reasons = propose_here(seen, preset)
     for what, why in reasons:
         print(f"{what}: {why}.")
+    for field, value in CHANGES.items():
+        print(f"Set by you instead: {field} = {value}.")
 values = config.model_dump(mode="json")
 for field, value in {"name": NAME, "data.path": str(seen.folder), **CHANGES}.items():
     change(values, field, value)
@@ -229,7 +239,7 @@ display(enlarge(make_grid(to_uint8(samples), columns=10), 640))
 import torch
 
 from ddpm.errors import MetricError
-from ddpm.evaluation.memorised import closeness, verdict
+from ddpm.evaluation.memorised import closeness
 from ddpm.evaluation.metrics import nearest
 from ddpm.evaluation.real_images import RealImages
 
@@ -239,7 +249,7 @@ pairs = torch.cat([to_uint8(samples)[closest], train_images.images[found.index[c
 display(enlarge(make_grid(pairs, columns=len(closest)), 640))
 try:
     real = RealImages.load(model.config.data, 0, bool(labels))
-    print(verdict(closeness(samples, torch.tensor(labels) if labels else None, real).share) + ".")
+    print(closeness(samples, torch.tensor(labels) if labels else None, real).verdict + ".")
 except MetricError as error:
     print(f"How close that is cannot be told: {error}.")
 
@@ -247,8 +257,9 @@ except MetricError as error:
 # ## Take it with you
 #
 # `model.safetensors` and `config.yaml` are the model. In the app, or in Python with `ddpm.load_model`, name the folder
-# that they lie in. `python -m ddpm push --model FOLDER user/name` publishes it on the Hub with a card; from then on it
-# is `hf://user/name` everywhere.
+# that they lie in. `python -m ddpm push --private --model FOLDER user/name` puts it on the Hub with a card; from then
+# on it is `hf://user/name` everywhere. `python -m ddpm static --model FOLDER --out page` makes a page that draws with
+# it in anyone's browser.
 
 # %%
 weights = model.save(kept / "model")
