@@ -34,14 +34,14 @@ def _head(place: Place) -> None:
     """Where one is: the lesson, and all its cards to choose from."""
     count = len(place.lesson.cards)
     st.session_state.lesson_at = place.index + 1
-    lesson = f"{place.lesson.heading} · " if projected() else ""  # which has no heading there
+    lesson = place.lesson.heading + " · " if projected() else ""  # which has no heading there
     with st.container(horizontal=True, vertical_alignment="center", key="lesson_head"):
         st.button("All lessons", icon=":material/list:", key="lesson_list", type="tertiary", on_click=leave)
         st.segmented_control(
             "Card", range(1, count + 1), key="lesson_at", label_visibility="collapsed", required=True,
             on_change=lambda: place.go(st.session_state.lesson_at - 1),
         )  # fmt: skip
-        st.caption(f"{lesson}Card {place.index + 1} of {count} · {place.answers.done} done", width="content")
+        st.caption(f"{plain(lesson)}Card {place.index + 1} of {count} · {place.answers.done} done", width="content")
 
 
 def _question(place: Place, card: Card) -> None:
