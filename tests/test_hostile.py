@@ -233,7 +233,7 @@ def test_a_page_opens_with_anything_in_its_link(path, open_page, tiny_run, hub, 
         "ddpm.storage.places.PRETRAINED", tmp_path / "none"
     )  # the tiny run is what every page falls back on
 
-    @settings(max_examples=200 if SOAK else 8)
+    @settings(max_examples=200 if SOAK else 5)
     @given(st.dictionaries(st.sampled_from(LINKED[path]), TEXTS, min_size=1))
     @example(dict.fromkeys(LINKED[path], ""))
     @example(dict.fromkeys(LINKED[path], "9" * 5000))
