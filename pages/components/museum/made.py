@@ -56,7 +56,7 @@ def main(names: list[str]) -> None:
         _train()
     for kind in names or KINDS:
         measured[kind] = {side: _exhibit(kind, side) for side in SIDES}
-        write_text(MEASURED, json.dumps(measured, indent=1, sort_keys=True))
+        write_text(MEASURED, json.dumps(measured, sort_keys=True))
         print(kind, *(measured[kind][side]["signs"][:1] for side in SIDES), flush=True)
 
 
