@@ -221,8 +221,8 @@ OUR_OWN = {
     "text", "article(str(labels[0]))", "labels[0]", "', '.join(map(str, read(to_float(images))))",
     "settings.num_steps", "editing.INVERSION_ROUNDS", "len(images)", "COUNTED", "number", "count", "each",
     "figure.label", "lesson.heading", "lesson.minutes", "answers.done", "place.answers.done", "place.index + 1",
-    "_verdict(place, card)", "exhibit.title", "exhibit.see", "exhibit.why", "exhibit.sign(side)", "side.capitalize()", "following",
-    "after", "part", "'Also seen' if place else 'Likely cause'", "IMAGES", "len(signs)",
+    "_verdict(place, card)", "exhibit.title", "exhibit.see", "exhibit.why", "exhibit.sign(side)", "side.capitalize()",
+    "following", "after", "part", "'Also seen' if place else 'Likely cause'", "IMAGES", "len(signs)",
 }  # fmt: skip
 """What pages put into Markdown as it is: numbers, our own words, and what was escaped where it came from."""
 

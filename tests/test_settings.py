@@ -64,7 +64,8 @@ def test_help_names_effect_unit_range_and_default(setting):
         assert f"Unit: {setting.unit}." in setting.help
     if setting.choices:
         registry = {"dataset": DATASETS, "name": SCHEDULES, "sampler": SAMPLERS}.get(setting.name)
-        assert setting.choices == (tuple(schema.get("items", schema)["enum"]) if registry is None else OneOf(registry).offered())
+        written = tuple(schema.get("items", schema)["enum"]) if registry is None else OneOf(registry).offered()
+        assert setting.choices == written
     if schema["default"] not in (None, []):
         default = schema["default"]
         shown = ("on" if default else "off") if setting.kind == "switch" else setting.to_text(default)

@@ -1,6 +1,7 @@
 """Sixty photographs in two folders, from the ZIP that is dropped on Train to a report and an export, in a browser.
 
-With DDPM_SOAK=1 the network is the one that the page proposes, and it learns for three minutes, or until its first samples.
+With DDPM_SOAK=1 the network is the one that the page proposes, and it learns for three minutes, or until its first
+samples.
 """
 
 import io

@@ -12,15 +12,16 @@ COLUMNS = 3
 def show_overview() -> None:
     """A box for every lesson: what it is about, how long it takes, how far the visitor has come."""
     every = list(lessons().values())
+    boxes = st.container(key="lessons_overview")
     for first in range(0, len(every), COLUMNS):
-        for column, lesson in zip(st.columns(COLUMNS), every[first : first + COLUMNS], strict=False):
+        for column, lesson in zip(boxes.columns(COLUMNS), every[first : first + COLUMNS], strict=False):
             with column, st.container(border=True, height="stretch"):
                 _box(every.index(lesson) + 1, lesson)
 
 
 def _box(number: int, lesson: Lesson) -> None:
     done, count = answers_to(lesson).done, len(lesson.cards)
-    st.subheader(f"{number}. {lesson.heading}", anchor=False)
+    st.header(f"{number}. {lesson.heading}", anchor=False)
     st.caption(f"{lesson.minutes} minutes, {count} cards" + (f", {done} done" if done else ""))
     st.markdown("\n".join(f"- {each}" for each in lesson.asks))
     answers = answers_to(lesson).cards
