@@ -28,7 +28,7 @@ def space_url(chromium, tmp_path_factory):
     """The address of a Space of the model digits, in an environment with nothing of this one in it but its Python."""
     folder = tmp_path_factory.mktemp("space")
     write_space(space_files("digits"), folder / "app")
-    (line,) = [line for line in (folder / "app" / "Dockerfile").read_text().splitlines() if line.startswith("CMD ")]
+    *_, line = [line for line in (folder / "app" / "Dockerfile").read_text().splitlines() if line.startswith("CMD ")]
 
     def command(port: int) -> list[str]:
         return json.loads(line.removeprefix("CMD ").replace("8501", str(port)).replace("0.0.0.0", "127.0.0.1"))
