@@ -7,12 +7,12 @@ since its checkpoint: TensorBoard takes back what it had of them, the other two 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import uuid4
 
 from ..config.edit import config_to_yaml
@@ -73,7 +73,25 @@ class TensorBoard:
         self._writer.close()
 
 
-class Trackio:
+class _Logged:
+    """A run of a library in the manner of Weights & Biases: whatever it has already is not logged again."""
+
+    _run: Any
+    _image: Callable[[str], Any]
+    """Makes what it logs as an image out of a file."""
+    _recorded: int
+    """The last step that it has."""
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        if step > self._recorded:
+            self._run.log(dict(values), step=step)
+
+    def grid(self, png: Path, step: int) -> None:
+        if step > self._recorded:
+            self._run.log({GRIDS: self._image(str(png))}, step=step)
+
+
+class Trackio(_Logged):
     """A run of the project ``PROJECT``, in Trackio's own folder ($TRACKIO_DIR): ``trackio show``."""
 
     def __init__(self, begun: Begun):
@@ -85,19 +103,11 @@ class Trackio:
             resume="allow" if begun.recorded else "never",
         )  # fmt: skip
 
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        if step > self._recorded:
-            self._run.log(dict(values), step=step)
-
-    def grid(self, png: Path, step: int) -> None:
-        if step > self._recorded:
-            self._run.log({GRIDS: self._image(str(png))}, step=step)
-
     def close(self, failed: bool) -> None:
         self._finish()  # of the module, which else ends the run once more at exit
 
 
-class WandB:
+class WandB(_Logged):
     """A run of the project ``PROJECT`` on Weights & Biases, or offline in ``outputs/<run>/wandb``: ``wandb sync``."""
 
     def __init__(self, begun: Begun):
@@ -108,14 +118,6 @@ class WandB:
             project=PROJECT, name=begun.config.name, id=_wandb_id(begun.folder.path / "wandb" / "run_id"),
             dir=str(begun.folder.path), config=begun.config.model_dump(mode="json"), resume="allow",
         )  # fmt: skip
-
-    def scalars(self, values: Mapping[str, float], step: int) -> None:
-        if step > self._recorded:
-            self._run.log(dict(values), step=step)
-
-    def grid(self, png: Path, step: int) -> None:
-        if step > self._recorded:
-            self._run.log({GRIDS: self._image(str(png))}, step=step)
 
     def close(self, failed: bool) -> None:
         self._run.finish(exit_code=int(failed))
