@@ -3,9 +3,10 @@
 Faults are drawn by a program: of a kind of ``pages.components.museum.faults``, with a value of its own, in a small
 model of a drawn schedule, prediction and size. The doctor is right if the first cause that it names is the one that was
 made. Beside them are healthy models, in which it may find nothing. The last faults are kept apart: no threshold of the
-doctor was changed after they were drawn.
+doctor was changed after they were drawn; docs/evaluation.md says what else was.
 
-Each case keeps its line in ``outputs/measured/doctor``, so that an interrupted run goes on; ``--only N`` looks at one.
+Each case keeps a file in ``outputs/measured/doctor``, so that an interrupted run goes on; ``--only fault-7`` looks at
+one.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from ..files import RunFolder, write_bytes
 from ..image_folder.manifest import list_folder
 from ..storage.hub import PATIENCE, sizes_of
 from ..storage.hub_errors import translate_hub_errors
+from ..storage.publish import private_repo
 
 OWN = "job"
 STATUS = f"{OWN}/status.json"
@@ -125,9 +126,7 @@ class RunRepo:
                     archive.write(listing.root / name, name)
             file.flush()
             with self.doing("upload the images of"):
-                self.api.create_repo(self.images, repo_type="dataset", private=True, exist_ok=True)
-                if not self.api.repo_info(self.images, repo_type="dataset", timeout=PATIENCE).private:
-                    raise HubError(f"{self.images} is public, for all to see the images: make it private, or delete it")
+                private_repo(self.api, self.images, "dataset")
                 self.api.upload_file(
                     path_or_fileobj=file.name, path_in_repo=IMAGES, repo_id=self.images, repo_type="dataset",
                     commit_message="Images to train on",

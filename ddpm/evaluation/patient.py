@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..data import ImageSet
 from ..device import over_cores
-from ..diffusion import Prediction, q_sample, target
+from ..diffusion import Denoiser, Prediction, q_sample, target
 from ..randomness import ImageNoise
 from ..spacing import spaced_timesteps
 from .wiener import WienerDenoiser
@@ -76,14 +76,12 @@ class Patient:
     @torch.no_grad()
     def _ask(self, change: Change) -> list[Tensor]:
         """What the network says at each of the timesteps."""
-        model, settings, (x0, labels) = self.model, self.settings, self._images(change)
+        model, (x0, labels) = self.model, self._images(change)
         none = None if model.network.null_label is None else torch.full_like(labels, model.network.null_label)
         y = None if none is None else none if change.unlabelled else labels
         y = y if y is None else y.to(model.device)
         last, network = model.schedule.num_timesteps - 1, over_cores(model.network)
-        guided = model.denoiser(y, guidance_scale=settings.guidance_scale, guidance_interval=settings.guidance_interval,
-                                clip=False)  # fmt: skip
-        said = []
+        guided, said = self._guided(y), []
         for t, x_t, _ in self._noised(x0):
             x_t = x_t.to(model.device)
             if change.guided:
@@ -93,6 +91,11 @@ class Patient:
                 found = network(x_t, told, y)
             said.append(found.float().cpu())
         return said
+
+    def _guided(self, y: Tensor | None) -> Denoiser:
+        """As in sampling, but not clipped."""
+        scale, interval = self.settings.guidance_scale, self.settings.guidance_interval
+        return self.model.denoiser(y, guidance_scale=scale, guidance_interval=interval, clip=False)
 
     def _as_output(self, found: Prediction, t: int) -> Tensor:
         return target(self.model.schedule, found.x0.float(), found.eps.float(), t, self.kind)
@@ -135,9 +138,7 @@ class Patient:
         model, settings, (x0, labels) = self.model, self.settings, self._images(PLAIN)
         t = spaced_timesteps(model.schedule.num_timesteps, settings.num_steps, settings.spacing)[0]
         y = labels.to(model.device) if model.num_classes else None
-        denoise = model.denoiser(y, guidance_scale=settings.guidance_scale,
-                                 guidance_interval=settings.guidance_interval, clip=False)  # fmt: skip
-        found = denoise(self._noisy(x0, t)[0].to(model.device), t).x0.float()
+        found = self._guided(y)(self._noisy(x0, t)[0].to(model.device), t).x0.float()
         return (found - found.clamp(-1, 1)).square().mean().sqrt().item(), t
 
     @property

@@ -6,9 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from ..errors import HubError
 from .hub_errors import translate_hub_errors
-from .publish import token_for
+from .publish import private_repo, token_for
 
 REMADE = [".folders/*", ".folders/**", "**/.lock", ".cache/**"]  # caches and locks
 
@@ -56,7 +55,5 @@ def _private(repo_id: str):
     from huggingface_hub import HfApi
 
     api = HfApi(token=token_for(repo_id))
-    api.create_repo(repo_id, private=True, exist_ok=True)
-    if not api.model_info(repo_id).private:
-        raise HubError(f"{repo_id} is public, and your images would be too: name another, or make it private")
+    private_repo(api, repo_id)
     return api

@@ -6,11 +6,14 @@ huggingface_hub finds the token (``HF_TOKEN``, ``hf auth login``) unless one is 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import HubError
 from .hub import PATIENCE, check_repo_id, sizes_of
 from .hub_errors import SIGN_IN, translate_hub_errors
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 MANAGED = {".gitattributes"}  # written by the Hub itself into every repo
 
@@ -83,6 +86,17 @@ def publish(
             sizes = [f"{files[name]:,} bytes" if name in files else "missing" for files in (there, ours)]
             raise HubError(f"{name} is {sizes[0]} in {repo_id} after the upload, {sizes[1]} here: publish it again")
     return Published(str(url), commit)
+
+
+def private_repo(api: HfApi, repo_id: str, kind: Literal["model", "dataset"] = "model") -> None:
+    """Create a repo for one's own images, if there is none.
+
+    Raises:
+        HubError: it is there, and others can read it.
+    """
+    api.create_repo(repo_id, repo_type=kind, private=True, exist_ok=True)
+    if not api.repo_info(repo_id, repo_type=kind, timeout=PATIENCE).private:
+        raise HubError(f"{repo_id} is public, and your images would be too: name another, or make it private")
 
 
 def check_token(repo_id: str, token: str | None = None) -> None:
