@@ -29,14 +29,14 @@ def page_for_anyone(model: Model) -> None:
     static = f"python -m ddpm static --model {model.reference}"
     st.markdown("A folder with a page that draws with this model on your friend's own phone or computer, with "
                 "no Python and no account:")  # fmt: skip
-    st.code(f"{static} --out page", language=None, wrap_lines=True)
+    st.code(f"{static} --out page", language="bash", wrap_lines=True)
     st.caption("It takes some minutes, and needs Node.js the first time.")
     st.markdown(
         "Put it where anyone can open it, free of charge: into a static Space, with your account at Hugging Face,"
     )
-    st.code(f"{static} --push user/name", language=None, wrap_lines=True)
+    st.code(f"{static} --push user/name", language="bash", wrap_lines=True)
     st.markdown("or on GitHub Pages, where the folder becomes a repository; its README says how:")
-    st.code(f"python -m ddpm space --host pages --model {model.reference} --out page", language=None, wrap_lines=True)
+    st.code(f"python -m ddpm space --host pages --model {model.reference} --out page", language="bash", wrap_lines=True)
     if model.config.data.dataset == "folder":
         st.caption("Your own images are not in it: only the network that learned from them, and the names of the "
                    "classes.")  # fmt: skip

@@ -15,6 +15,8 @@ import psutil
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
+from ddpm import jobs
+from ddpm.files import RunFolder
 from tests.browser.driver import find_chromium
 
 expect.set_options(timeout=30_000)  # as for everything else that a test waits for
@@ -149,6 +151,14 @@ def _wait_until_healthy(url: str, server: subprocess.Popen, log: Path, seconds: 
 def _is_probe(url: str) -> bool:
     # Opened at a page's own address, Streamlit first looks for its server below that address, and gets a 404.
     return re.fullmatch(r"/[^/]+/_stcore/(health|host-config)", urlsplit(url).path) is not None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A server's folder; no run in it outlives the test."""
+    yield tmp_path
+    for config in (tmp_path / "outputs").glob("*/config.yaml"):
+        jobs.kill(RunFolder(config.parent))
 
 
 @pytest.fixture

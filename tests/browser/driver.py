@@ -9,6 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+from playwright.sync_api import TimeoutError as Late
 
 CHROMIUMS = (
     "chromium",
@@ -18,6 +21,7 @@ CHROMIUMS = (
     "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
     "/Applications/Chromium.app/Contents/MacOS/Chromium",
 )
+SLOW = 400_000  # ms for a run, which gives way to everything else that this machine does
 
 
 def _runs(path: str) -> bool:
@@ -52,6 +56,29 @@ def open_page(page, url: str) -> None:
     page.goto(url)
     page.wait_for_selector("h1")
     wait_until_idle(page, 60_000)
+
+
+def evaluate(page, url: str, reference: str) -> None:
+    """Evaluate a model with the fewest samples, and stay on its page."""
+    open_page(page, f"{url}/evaluate?eval_model={reference}")
+    count = page.locator(".st-key-eval_count").get_by_role("slider")
+    count.focus()
+    count.press("Home")
+    wait_until_idle(page)
+    page.locator(".st-key-eval_start").get_by_role("button").first.click()
+    page.get_by_text("Re-evaluate").wait_for(timeout=SLOW)
+
+
+def unfold(expander) -> None:
+    """Open an expander that may move at any time, since the charts above it are still being drawn: a click that began
+    on it and ended beside it does nothing."""
+    details = expander.locator("details")
+    for wait in (1_000, 5_000, 30_000):
+        if details.get_attribute("open") is None:
+            expander.locator("summary").click()
+        with suppress(Late):
+            return expander.get_by_test_id("stExpanderDetails").first.wait_for(timeout=wait)
+    raise AssertionError(f"does not open: {expander.locator('summary').inner_text()}")
 
 
 def wait_until(page, holds: Callable[[], bool], seconds: float = 30) -> None:

@@ -23,7 +23,7 @@ from ddpm.diffusion import OUTPUTS
 from ddpm.media.images import EPS_RANGE, to_uint8
 from ddpm.samplers import scales_at
 from tests.browser.conftest import free_port, serve, server_at
-from tests.browser.driver import open_page, wait_until, wait_until_idle
+from tests.browser.driver import open_page, unfold, wait_until, wait_until_idle
 
 PAGES = {
     "": "DDPM Lab",
@@ -382,7 +382,7 @@ def test_every_download_opens(page, app_url):
         assert arrays["labels"].tolist() == [3] * 4
     # Whoever has the file has its settings: dropped onto the Playground it opens the same picture.
     open_page(page, f"{app_url}/playground")
-    page.locator("summary", has_text="Settings from a picture").click()
+    unfold(page.get_by_test_id("stExpander").filter(has_text="Settings from a picture"))
     page.locator(".st-key-play_recipe input[type=file]").set_input_files(
         {"name": "kept.png", "mimeType": "image/png", "buffer": kept.read_bytes()}
     )

@@ -1,7 +1,7 @@
 """What is closed is looked into too: every expander, tab, popover and tooltip of every page, in one pass."""
 
 from tests.browser.conftest import serve
-from tests.browser.driver import open_page, wait_until_idle
+from tests.browser.driver import open_page, unfold, wait_until_idle
 from tests.browser.test_app import PAGES
 
 # What is wrong in the part of the page that is seen: formulas that KaTeX refused or nobody took for one, and boxes with
@@ -33,10 +33,8 @@ class Looker:
 
     def everything(self) -> None:
         for expander in self.page.get_by_test_id("stExpander").all():
-            if expander.locator("details").get_attribute("open") is None:
-                expander.locator("summary").click()
+            unfold(expander)
         wait_until_idle(self.page)
-        self.page.wait_for_timeout(500)  # until they are open
         self.look(self.page.get_by_test_id("stApp"), "the page")
         for expander in self.page.get_by_test_id("stExpanderDetails").all():
             self.look(expander, "expander")

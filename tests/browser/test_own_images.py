@@ -10,31 +10,19 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from playwright.sync_api import expect
 from sklearn import datasets
 
-from ddpm import jobs
-from ddpm.files import RunFolder
 from tests.browser.conftest import serve
-from tests.browser.driver import open_page, wait_until_idle
+from tests.browser.driver import SLOW, evaluate, open_page, wait_until_idle
 
 THREE_MINUTES = bool(os.environ.get("DDPM_SOAK"))
-SLOW = 400_000  # ms for a run, which gives way to everything else that this machine does
 QUICK = {
     "model": {"base_channels": "8", "head_channels": "8", "stem_channels": "8"},
     "training": {"epochs": "40", "val_every": "40", "sample_every": "40", "warmup_steps": "5", "ema_decay": "0.9"},
 }
 ZONE = "[class*=st-key-train_files_] [data-testid=stFileUploaderDropzone]:visible"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A server's folder; no run in it outlives the test."""
-    yield tmp_path
-    for config in (tmp_path / "outputs").glob("*/config.yaml"):
-        jobs.kill(RunFolder(config.parent))
 
 
 def photographs() -> dict[str, bytes]:
@@ -134,13 +122,7 @@ def test_sixty_photographs_from_the_drop_to_the_export(page, chromium, folder, w
         assert drawn["images"].shape == (10, 32, 32, 3)
         assert set(drawn["labels"]) == {1}
 
-        open_page(page, f"{url}/evaluate?eval_model=run:holiday")
-        count = page.locator(".st-key-eval_count").get_by_role("slider")
-        count.focus()
-        count.press("Home")
-        wait_until_idle(page)
-        page.locator(".st-key-eval_start").get_by_role("button").first.click()
-        page.get_by_text("Re-evaluate").wait_for(timeout=SLOW)
+        evaluate(page, url, "run:holiday")
         page.get_by_alt_text("Samples, and training images").wait_for(timeout=SLOW)
         wait_until_idle(page, 60_000)
         expect(page.locator("body")).not_to_contain_text("Requested digit")

@@ -2,24 +2,12 @@
 
 import re
 
-import pytest
 from playwright.sync_api import expect
 
-from ddpm import jobs
 from ddpm.files import RunFolder
 from ddpm.jobs import process_of, read_status
 from tests.browser.conftest import serve
-from tests.browser.driver import open_page, wait_until_idle
-
-SLOW = 400_000  # ms for a run, which gives way to everything else that this machine does
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A server's folder; no run in it outlives the test."""
-    yield tmp_path
-    for config in (tmp_path / "outputs").glob("*/config.yaml"):
-        jobs.kill(RunFolder(config.parent))
+from tests.browser.driver import SLOW, evaluate, open_page, wait_until_idle
 
 
 def fill(page, section: str, field: str, value: str) -> None:
@@ -112,13 +100,7 @@ def test_the_story_of_a_run(page, chromium, folder, warm):
         assert "play_model=run" in page.url
         wait_until_idle(page)
 
-        open_page(page, f"{url}/evaluate?eval_model=run:digits")
-        count = page.locator(".st-key-eval_count").get_by_role("slider")
-        count.focus()
-        count.press("Home")
-        wait_until_idle(page)
-        page.locator(".st-key-eval_start").get_by_role("button").first.click()
-        page.get_by_text("Re-evaluate").wait_for(timeout=SLOW)
+        evaluate(page, url, "run:digits")
         page.get_by_role("heading", name="Calibration").wait_for()
         wait_until_idle(page)
         with page.expect_download(timeout=SLOW) as waiting:

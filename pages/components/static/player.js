@@ -175,15 +175,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
     const canvas = find(kind);
     canvas.onclick = (event) => choose(chosen() === null ? met(event, canvas) : null);
   }
-  // A click on the page's large picture shows that image here.
-  const large = document.querySelector(`img[alt="${count} generated images"]`);
-  if (large) {
-    large.style.cursor = "pointer";
-    large.onclick = (event) => {
-      choose(met(event, large));
-      root.scrollIntoView({ behavior: "smooth", block: "nearest" });
-    };
-  }
+  // A click on the page's large picture shows that image here. The page may put another picture in its place at any
+  // time, so the document listens.
+  document.removeEventListener("click", root.onLarge);
+  root.onLarge = (event) => {
+    if (event.target.alt !== `${count} generated images`) return;
+    choose(met(event, event.target));
+    root.scrollIntoView({ behavior: "smooth", block: "nearest" });
+  };
+  document.addEventListener("click", root.onLarge);
 
   const before = which.value;
   which.replaceChildren(new Option("all images", ""), ...Array.from({ length: count }, (_, k) => new Option(
@@ -199,5 +199,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     root.timer = setTimeout(tick, 1000 / Number(speed.value));
   }
   choose(chosen());
-  return () => clearTimeout(root.timer);
+  return () => {
+    clearTimeout(root.timer);
+    document.removeEventListener("click", root.onLarge);
+  };
 }
