@@ -136,6 +136,8 @@ for sentence in seen.skipped:
 import ddpm
 from ddpm.config import change, config_from_dict
 from ddpm.files import RunFolder
+from ddpm.quantities import span
+from ddpm.training.estimate import estimate, measure_speed
 from ddpm.training.proposal import propose_here
 
 run_folder = RunFolder.named(NAME)
@@ -153,6 +155,9 @@ values = config.model_dump(mode="json")
 for field, value in {"name": NAME, "data.path": str(seen.folder), **CHANGES}.items():
     change(values, field, value)
 config = config_from_dict(values)
+cost = estimate(config)
+seconds = cost.images / measure_speed(config)
+print(f"{cost.steps:,} steps of {cost.images_per_step} images: about {span(seconds)} of training on this machine.")
 
 # %% [markdown]
 # Some of them as the network will see them:
@@ -190,9 +195,11 @@ def back_up_to_hub():
         print(error)
 
 
-def show_progress():
-    """Draw the curves so far, and the newest samples."""
+def show_progress(status):
+    """Say how far the training is, and draw the curves so far and the newest samples."""
     clear_output(wait=True)
+    print(f"Step {status.step:,} of {status.total_steps:,}", end="")
+    print(f", about {span(status.eta)} left." if status.eta else ".")
     display(Image(curves_png(read_history(run_folder.metrics)), width=900))
     if grids := sorted(run_folder.path.glob("grids/*.png")):
         display(Image(grids[-1].read_bytes(), width=480))
@@ -208,11 +215,11 @@ with Run(config, run_folder, resume=run_folder.can_resume) as run:
     for event in run.events():
         printer(event)
         if isinstance(event, Validated):
-            show_progress()
+            show_progress(run.status)
             if HUB and time.monotonic() - backed_up > BACK_UP_EVERY:
                 back_up_to_hub()
                 backed_up = time.monotonic()
-show_progress()
+show_progress(run.status)
 if HUB:
     back_up_to_hub()
 
@@ -228,6 +235,20 @@ labels = [label for label in classes for _ in range(10)] or None
 samples = ddpm.generate(model, len(labels or range(40)), labels=labels, seed=0)
 print(*(model.class_name(label) for label in classes), sep=", ")
 display(enlarge(make_grid(to_uint8(samples), columns=10), 640))
+
+# %% [markdown]
+# ## From noise to image
+#
+# The same samples on their way, as a GIF beside the model.
+
+# %%
+from ddpm.media.images import Trajectory, gif_bytes
+
+steps = ddpm.sample(model, len(labels or range(40)), labels=labels, seed=0)
+film = kept / f"{NAME}.gif"
+film.write_bytes(gif_bytes(Trajectory.from_steps(steps, model.config.sampling.num_steps).grids()))
+print(film)
+display(Image(film.read_bytes()))
 
 # %% [markdown]
 # ## Are they new?

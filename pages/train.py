@@ -18,6 +18,7 @@ from pages.components.frame import about, page
 from pages.components.own_images import OWN, PRESET, arrivals, look_at, own_images, proposal_of
 from pages.components.preflight import findings_of, show_findings
 from pages.components.public import foreign, off, show_error
+from pages.components.remote_runs import rent
 from pages.components.runs import run_list, shown_runs
 from pages.components.schedules import CARRIED
 
@@ -72,13 +73,18 @@ def launch(config: Config) -> None:
     except (DDPMError, OSError) as error:
         show_error(error, messages)
         return
+    launched(folder)
+
+
+def launched(folder: RunFolder) -> None:
+    """Say that a run is on its way, and begin the next config."""
     waits = ", ".join(f"**{as_markdown(name)}**" for name in queue.going())
     st.session_state.train_launched = (
         f"**{as_markdown(folder.path.name)}** has started: its card is below, under Runs."
         if read_status(folder).state == "running"
         else f"**{as_markdown(folder.path.name)}** waits for {waits}: its card is below, under Runs."
     )
-    start_from(new_text(config))
+    start_from(new_text(current.config))
     st.rerun()
 
 
@@ -86,10 +92,10 @@ public = is_public()
 if public:
     off("Training is off on this public page: it would take the machine from everyone else. Change what you like, see "
         "what it would cost, and download the YAML.", "python -m ddpm train --config my.yaml", "make app")  # fmt: skip
-if not public and st.session_state.get("train_from") != FILE:
+if not public and st.session_state.get("train_from", st.query_params.get("train_from")) != FILE:
     arrivals("train_from")
 own = [] if public else own_images()
-starts = [*PRESETS, *own, *(f"run:{folder.path.name}" for folder in shown_runs()), FILE]
+starts = [*own, *PRESETS, *(f"run:{folder.path.name}" for folder in shown_runs()), FILE]
 first, second, third = st.columns([3, 3, 2], vertical_alignment="bottom")
 start = first.selectbox(
     "Preset, images or run", starts, key="train_from", bind="query-params",
@@ -159,8 +165,8 @@ with findings_place:
     show_findings(findings, current)
 if clicked and launchable and not public:
     launch(current.config)
-if launched := st.session_state.pop("train_launched", None):
-    st.toast(launched, icon=":material/rocket_launch:")
+if news := st.session_state.pop("train_launched", None):
+    st.toast(news, icon=":material/rocket_launch:")
 
 price = price or st.container()
 base = None if start == FILE else base_of(start)
@@ -176,8 +182,7 @@ with right:
         on_click="ignore",
     )  # fmt: skip
     if not public:
-        st.caption("On a GPU rented from Hugging Face, with its price first:")
-        st.code(f"python -m ddpm train --config {name}.yaml --on hf-jobs", language="bash", wrap_lines=True)
+        rent(current.config if launchable else None, launched)
     if current.config and base and (changed := differences(base, current.config)):
         with st.expander(f"Differs from {as_markdown(start)} in {len(changed)} field{'s' * (len(changed) > 1)}"):
             for field, (before, now) in changed.items():

@@ -220,6 +220,37 @@ def test_a_run_has_the_state_of_its_job(tmp_path):
     assert seen("ERROR")[2] == f"its job ended as ERROR (its job: {job.url})"
 
 
+def test_the_train_page_shows_the_price_and_starts_a_job(signed_in, open_page, output_dir, monkeypatch):
+    monkeypatch.setattr(hf_jobs, "command", lambda *_: "sleep 60")  # the job itself is another test's
+    app = open_page("pages/train.py")
+    app.toggle(key="train_rent").set_value(True).run()
+    assert app.selectbox(key="train_machine").options == ["cpu-basic: $0.01 an hour", "t4-small: $0.40 an hour"]
+    app.number_input(key="train_hours").set_value(2.0)
+    app.selectbox(key="train_machine").set_value("t4-small")
+    app.button(key="train_plan").click().run()
+    (told,) = (code.value for code in app.code if "machine:" in code.value)
+    assert "$0.40 an hour" in told
+    assert "2 h, then it ends: $0.80 at most" in told
+    assert "me/digits, private" in told
+    assert not signed_in.jobs
+    app.button(key="train_rent_start").click().run()
+    assert not app.exception
+    assert signed_in.jobs["job0"].described["flavor"] == "t4-small"
+    assert RemoteJob.of(RunFolder(output_dir / "digits")).repo == "me/digits"
+    assert app.text_input(key="train_name").value == "digits-2", "the next one"
+    app.number_input(key="train_hours").set_value(3.0).run()
+    assert not [code for code in app.code if "machine:" in code.value], "the price of what was asked for before"
+    signed_in.jobs["job0"].kill()
+
+
+def test_the_train_page_says_what_a_job_needs(hub, open_page, monkeypatch):
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    app = open_page("pages/train.py")
+    app.toggle(key="train_rent").set_value(True).run()
+    app.button(key="train_plan").click().run()
+    assert any("hf auth login" in error.value for error in app.error)
+
+
 @pytest.mark.slow
 def test_the_train_page_follows_a_job_and_stops_it(signed_in, open_page, config_file, output_dir):
     told_so_far = Status(state="running", step=7, total_steps=9).model_dump_json().encode()

@@ -1,6 +1,7 @@
 """The notebook for images of one's own: it runs from top to bottom, also after its kernel was killed in the middle."""
 
 import os
+import re
 import shutil
 import signal
 import threading
@@ -63,7 +64,7 @@ def pets(tmp_path_factory) -> Path:
 
 
 def test_the_notebook_is_the_script_without_outputs():
-    """``jupytext --to ipynb notebooks/own_images.py`` writes it."""
+    """``jupytext --update --to ipynb notebooks/own_images.py`` writes it."""
     notebook, source = nbformat.read(NOTEBOOK, as_version=4), jupytext.read(SCRIPT)
     nbformat.validate(notebook)
     cells = [[(cell.cell_type, cell.source, cell.metadata) for cell in each.cells] for each in (notebook, source)]
@@ -78,10 +79,15 @@ def test_it_runs_from_top_to_bottom_and_again_after_being_killed_in_the_middle(p
     whole = executed(with_parameters(**asked, KEEP_IN=str(tmp_path / "whole"), HUB="me/pets"))
     outputs = [output for cell in whole.cells for output in cell.get("outputs", [])]
     said = "".join(output.get("text", "") for output in outputs)
-    for part in ("48 images, 24 of cat, 24 of dog", "2 classes: one for each folder", "cat, dog", "pets.zip"):
+    for part in (
+        "48 images, 24 of cat, 24 of dog", "2 classes: one for each folder", "of training on this machine",
+        "cat, dog", "pets.gif", "pets.zip",
+    ):  # fmt: skip
         assert part in said
+    assert re.search(r"^Step (\d+) of \1\.$", said, re.MULTILINE), said
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 5, "images, curves, newest samples, samples by class, nearest training images"
+    assert sum("image/gif" in output.get("data", {}) for output in outputs) == 1, "their way"
     kept = tmp_path / "whole" / "pets"
     assert load_model(str(kept / "model")).class_names == ("cat", "dog")
     assert (kept / "pets.zip").stat().st_size > 10_000

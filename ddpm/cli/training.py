@@ -191,9 +191,10 @@ class TrainingPrinter:
 
         config = self.run.config
         model = Model(config, self.run.state.ema.model, f"run {config.name!r}")
-        count = 4 * config.model.num_classes if config.model.num_classes in range(1, 17) else 64
+        classes = config.model.num_classes if config.model.num_classes in range(1, 17) else 0
+        count, columns = (4 * classes, classes * max(1, 4 // classes)) if classes else (64, 8)  # a class down a column
         images = to_uint8(generate(model, count, labels=labels_of(model, None), seed=config.training.seed))
-        self.run.keep_grid(step, png_bytes(enlarge(make_grid(images))))
+        self.run.keep_grid(step, png_bytes(enlarge(make_grid(images, columns))))
 
 
 @click.command("distill")

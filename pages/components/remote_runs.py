@@ -1,11 +1,17 @@
-"""Runs that Hugging Face trains, on a page: the app follows each, and says what keeps it from doing so."""
+"""Runs that Hugging Face trains, on a page: it shows the price and starts them, follows each, and says what keeps it
+from doing so."""
 
 import shlex
 import threading
 import time
+from collections.abc import Callable
 
 import streamlit as st
+from huggingface_hub import JobHardwareInfo
 
+from ddpm.cli.hf_jobs import HOURS
+from ddpm.config import Config
+from ddpm.deploy.hf_jobs import offers, plan, price_text, submit
 from ddpm.deploy.remote import Followed, RemoteJob, follow, job_of
 from ddpm.errors import DDPMError, one_line
 from ddpm.files import RunFolder
@@ -49,6 +55,42 @@ def keep_followed(folder: RunFolder) -> None:
         followers[name] = last = _Follower(folder)
     if last.problem:
         show_error(f"{last.problem}. Its job goes on, and costs.")
+
+
+@st.cache_data(show_spinner="Asking Hugging Face for its machines", max_entries=1, ttl=600)
+def _offers() -> dict[str, JobHardwareInfo]:
+    return offers()
+
+
+def rent(config: Config | None, started: Callable[[RunFolder], None]) -> None:
+    """A box in which Hugging Face is asked to train a config: on which machine, for how long at most, for what price;
+    ``started`` gets the folder of the run."""
+    with st.expander("Or on a GPU rented from Hugging Face", icon=":material/cloud:"):
+        st.caption("A machine there trains, paid by the minute; the run appears below like any other, its files go "
+                   "into a private repo of yours. Nothing starts before you have seen the price.")  # fmt: skip
+        if not st.toggle("Show machines and prices", key="train_rent"):
+            return
+        try:
+            machines = _offers()
+            name = st.selectbox("Machine", list(machines), key="train_machine",
+                                format_func=lambda name: f"{name}: {price_text(machines[name])}")  # fmt: skip
+            hours = st.number_input("Hours, at most", 0.1, 100.0, HOURS, key="train_hours",
+                                    help="Then the job ends, and can be resumed.")  # fmt: skip
+            asked = (config, name, hours)
+            if st.button("What can it cost?", key="train_plan", icon=":material/request_quote:", disabled=not config):
+                with st.spinner("Asking"):
+                    st.session_state.train_planned = asked, plan(config, name, hours=hours)
+            of, planned = st.session_state.get("train_planned", (None, None))
+            if of != asked or not config:
+                return
+            st.code("\n".join(planned.lines), language=None, wrap_lines=True)
+            if st.button("Start it there, for this price", key="train_rent_start", type="primary"):
+                with st.spinner("Sending it"):
+                    folder = submit(planned)
+                del st.session_state.train_planned
+                started(folder)
+        except (DDPMError, OSError) as error:
+            show_error(error)
 
 
 def job_link(status: Status) -> None:

@@ -88,8 +88,10 @@ def pixels(page) -> np.ndarray:
 
 def cut(picture: np.ndarray, size: int = 32) -> torch.Tensor:
     """The images of a grid, in its order: (N, 1, H, W) in [-1, 1]."""
-    rows, columns = (length // size for length in picture.shape)
-    images = picture.reshape(rows, size, columns, size).swapaxes(1, 2).reshape(-1, 1, size, size)
+    each = size + 2  # with the line between two
+    rows, columns = ((length + 2) // each for length in picture.shape)
+    lined = np.pad(picture, (0, 2)).reshape(rows, each, columns, each)[:, :size, :, :size]
+    images = lined.swapaxes(1, 2).reshape(-1, 1, size, size)
     return torch.from_numpy(images.copy()).float() / 127.5 - 1
 
 

@@ -8,6 +8,7 @@ import { $, chips, copyLink, fail, list, load, main, showFields, tell } from "./
 
 const MOST_OPEN = 160; // letters of all classes together that are shown as chips; more are in a list
 const FRAME_MILLISECONDS = 80;
+const GAP = 2; // pixels between two images
 const LIVE_SECONDS = 0.3; // a picture that takes less follows a slider while it is dragged
 
 const page = await load("model.json");
@@ -169,28 +170,29 @@ function stop() {
   if (shown.frames.length) showFrame(shown.frames.length - 1);
 }
 
-/** Images in [-1, 1] beside and below each other; black between them. */
+/** Images in [-1, 1] beside and below each other. */
 function paint(canvas, values, text) {
   const [channels, height, width] = shown.model.shape;
   const count = shown.count;
   const columns = count === 10 ? 5 : Math.ceil(Math.sqrt(count));
   const rows = Math.ceil(count / columns);
-  canvas.width = columns * width;
-  canvas.height = rows * height;
+  canvas.width = columns * (width + GAP) - GAP;
+  canvas.height = rows * (height + GAP) - GAP;
   canvas.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
-  const picture = new ImageData(canvas.width, canvas.height);
+  const context = canvas.getContext("2d");
+  context.fillStyle = "rgb(128 128 128)"; // between images, as in the app: quiet on a light page and on a dark one
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  const picture = new ImageData(width, height);
   for (let i = 0; i < count; i++) {
     for (let pixel = 0; pixel < height * width; pixel++) {
-      const row = Math.floor(i / columns) * height + Math.floor(pixel / width);
-      const place = 4 * (row * canvas.width + (i % columns) * width + (pixel % width));
       for (let channel = 0; channel < 3; channel++) {
         const plane = i * channels + Math.min(channel, channels - 1);
-        picture.data[place + channel] = Math.round((values[plane * height * width + pixel] + 1) * 127.5); // clamped
+        picture.data[4 * pixel + channel] = Math.round((values[plane * height * width + pixel] + 1) * 127.5); // clamped
       }
-      picture.data[place + 3] = 255;
+      picture.data[4 * pixel + 3] = 255;
     }
+    context.putImageData(picture, (i % columns) * (width + GAP), Math.floor(i / columns) * (height + GAP));
   }
-  canvas.getContext("2d").putImageData(picture, 0, 0);
   canvas.setAttribute("aria-label", text);
 }
 
