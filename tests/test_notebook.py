@@ -15,11 +15,12 @@ import torch
 from nbclient import NotebookClient
 from nbclient.exceptions import DeadKernelError
 
-from ddpm import load_model
+from ddpm import load_config, load_model
 from ddpm.errors import HubError
 from ddpm.files import RunFolder
 from ddpm.jobs import read_status
 from ddpm.storage.backup import back_up, restore
+from ddpm.training.run import Run
 from tests.conftest import ROOT
 from tests.hub_server import TOKEN
 from tests.test_taking import picture, zipped
@@ -51,6 +52,14 @@ def executed(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     return NotebookClient(notebook, timeout=120, resources={"metadata": {"path": NOTEBOOK.parent}}).execute()
 
 
+def outputs_of(notebook: nbformat.NotebookNode) -> list:
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+
+
+def text_of(notebook: nbformat.NotebookNode) -> str:
+    return "".join(output.get("text", "") for output in outputs_of(notebook))
+
+
 def weights(folder: RunFolder) -> dict[str, torch.Tensor]:
     return torch.load(folder.checkpoint("latest"), weights_only=True)["ema"]
 
@@ -76,11 +85,18 @@ def test_the_notebook_is_the_script_without_outputs():
 def test_it_runs_from_top_to_bottom_and_again_after_being_killed_in_the_middle(pets, tmp_path, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     asked = {"IMAGES": str(pets), "NAME": "pets", "CHANGES": SMALL}
-    whole = executed(with_parameters(**asked, KEEP_IN=str(tmp_path / "whole"), HUB="me/pets"))
-    outputs = [output for cell in whole.cells for output in cell.get("outputs", [])]
-    said = "".join(output.get("text", "") for output in outputs)
+    again = with_parameters(**asked, KEEP_IN=str(tmp_path), HUB="me/pets")
+    kept, folder = tmp_path / "pets", RunFolder(tmp_path / "pets" / "pets")
+    killer = threading.Thread(target=kill_at_first_checkpoint, args=(folder,))
+    killer.start()
+    with pytest.raises(DeadKernelError):
+        executed(again)
+    killer.join()
+    assert "2 classes: one for each folder" in text_of(again)
+    step = torch.load(folder.checkpoint("latest"), weights_only=True)["step"]
+    outputs, said = outputs_of(executed(again)), text_of(again)
     for part in (
-        "48 images, 24 of cat, 24 of dog", "2 classes: one for each folder", "of training on this machine",
+        "48 images, 24 of cat, 24 of dog", "The training has begun", "of training on this machine",
         "cat, dog", "pets.gif", "pets.zip",
     ):  # fmt: skip
         assert part in said
@@ -88,27 +104,20 @@ def test_it_runs_from_top_to_bottom_and_again_after_being_killed_in_the_middle(p
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) == 5, "images, curves, newest samples, samples by class, nearest training images"
     assert sum("image/gif" in output.get("data", {}) for output in outputs) == 1, "their way"
-    kept = tmp_path / "whole" / "pets"
     assert load_model(str(kept / "model")).class_names == ("cat", "dog")
     assert (kept / "pets.zip").stat().st_size > 10_000
     _, copy = hub.repos["me/pets"].at("main")
     assert copy["pets/ckpts/latest.pt"] == (kept / "pets" / "ckpts" / "latest.pt").read_bytes()
 
-    folder = RunFolder(tmp_path / "killed" / "pets" / "pets")
-    again = asked | {"KEEP_IN": str(tmp_path / "killed")}
-    killer = threading.Thread(target=kill_at_first_checkpoint, args=(folder,))
-    killer.start()
-    with pytest.raises(DeadKernelError):
-        executed(with_parameters(**again))
-    killer.join()
-    step = torch.load(folder.checkpoint("latest"), weights_only=True)["step"]
-    executed(with_parameters(**again))
     status = read_status(folder)
     assert (status.state, status.inexact) == ("finished", ())
     assert 0 < step < status.step == status.total_steps
-    expected = weights(RunFolder(kept / "pets"))
+    assert len(list((kept / "images").iterdir())) == 1, "the images were taken in once"
+    whole = RunFolder(tmp_path / "whole")
+    with Run(load_config(folder.config), whole) as run:  # never interrupted
+        list(run.events())
+    expected = weights(whole)
     assert all(torch.equal(tensor, expected[name]) for name, tensor in weights(folder).items())
-    assert len(list((tmp_path / "killed" / "pets" / "images").iterdir())) == 1, "the images were taken in once"
 
 
 def kill_at_first_checkpoint(folder: RunFolder) -> None:

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+from urllib.parse import parse_qs
 
 import numpy as np
 import pytest
@@ -44,6 +45,22 @@ PAGES = [
     "pages/evaluate.py",
     "pages/share.py",
 ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("path", "link", "left_out"),
+    [
+        ("pages/playground.py", "play_count=1&play_steps=abc&play_seed=`x`&play_guidance=99&play_sampler=Heun",
+         "`play_steps=abc`, `` play_seed=`x` ``, `play_guidance=99`."),
+        ("pages/schedules.py", "sched_over=foo&sched_t=7&sched_steps=20", "`sched_over=foo`, `sched_t=7`."),
+        ("pages/playground.py", "play_count=1&play_steps=2&play_interval=0&play_interval=999", None),
+        ("pages/schedules.py", "sched_over=log+SNR&sched_t=0.3&sched_spacing=leading&sched_seed=3", None),
+    ],
+)  # fmt: skip
+def test_what_a_link_asks_for_in_vain_is_told(path, link, left_out, open_page):
+    said = [toast.value for toast in open_page(path, **parse_qs(link)).toast]
+    assert said == ([f"Left out of the link, since this page does not offer it: {left_out}"] if left_out else [])
 
 
 @pytest.mark.slow

@@ -58,17 +58,6 @@ def open_page(page, url: str) -> None:
     wait_until_idle(page, 60_000)
 
 
-def evaluate(page, url: str, reference: str) -> None:
-    """Evaluate a model with the fewest samples, and stay on its page."""
-    open_page(page, f"{url}/evaluate?eval_model={reference}")
-    count = page.locator(".st-key-eval_count").get_by_role("slider")
-    count.focus()
-    count.press("Home")
-    wait_until_idle(page)
-    page.locator(".st-key-eval_start").get_by_role("button").first.click()
-    page.get_by_text("Re-evaluate").wait_for(timeout=SLOW)
-
-
 def unfold(expander) -> None:
     """Open an expander that may move at any time, since the charts above it are still being drawn: a click that began
     on it and ended beside it does nothing."""

@@ -1,5 +1,7 @@
 """What is closed is looked into too: every expander, tab, popover and tooltip of every page, in one pass."""
 
+from playwright.sync_api import expect
+
 from tests.browser.conftest import serve
 from tests.browser.driver import open_page, unfold, wait_until_idle
 from tests.browser.test_app import PAGES
@@ -17,6 +19,10 @@ LOOK = """(part) => {
   if (!part.textContent.trim() && !part.querySelector(full)) found.push('empty: ' + part.outerHTML.slice(0, 200));
   return found;
 }"""
+
+
+MOUSE = """(icons, way) =>
+  icons.forEach((icon) => icon.dispatchEvent(new MouseEvent('mouse' + way, { bubbles: true })))"""
 
 
 class Looker:
@@ -51,12 +57,15 @@ class Looker:
             self.page.keyboard.press("Escape")
 
     def tooltips(self, part=None) -> None:
-        for icon in (part or self.page).locator("[data-testid=stTooltipIcon]:visible").all():
-            icon.hover()
-            tip = self.page.get_by_test_id("stTooltipContent").last
+        """All of them at once, as if there were a mouse over each."""
+        icons = (part or self.page).locator("[data-testid=stTooltipHoverTarget]:visible")
+        tips = self.page.get_by_test_id("stTooltipContent")
+        icons.evaluate_all(MOUSE, "over")
+        expect(tips).to_have_count(icons.count())
+        for tip in tips.all():
             self.look(tip, "tooltip")
-            self.page.mouse.move(0, 0)
-            tip.wait_for(state="detached")
+        icons.evaluate_all(MOUSE, "out")
+        expect(tips).to_have_count(0)
 
 
 def test_nothing_that_is_closed_holds_raw_latex_or_an_empty_box(page, chromium, tiny_run, tmp_path):

@@ -41,6 +41,7 @@ def pages(chromium, made_once):
     def make(folder) -> None:
         with pytest.MonkeyPatch.context() as patch:
             keep_exported(patch)
+            patch.setattr("ddpm.deploy.static_page.lessons_json", lambda models: b"[]")  # see test_lessons.py
             files = static_files("mnist", links={"The full app": "https://example.org/app"})
             assert sum(map(len, files.values())) < MAX_BYTES
             write_space(files, folder / "page")

@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from ddpm.files import RunFolder
 from ddpm.jobs import process_of, read_status
 from tests.browser.conftest import serve
-from tests.browser.driver import SLOW, evaluate, open_page, wait_until_idle
+from tests.browser.driver import SLOW, open_page, wait_until_idle
 
 
 def fill(page, section: str, field: str, value: str) -> None:
@@ -98,14 +98,6 @@ def test_the_story_of_a_run(page, chromium, folder, warm):
         page.locator("h1", has_text="Playground").wait_for()
         page.get_by_alt_text("10 generated images").wait_for(timeout=60_000)
         assert "play_model=run" in page.url
-        wait_until_idle(page)
-
-        evaluate(page, url, "run:digits")
-        page.get_by_role("heading", name="Calibration").wait_for()
-        wait_until_idle(page)
-        with page.expect_download(timeout=SLOW) as waiting:
-            page.get_by_role("button", name="Report", exact=True).click()
-        assert "run:digits" in waiting.value.path().read_text(encoding="utf-8")
         wait_until_idle(page)
         page.goto("about:blank")
 
