@@ -181,12 +181,12 @@ with right:
         "Download YAML", st.session_state[TEXT], f"{name}.yaml", "application/yaml", icon=":material/download:",
         on_click="ignore",
     )  # fmt: skip
-    if not public:
-        rent(current.config if launchable else None, launched)
     if current.config and base and (changed := differences(base, current.config)):
         with st.expander(f"Differs from {as_markdown(start)} in {len(changed)} field{'s' * (len(changed) > 1)}"):
             for field, (before, now) in changed.items():
                 st.markdown(f"{as_code(field)}: {as_markdown(str(before))} → **{as_markdown(str(now))}**")
+    if not public:
+        rent(current.config if launchable else None, launched)
 
 if not public or shown_runs():
     st.header("Runs", anchor=False)

@@ -106,11 +106,11 @@ def test_a_constant_walk_is_learned_exactly():
 
 @pytest.mark.slow
 def test_a_student_learns_and_is_sampled_in_each_of_its_step_counts(output_dir):
-    config = student("digits", "training.trajectories=330", "training.epochs=8", "training.learning_rate=1e-3")
+    config = student("digits", "training.trajectories=165", "training.epochs=16", "training.learning_rate=1e-3")
     with Run(config, RunFolder.named("fast")) as run:
         events = list(run.events())
     losses = [event.val_loss for event in events if isinstance(event, Validated)]
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.85 * losses[0]
     assert all(isinstance(band, float | None) for e in events if isinstance(e, Progress) for band in e.loss_by_t)
     model, teacher = load_model("run:fast"), load_model("digits")
     wanted = generate(teacher, 30, labels=list(range(10)), settings=teacher.config.sampling)
@@ -251,9 +251,9 @@ def test_a_teacher_that_does_not_fit_is_refused_before_it_draws(output_dir, over
 
 
 @pytest.mark.slow
-def test_a_launched_distillation_is_stopped_while_its_teacher_draws_and_resumed(output_dir, open_page, monkeypatch):
+def test_a_launched_distillation_is_stopped_while_its_teacher_draws_and_resumed(tiny_run, open_page, monkeypatch):
     """It was started again without --resume, and refused itself."""
-    config = student("digits", "training.trajectories=800", "training.epochs=1", "model.step_counts=[1, 2]",
+    config = student("run:tiny", "training.trajectories=800", "training.epochs=1", "model.step_counts=[1, 2]",
                      "sampling.num_steps=2")  # fmt: skip
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     folder = queue.launch(config)

@@ -49,11 +49,11 @@ def test_every_rung_starts_from_the_same_noise_and_is_what_the_sampler_alone_giv
 @pytest.mark.slow
 def test_solvers_come_nearer_with_more_steps_and_the_better_ones_sooner():
     model = load_model("digits")
-    plan = rungs(1000, ("ddim", "heun", "dpmpp_2m"), (5, 20))
+    plan = rungs(200, ("ddim", "heun", "dpmpp_2m"), (5, 20))
     results = {result.rung: result for result in climbed(model, plan, 4, labels=[2, 4, 5, 8])}
-    reference = results[reference_rung(1000)]
+    reference = results[reference_rung(200)]
     near = {rung: closeness(result, reference).psnr for rung, result in results.items()}
-    assert near[reference_rung(1000)] == math.inf
+    assert near[reference_rung(200)] == math.inf
     for sampler in ("ddim", "heun", "dpmpp_2m"):
         assert near[sampler, 5] < near[sampler, 20]
     assert near["dpmpp_2m", 20] > near["ddim", 20]
