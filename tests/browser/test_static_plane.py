@@ -30,6 +30,7 @@ def folder(chromium, made_once):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("ddpm.deploy.static_page._runtime_files", lambda archive: {})
             patch.setattr("ddpm.deploy.static_page.onnx_bytes", lambda model, weights: b"none")
+            patch.setattr("ddpm.deploy.static_page.lessons_json", lambda models: b"[]")
             write_space(static_files("digits"), folder)
 
     return made_once("static-plane", make)
