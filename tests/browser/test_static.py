@@ -34,14 +34,21 @@ DONE = 120_000  # milliseconds
 SOFTWARE_WEBGPU = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_lessons():
+    """Their pictures take long, and are drawn in test_lessons.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddpm.deploy.static_page.lessons_json", lambda models: b"[]")
+        yield
+
+
 @pytest.fixture(scope="module")
-def pages(chromium, made_once):
+def pages(chromium, made_once, no_lessons):
     """The page as it is made, and ``exact``, the same with its weights in float32."""
 
     def make(folder) -> None:
         with pytest.MonkeyPatch.context() as patch:
             keep_exported(patch)
-            patch.setattr("ddpm.deploy.static_page.lessons_json", lambda models: b"[]")  # see test_lessons.py
             files = static_files("mnist", links={"The full app": "https://example.org/app"})
             assert sum(map(len, files.values())) < MAX_BYTES
             write_space(files, folder / "page")
