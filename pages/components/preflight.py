@@ -37,9 +37,11 @@ def show_findings(findings: list[Finding], current: Draft) -> None:
     with st.container(border=True, key="train_findings", gap="small"):
         for finding in sorted(findings, key=lambda finding: list(MARKS).index(finding.kind)):
             said, cure = st.columns([5, 1], vertical_alignment="center")
-            where = current.place(Fault(finding.field, ""))
             remedy = f" ({foreign(finding.instead)} would help as well)" if finding.instead else ""
-            said.markdown(f"{MARKS[finding.kind]} {where}: {foreign(finding.text)}{remedy}.")
+            text = f"{current.place(Fault(finding.field, ''))}: {foreign(finding.text)}{remedy}"
+            if finding.kind == "note":  # is about no field that one would set
+                text = foreign(finding.text[:1].upper() + finding.text[1:])
+            said.markdown(f"{MARKS[finding.kind]} {text}.")
             if finding.value is not None:
                 cure.button(
                     f"Set to {as_markdown(shown(finding.value))}", key=f"train_fit_{finding.field}", on_click=set_field,
