@@ -26,7 +26,7 @@
 # Images lie side by side, or in one folder for each class.
 
 # %% tags=["parameters"]
-SOURCE = ""  # where DDPM Lab comes from: the address of its repository, as git clone takes it
+SOURCE = ""  # where DDPM Lab comes from: the address of its repository, as git clone takes it, or a ZIP of it sent here
 NAME = "my-model"  # another name begins another training, with other images
 IMAGES = ""  # a ZIP or a folder; empty: Colab asks you for a ZIP, Kaggle takes all of your Input
 KEEP_IN = ""  # a folder; empty: Google Drive in Colab, /kaggle/working on Kaggle, else outputs
@@ -42,6 +42,7 @@ CHANGES = {}  # fields of the config to set yourself, such as {"training.epochs"
 # %%
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -50,19 +51,26 @@ if Path("../ddpm/__init__.py").is_file():  # opened in a checkout
     sys.path.insert(0, os.path.abspath(".."))
 if importlib.util.find_spec("ddpm") is None:
     if not SOURCE:
-        raise SystemExit("Set SOURCE in the first cell to the address of the repository that this notebook is from.")
-    if not Path("ddpm-lab").exists():
+        raise SystemExit("Set SOURCE in the first cell to the address of the repository that this notebook is from, "
+                         "or upload a ZIP of it and set SOURCE to its name.")  # fmt: skip
+    if Path("ddpm-lab").exists():
+        pass
+    elif Path(SOURCE).is_file():
+        shutil.unpack_archive(SOURCE, "ddpm-lab")
+    else:
         subprocess.run(["git", "clone", "--quiet", "--depth", "1", SOURCE, "ddpm-lab"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--editable", "ddpm-lab"], check=True)
+    lab = next(Path("ddpm-lab").rglob("pyproject.toml")).parent  # an archive may hold it one folder deeper
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--editable", lab], check=True)
     if {"torch", "numpy", "PIL"} & sys.modules.keys():  # of versions that may just have been replaced
         raise SystemExit("Installed. Restart the session (Runtime, Restart session), then run all cells again.")
-    sys.path.insert(0, os.path.abspath("ddpm-lab"))  # what was installed, Python finds at its next start
+    sys.path.insert(0, os.path.abspath(lab))  # what was installed, Python finds at its next start
 
 # %% [markdown]
 # ## Where everything is kept
 #
 # Images, checkpoints and curves lie in one folder. With `HUB` a copy of it goes to the Hub while the training runs, and
-# comes back from there if the folder is gone.
+# comes back from there if the folder is gone. Its token is a secret called `HF_TOKEN`: in Colab under the key at the
+# left, on Kaggle under *Add-ons, Secrets*.
 
 # %%
 from ddpm.device import resolve_device
@@ -87,7 +95,10 @@ if HUB and "HF_TOKEN" not in os.environ and Path("/kaggle/working").is_dir():
 place.mkdir(parents=True, exist_ok=True)
 if HUB and restore(kept, HUB):
     print(f"Restored from {HUB}.")
-print(f"Everything is kept in {kept}. Training on: {resolve_device('auto')}.")
+device = resolve_device("auto").type
+print(f"Everything is kept in {kept}. Training on: {device}.")
+if device == "cpu":
+    print("THERE IS NO GPU: this will be slow. In Colab choose one under Runtime, Change runtime type.")
 
 # %% [markdown]
 # ## Your images
@@ -96,7 +107,6 @@ print(f"Everything is kept in {kept}. Training on: {resolve_device('auto')}.")
 
 # %%
 import io
-import shutil
 import tempfile
 
 from ddpm.image_folder.taking import all_taken, take_in, taken
@@ -147,8 +157,8 @@ if run_folder.can_resume:
 else:
     preset = ddpm.load_config(Path(ddpm.__file__).parents[1] / "configs" / "folder.yaml")
     config, reasons = propose_here(seen, preset)
-    for what, why in reasons:
-        print(f"{what}: {why}.")
+    for reason in reasons:
+        print(f"{reason.what}: {reason.why}.")
     for field, value in CHANGES.items():
         print(f"Set by you instead: {field} = {value}.")
 values = config.model_dump(mode="json")
@@ -290,3 +300,4 @@ if IN_COLAB:
     from google.colab import files
 
     files.download(archive)
+    files.download(str(film))  # a friend needs nothing else to see it

@@ -89,6 +89,8 @@ def curves() -> None:
             st.markdown(f"**{as_markdown(name)}** {status.state}")
             if status.total_steps:
                 st.progress(min(1.0, status.step / status.total_steps), progress_text(status))
+            if status.state != "finished" and not is_public():
+                st.page_link("pages/train.py", label="Stop or resume", icon=":material/model_training:")
         if status.error:
             show_error(status.error)
         for sentence in suggestions(runs[name]):

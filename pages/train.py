@@ -15,7 +15,7 @@ from ddpm.training import queue
 from pages.components.config_form import STALE, TEXT, draft, editor, form, put, set_field, start_from, taking, text_of
 from pages.components.costs import show_costs
 from pages.components.frame import about, page
-from pages.components.own_images import OWN, PRESET, arrivals, look_at, own_images, proposal_of
+from pages.components.own_images import OWN, PRESET, arrivals, last_learned_from, look_at, own_images, proposal_of
 from pages.components.preflight import findings_of, show_findings
 from pages.components.public import foreign, off, show_error
 from pages.components.remote_runs import rent
@@ -80,9 +80,9 @@ def launched(folder: RunFolder) -> None:
     """Say that a run is on its way, and begin the next config."""
     waits = ", ".join(f"**{as_markdown(name)}**" for name in queue.going())
     st.session_state.train_launched = (
-        f"**{as_markdown(folder.path.name)}** has started: its card is below, under Runs."
+        f"**{as_markdown(folder.path.name)}** has started: its card is under Runs."
         if read_status(folder).state == "running"
-        else f"**{as_markdown(folder.path.name)}** waits for {waits}: its card is below, under Runs."
+        else f"**{as_markdown(folder.path.name)}** waits for {waits}: its card is under Runs."
     )
     start_from(new_text(current.config))
     st.rerun()
@@ -141,10 +141,13 @@ second.text_input(
     "Name of the run", **taking("train_name", lambda new: {"name": new}), disabled=not current.readable,
     help="Also the name of its folder: 1 to 64 of a-z, 0-9, - and _.",
 )  # fmt: skip
+again = start in own and last_learned_from(start)
+runs_first = st.container()  # whoever comes back looks for the run that these images are in
 if start in own:
     third = look_at(start, current.config)
+label = "Train again" if again else "Looks right, start" if start in own else "Launch"
 clicked = third.button(
-    "Looks right, start" if start in own else "Launch", key="train_launch", type="primary", width="stretch",
+    label, key="train_launch", type="primary", width="stretch",
     icon=":material/rocket_launch:",
     disabled=public or not launchable,
     help="Off on this public page." if public else None if launchable else "Correct what is listed below first.",
@@ -189,8 +192,9 @@ with right:
         rent(current.config if launchable else None, launched)
 
 if not public or shown_runs():
-    st.header("Runs", anchor=False)
-    run_list()
+    with runs_first if again else st.container():
+        st.header("Runs", anchor=False)
+        run_list()
 
 about(
     r"""

@@ -1,13 +1,16 @@
 """The Share page without a browser: what would be sent, what was, and what becomes of the visitor's token."""
 
+import io
+import zipfile
 from functools import partial
 
 import pytest
 import torch
 
 from ddpm.deploy.space import PLAN, space_files
+from ddpm.errors import DDPMError
 from ddpm.models import load_model
-from pages.components.share import MODEL, SPACE, STATIC
+from pages.components.share import MODEL, PAGE_MADE, SPACE, STATIC
 from tests.hub_server import TOKEN, Fault
 
 
@@ -46,8 +49,29 @@ def test_the_files_of_a_model_are_listed_before_it_is_sent(share_page, hub):
 def test_the_page_opens_with_ones_own_newest_model_and_a_page_for_anyone(open_page, tiny_run, hub):
     app = open_page("pages/share.py")
     assert app.segmented_control(key="share_as").value == STATIC
-    assert app.code[0].value == "python -m ddpm static --model run:tiny --out page"
-    assert "space --host pages --model run:tiny" in app.code[2].value
+    assert app.code[0].value == "python -m ddpm static --model run:tiny --push user/name"
+    assert "space --host pages --model run:tiny" in app.code[1].value
+
+
+@pytest.mark.slow
+def test_the_page_for_anyone_is_made_on_a_click(open_page, monkeypatch):
+    monkeypatch.setattr("ddpm.deploy.static_page._runtime_files", lambda archive: {})
+    monkeypatch.setattr("ddpm.deploy.static_page.lessons_json", lambda models: b"[]")
+    app = open_page("pages/share.py", share_model="digits")
+    assert not app.get("download_button")
+    app.button(key="share_make").click().run()
+    assert not app.exception
+    assert app.get("download_button")[0].proto.label.startswith("Download .zip, ")
+    _, content = app.session_state[PAGE_MADE]
+    assert {"index.html", "model.onnx", "plane.html"} <= {*zipfile.ZipFile(io.BytesIO(content)).namelist()}
+
+    def refuse(archive):
+        raise DDPMError("npm is not here: install Node.js")
+
+    monkeypatch.setattr("ddpm.deploy.static_page._runtime_files", refuse)
+    app = open_page("pages/share.py", share_model="digits")
+    app.button(key="share_make").click().run()
+    assert app.error[0].value == "npm is not here: install Node.js"
 
 
 @pytest.mark.slow

@@ -413,9 +413,16 @@ def test_images_that_are_dropped_get_a_config_of_their_own_and_can_be_deleted(tr
     assert not launch_button(app).disabled
     assert "**Grey**: none of them has colour" in said(app)
     assert any("60 images" in caption.value for caption in app.caption)
-    assert next(expander.label for expander in app.expander).startswith("Advanced")
+    assert [expander.label.split(",")[0] for expander in app.expander][:2] == ["How it learns", "Advanced: every field"]
     app.text_input(key="train_data_image_size").set_value("16").run()
     assert not app.exception
+
+    RunFolder(output_dir / "my-pets").keep_config(text_of(app))  # a run of them: who comes back looks for that
+    app = train()
+    assert app.selectbox(key="train_from").value == "images:my-pets"
+    assert launch_button(app).label == "Train again"
+    keys = [button.key for button in app.button]
+    assert keys.index("train_Delete for good_my-pets") < keys.index("train_launch")
     app.button(key="train_forget").click().run()
     assert not app.exception
     assert list((output_dir / "images").iterdir()) == []

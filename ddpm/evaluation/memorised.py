@@ -73,7 +73,7 @@ def verdict(copies: int, samples: int, tests: int, ratio: float) -> str:
     if copies > MOST * samples:
         return f"The model only remembers its images: {said}; more images, or a shorter training, would help"
     if tests < FEW:
-        return f"Whether it remembers some, {tests:,} unseen images are too few to tell: {said}"
+        return f"{said[:1].upper()}{said[1:]}, which are too few to be sure"
     if copies > SOME * samples:
         return f"The model remembers some of its images: {said}"
     return f"These are no copies: {said}"

@@ -11,6 +11,7 @@ import torch
 from ..config.edit import config_to_yaml
 from ..errors import DDPMError
 from ..jobs import read_status
+from ..models import without_places
 from ..unet import Attention, ResBlock
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def model_details(subject: Subject) -> dict[str, Any]:
         "model": model,
         "reference": subject.model.reference,
         "config": config,
-        "yaml": config_to_yaml(config).strip(),
+        "yaml": config_to_yaml(without_places(config)).strip(),
         "classes": config.class_names,
         "prediction": config.diffusion.prediction_type,
         "image_size": f"{size} x {size}",

@@ -30,6 +30,8 @@ class Reason(NamedTuple):
     """``32 x 32 pixels``."""
     why: str
     """A sentence without its full stop."""
+    technical: bool = False
+    """Whether it is about the learning, and not about the images."""
 
 
 class Proposal(NamedTuple):
@@ -139,8 +141,8 @@ def _of_the_training(sizes: Callable[[float], Sizes]) -> Iterator[Choice]:
             "training.val_every": max(1, steps // RECORDS),
             "training.sample_every": max(1, steps // RECORDS),
         },
-        Reason(f"{epochs:,} epochs", f"{learned:,} of the images are learned from, each about "
-               f"{round(steps * batch / learned):,} times: {steps:,} steps of {batch}"),
+        Reason(f"{epochs:,} epochs", f"{learned:,} of the images are learned from, {each * batch:,} in each epoch: "
+               f"{steps:,} steps of {batch}", technical=True),
     )  # fmt: skip
 
     warmup = min(LONGEST_WARMUP, steps // 20)
@@ -148,13 +150,13 @@ def _of_the_training(sizes: Callable[[float], Sizes]) -> Iterator[Choice]:
     yield (
         {"training.warmup_steps": warmup, "training.ema_decay": decay},
         Reason(f"{warmup} steps of warm-up, EMA {decay:g}", "a twentieth of the steps each: the rate rises over "
-               f"the first; what is sampled is an average over {1 / (1 - decay):,.0f}"),
+               f"the first; what is sampled is an average over {1 / (1 - decay):,.0f}", technical=True),
     )  # fmt: skip
 
     dropout = 0.1 if learned < MANY else 0.05 if learned < 10 * MANY else 0.0
     yield (
         {"model.dropout": dropout},
-        Reason(f"Dropout {dropout:g}", "a network could learn so few images by heart")
+        Reason(f"Dropout {dropout:g}", "a network could learn so few images by heart", technical=True)
         if dropout
-        else Reason("No dropout", "so many images are not learned by heart"),
+        else Reason("No dropout", "so many images are not learned by heart", technical=True),
     )

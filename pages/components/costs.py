@@ -46,6 +46,7 @@ def show_costs(config: Config | None, place) -> None:
     is measured."""
     told = rate = None
     cells = place.container(horizontal=True, gap="medium")
+    time = cells.empty()
     try:
         if config:
             check_config(config)
@@ -73,7 +74,6 @@ def show_costs(config: Config | None, place) -> None:
         ),
     ):
         cells.metric(label, value or "–", help=meaning, width="content")
-    time = cells.empty()
     if is_public():
         meaning = "The same page measures it on a machine of your own."
         time.metric("Time here", "–", help=meaning, width="content")

@@ -52,5 +52,5 @@ def nearest_section(model: Model, images: Tensor, labels: tuple[int, ...] | None
     ratios = ", ".join(f"{ratio:.2f}" for ratio in close.ratio[shown])
     st.caption(
         f"Above: the generated images that come nearest to one of the {len(real.train):,} training images, in pixels. "
-        f"Below: that one. Their distance over that of test images: {foreign(ratios)}."
+        f"Below: that one. Their distances, where 1 is that of a typical unseen image: {foreign(ratios)}."
     )

@@ -24,7 +24,7 @@ from ddpm.training.proposal import MANY, Proposal, propose_here
 from .models import computing, visitor
 from .pictures import show
 from .public import foreign, show_error
-from .runs import NO_RUN
+from .runs import NO_RUN, shown_runs
 
 OWN = "images:"  # before the name of a dataset, among what a training can start from
 PRESET = Path(__file__).parents[2] / "configs" / "folder.yaml"
@@ -40,6 +40,15 @@ _names_folders = st.components.v2.component(
 def own_images() -> list[str]:
     """What a training can start from: the datasets that were taken in, the newest first."""
     return [f"{OWN}{name}" for name in all_taken()]
+
+
+def last_learned_from(start: str) -> bool:
+    """Whether the newest run learns from a dataset, ``images:`` and its name."""
+    runs, folder = shown_runs(), images_dir() / start.removeprefix(OWN)
+    try:
+        return bool(runs) and (path := load_config(runs[0].config).data.path) is not None and Path(path) == folder
+    except DDPMError:  # its card says so
+        return False
 
 
 def arrivals(key: str) -> None:
@@ -154,9 +163,10 @@ def look_at(start: str, config: Config | None) -> DeltaGenerator:
                          "them stay; they can then be neither resumed nor evaluated.")  # fmt: skip
                 st.button("Delete for good", icon=":material/delete_forever:", key="train_forget", on_click=_forget,
                           args=(found.name,), help="This cannot be undone.")  # fmt: skip
-    with right.container(gap=None):
-        for what, why in proposal.reasons:
-            st.markdown(f":small[**{foreign(what)}**: {foreign(why)}.]")
+    for technical, place in ((False, right.container(gap=None)), (True, right.expander("How it learns, and why"))):
+        for reason in proposal.reasons:
+            if reason.technical == technical:
+                place.markdown(f":small[**{foreign(reason.what)}**: {foreign(reason.why)}.]")
     return button
 
 

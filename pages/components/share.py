@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from ddpm.deploy.space import push_space, space_files, summary, zip_bytes
+from ddpm.deploy.static_page import static_files
 from ddpm.errors import DDPMError, HubError, one_line
 from ddpm.escaping import as_markdown
 from ddpm.media.model_card import CARD, SAMPLES, write_model_folder
@@ -17,29 +18,47 @@ from ddpm.storage.hub import check_repo_id
 from ddpm.storage.places import resolve
 from ddpm.storage.publish import check_token, publish
 
-from .models import computing, in_turn
+from .models import computing, identity, in_turn
 from .public import show_error
 
 STATIC, MODEL, SPACE = "A page anyone can open", "A model on the Hub", "The app as a Space"
+PAGE_MADE = "share_page_made"  # in the session: of which model the last page is, and its ZIP
 OUTCOME, PUSHES = "share_outcome", "share_pushes"  # in the session: the outcome of the last click; how many there were
 
 
 def page_for_anyone(model: Model) -> None:
     """How to make the page that needs no server, and where to put it."""
     static = f"python -m ddpm static --model {model.reference}"
-    st.markdown("A folder with a page that draws with this model on your friend's own phone or computer, with "
-                "no Python and no account:")  # fmt: skip
-    st.code(f"{static} --out page", language="bash", wrap_lines=True)
-    st.caption("It takes some minutes, and needs Node.js the first time.")
-    st.markdown(
-        "Put it where anyone can open it, free of charge: into a static Space, with your account at Hugging Face,"
-    )
+    st.markdown("A folder with a page that draws with this model on your friend's own phone or computer. Your friend "
+                "needs no Python and no account, but an address: put the folder on any web server.")  # fmt: skip
+    made_here(model)
+    st.markdown("One command makes it and puts it into a static Space, free of charge, with your account at Hugging "
+                "Face; sign in with `hf auth login` first:")  # fmt: skip
     st.code(f"{static} --push user/name", language="bash", wrap_lines=True)
-    st.markdown("or on GitHub Pages, where the folder becomes a repository; its README says how:")
+    st.markdown("Another makes a repository for GitHub Pages, also free of charge; its README says how it gets there:")
     st.code(f"python -m ddpm space --host pages --model {model.reference} --out page", language="bash", wrap_lines=True)
+    st.caption("Type commands in a terminal, in the folder of DDPM Lab, after `source .venv/bin/activate`.")
     if model.config.data.dataset == "folder":
         st.caption("Your own images are not in it: only the network that learned from them, and the names of the "
                    "classes.")  # fmt: skip
+
+
+def made_here(model: Model) -> None:
+    """A button that makes the page, and a download of it once it is there."""
+    if st.button("Make the page", key="share_make", type="primary", icon=":material/build:",
+                 help="Takes some minutes, and needs Node.js the first time."):  # fmt: skip
+        doing = st.empty()
+        try:
+            with computing("static page"):
+                files = static_files(model.reference, tell=lambda what: doing.caption(f"Now {what}."))
+                st.session_state[PAGE_MADE] = identity(model), zip_bytes(files)
+        except DDPMError as error:
+            show_error(error)
+        doing.empty()
+    of, content = st.session_state.get(PAGE_MADE, (None, b""))
+    if of == identity(model):
+        st.download_button(f"Download .zip, {size_text(len(content))}", content, f"{model.config.name}-page.zip",
+                           "application/zip", icon=":material/download:", on_click="ignore")  # fmt: skip
 
 
 def simplest(model: Model) -> None:
