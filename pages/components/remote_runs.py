@@ -66,10 +66,10 @@ def rent(config: Config | None, started: Callable[[RunFolder], None]) -> None:
     """A box in which Hugging Face is asked to train a config: on which machine, for how long at most, for what price;
     ``started`` gets the folder of the run."""
     with st.expander("Or on a GPU rented from Hugging Face", icon=":material/cloud:"):
-        st.caption("A machine there trains, paid by the minute. It takes an account with credit and a token (run "
-                   "`hf auth login` on this machine). Images of your own are sent along, into a private dataset of "
-                   "yours; the run appears on this page like any other. Nothing starts before you have seen the "
-                   "price.")  # fmt: skip
+        st.markdown("A machine there trains, paid by the minute. It takes an account with credit and a token (run "
+                    "`hf auth login` on this machine). Images of your own are sent along, into a private dataset of "
+                    "yours; the run appears on this page like any other. Nothing starts before you have seen the "
+                    "price.")  # fmt: skip
         if not st.toggle("Show machines and prices", key="train_rent"):
             return
         try:

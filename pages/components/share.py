@@ -37,7 +37,7 @@ def page_for_anyone(model: Model) -> None:
     st.code(f"{static} --push user/name", language="bash", wrap_lines=True)
     st.markdown("Another makes a repository for GitHub Pages, also free of charge; its README says how it gets there:")
     st.code(f"python -m ddpm space --host pages --model {model.reference} --out page", language="bash", wrap_lines=True)
-    st.caption("Type commands in a terminal, in the folder of DDPM Lab, after `source .venv/bin/activate`.")
+    st.markdown("Type commands in a terminal, in the folder of DDPM Lab, after `source .venv/bin/activate`.")
     if model.config.data.dataset == "folder":
         st.caption("Your own images are not in it: only the network that learned from them, and the names of the "
                    "classes.")  # fmt: skip
@@ -50,7 +50,7 @@ def made_here(model: Model) -> None:
         doing = st.empty()
         try:
             with computing("static page"):
-                files = static_files(model.reference, tell=lambda what: doing.caption(f"Now {what}."))
+                files = static_files(model.reference, tell=lambda what: doing.caption(f"Now {as_markdown(what)}."))
                 st.session_state[PAGE_MADE] = identity(model), zip_bytes(files)
         except DDPMError as error:
             show_error(error)

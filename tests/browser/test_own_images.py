@@ -14,6 +14,7 @@ from PIL import Image
 from playwright.sync_api import expect
 from sklearn import datasets
 
+from ddpm import load_model
 from tests.browser.conftest import serve
 from tests.browser.driver import SLOW, open_page, wait_until_idle
 
@@ -63,7 +64,7 @@ def picture(page, folder: Path, name: str) -> None:
     page.screenshot(path=folder / f"{name}.png", full_page=True)
 
 
-def test_sixty_photographs_from_the_drop_to_the_export(page, chromium, folder, warm):
+def test_sixty_photographs_from_the_drop_to_the_export(page, chromium, folder, warm, run_cli, monkeypatch):
     found = photographs()
     few = {path: content for path, content in found.items() if path.endswith(("_0000.JPG", "_0001.JPG", "_0002.JPG"))}
     for path, content in few.items():
@@ -138,3 +139,6 @@ def test_sixty_photographs_from_the_drop_to_the_export(page, chromium, folder, w
         assert "temple" in waiting.value.path().read_text(encoding="utf-8")
         wait_until_idle(page)
         page.goto("about:blank")
+    monkeypatch.setenv("DDPM_OUTPUT_DIR", str(folder / "outputs"))
+    assert run_cli("export", "--model", "run:holiday", "--out", folder / "mine").returncode == 0
+    assert load_model(str(folder / "mine")).class_names == ("flower", "temple")
