@@ -98,7 +98,8 @@ def test_sixty_photographs_from_the_drop_to_the_export(page, chromium, folder, w
         if THREE_MINUTES:
             page.get_by_text(" of training").or_(page.get_by_text("images/s")).first.wait_for(timeout=SLOW)
             page.wait_for_timeout(180_000)
-            page.get_by_text(re.compile(r"validation [\d.]+, best")).first.wait_for(timeout=3 * SLOW)  # with the first samples, on a slow machine
+            validated = page.get_by_text(re.compile(r"validation [\d.]+, best"))
+            validated.first.wait_for(timeout=3 * SLOW)  # with the first samples, on a slow machine
             page.locator(".st-key-train_Stop_holiday").get_by_role("button").first.click()
         page.get_by_text("stopped" if THREE_MINUTES else "finished", exact=True).wait_for(timeout=SLOW)
 
