@@ -99,7 +99,9 @@ def test_sixty_photographs_from_the_folder_to_the_report(
     assert results["calibration"]["num_images"] > 0
     done = cli("report", "--run", "holiday")
     assert done.code == 0, done.err
-    assert "cat" in (output_dir / "holiday/report/report.md").read_text()
+    report = (output_dir / "holiday/report/report.md").read_text()
+    assert "cat" in report
+    assert str(photographs.parent) not in report, "who gets it learns no folder of this machine"
 
     # An image is added: to train on, it says what has changed.
     photograph(3, True).save(photographs / "cat/new.png")

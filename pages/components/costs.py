@@ -42,8 +42,8 @@ def _speed(config: Config) -> float | None:
 
 
 def show_costs(config: Config | None, place) -> None:
-    """Parameters, work, memory, steps and time of a training, dashes without a config; the time comes last, since it
-    is measured."""
+    """Parameters, work, memory, steps and time of a training, dashes without a config; the time is filled in last,
+    since it is measured."""
     told = rate = None
     cells = place.container(horizontal=True, gap="medium")
     time = cells.empty()
